@@ -1,0 +1,147 @@
+"""The one codec: strict JSON in, canonical JSON (RFC 8785) out, SHA-256 digests over it.
+
+Strict reading refuses what plain JSON readers let pass: duplicate keys, NaN and infinities (also `1e999`), lone
+surrogates, over-deep or over-long input. Integers beyond 2^53 are read as floats: RFC 8785 writes 1e16 .. 1e20 as
+digits without a point, and a FLOP count must survive the round trip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from scaling.errors import InputError
+
+MAX_BYTES = 256 * 2**20
+MAX_DEPTH = 64
+EXACT_INTEGER = 2**53
+
+
+def parse(text: str | bytes, *, what: str = "JSON") -> Any:
+    """Read one JSON value strictly. Raises `InputError` with the reason; `what` names the source in the message."""
+    if len(text) > MAX_BYTES:
+        raise InputError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_int=_integer, parse_float=_finite,
+                           parse_constant=_finite)
+        _check_depth_and_text(value)
+    except RecursionError:
+        raise InputError(f"{what} is nested deeper than {MAX_DEPTH} levels") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} is not valid: {error}") from None
+    return value
+
+
+def canonical(value: Any) -> bytes:
+    """RFC 8785 bytes of a JSON-able value (dataclasses, mappings, tuples and numpy scalars are unwrapped first)."""
+    try:
+        return rfc8785.dumps(plain(value))
+    except (rfc8785.CanonicalizationError, ValueError, UnicodeEncodeError) as error:
+        raise InputError(f"value cannot be written as canonical JSON: {error}") from None
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical bytes, lower-case hex."""
+    return sha256(canonical(value))
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """JSON types only: dict, list, str, bool, None, int (|i| < 2^53) and float."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "to_json"):
+        return plain(value.to_json())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(v) for v in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return plain(value.tolist())
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= EXACT_INTEGER:
+        return float(value)
+    if isinstance(value, str):  # also enums that are strings
+        return str(value)
+    return value
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder."""
+    path = Path(path)
+    data = data.encode() if isinstance(data, str) else data
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: str | Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} stands twice")
+        found[key] = value
+    return found
+
+
+def _integer(text: str) -> int | float:
+    if len(text) > 40:
+        raise ValueError(f"integer of {len(text)} digits")
+    value = int(text)
+    return value if abs(value) < EXACT_INTEGER else float(value)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
+
+
+def _check_depth_and_text(value: Any, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        value.encode("utf-8")  # a lone surrogate has no bytes
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            key.encode("utf-8")
+            _check_depth_and_text(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_depth_and_text(item, depth + 1)

@@ -1,0 +1,230 @@
+"""What a trial is: the specification of one training run, its states, and what it leaves behind.
+
+A **base trial** (`stage="pretrain"`) trains a model from nothing; an **RL trial** (`stage="rl"`) improves the model of
+its `parent` by GRPO on low-rank adapters. A specification is pure data: it names everything that decides the numbers
+of a run and nothing that does not (paths, executors, machines).
+
+    >>> spec.id                # "3f9c0a1b2c3d4e5f-s17": own seed apart, everything else digested
+    >>> spec.recipe_digest     # every seed left out: what a prediction commits to before seeds exist
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from scaling.errors import InputError
+from scaling.records import digest
+
+SPEC_VERSION = 1
+ID = re.compile(r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")
+SEED_LIMIT = 2**63
+
+Stage = Literal["pretrain", "rl"]
+
+
+class TrialState(enum.StrEnum):
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    FAILED = "FAILED"
+    DIVERGED = "DIVERGED"
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task by name, the random instance of it, fixed lengths in tokens, and the task's own options (JSON values)."""
+
+    name: str
+    instance: int
+    prompt_tokens: int
+    response_tokens: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    @property
+    def sequence_tokens(self) -> int:
+        return self.prompt_tokens + self.response_tokens
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A Llama-type decoder: RMSNorm, rotary attention, SwiGLU, embeddings tied to the output head.
+
+    `outputs` is the output alphabet: only the first `outputs` ids of the vocabulary can be emitted, so the head
+    multiplies by `outputs` rows and not by `vocab`.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    ffn: int
+    vocab: int
+    outputs: int
+    rope_theta: float = 10.0
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """Shape (out, in) of the weight matrices of one layer, by name."""
+        d, f = self.width, self.ffn
+        return {"q_proj": (d, d), "k_proj": (d, d), "v_proj": (d, d), "o_proj": (d, d),
+                "gate_proj": (f, d), "up_proj": (f, d), "down_proj": (d, f)}
+
+    @property
+    def body_parameters(self) -> int:
+        """N: parameters in the layers' matrices, without embedding and head."""
+        return self.layers * sum(o * i for o, i in self.matrices.values())
+
+    @property
+    def matmul_parameters(self) -> int:
+        """N_m: every parameter that a token is multiplied by, head included, embedding look-up left out."""
+        return self.body_parameters + self.outputs * self.width
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """LoRA (Hu et al. 2021): W + (alpha / rank) B A on the named matrices of every layer."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+    def parameters(self, model: ModelSpec) -> int:
+        """N_l: parameters of the adapters."""
+        return model.layers * sum(self.rank * (o + i) for name, (o, i) in model.matrices.items() if name in self.targets)
+
+
+@dataclass(frozen=True)
+class OptimSpec:
+    """Adam and its schedule. `lr` is the peak; warm-up and final rate are shares of steps and of the peak.
+
+    `clip` multiplies the moving average of the gradient norm (0 = no clipping).
+    """
+
+    lr: float
+    betas: tuple[float, float]
+    schedule: Literal["cosine", "linear", "constant"]
+    warmup: float = 0.0
+    final: float = 0.0
+    clip: float = 2.0
+
+
+@dataclass(frozen=True)
+class GRPOSpec:
+    """Group Relative Policy Optimization (Shao et al. 2024): `prompts` x `group` completions a step.
+
+    `beta` weighs the KL term to the base model, `clip` bounds the importance ratio, `updates` (mu) is the number of
+    gradient steps on one batch of rollouts.
+    """
+
+    prompts: int
+    group: int
+    beta: float
+    clip: float = 0.2
+    updates: int = 1
+    temperature: float = 1.0
+    loss: Literal["grpo", "dr_grpo"] = "grpo"
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """How a trained model is measured: the same `problems` for every trial of a task instance."""
+
+    problems: int = 4096
+    sequences: int = 4096  # held-out sequences for the loss
+    samples: int = 0  # completions drawn per problem; 0 = the exact pass probability by teacher forcing
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    stage: Stage
+    task: TaskSpec
+    model: ModelSpec
+    optim: OptimSpec
+    steps: int
+    batch: int  # sequences a step (RL: prompts x group)
+    evaluation: EvaluationSpec = EvaluationSpec()
+    seed: int = 0
+    parent: TrialSpec | None = None
+    adapter: AdapterSpec | None = None
+    grpo: GRPOSpec | None = None
+    v: int = SPEC_VERSION
+
+    def __post_init__(self) -> None:
+        if self.stage not in ("pretrain", "rl"):
+            raise InputError(f"trial stage {self.stage!r} is unknown", "use 'pretrain' or 'rl'")
+        rl = self.stage == "rl"
+        if rl != (self.parent is not None and self.adapter is not None and self.grpo is not None):
+            raise InputError(f"a {self.stage} trial {'needs' if rl else 'takes no'} parent, adapter and grpo")
+        if not 0 <= self.seed < SEED_LIMIT:
+            raise InputError(f"seed {self.seed} is outside 0 .. 2^63 - 1")
+        if self.steps < 1 or self.batch < 1:
+            raise InputError(f"a trial needs at least one step and one sequence, got {self.steps} x {self.batch}")
+
+    @property
+    def base(self) -> TrialSpec:
+        """The base trial this one belongs to (itself, if it is one): the resampling cluster."""
+        return self.parent.base if self.parent else self
+
+    @property
+    def id(self) -> str:
+        """`<16 hex digits>-s<seed>`: the digest leaves out the seed and, at a constant rate, the number of steps."""
+        body = self._body(seedless=False)
+        body.pop("seed")
+        if self.optim.schedule == "constant":
+            body.pop("steps")
+        return f"{digest(body)[:16]}-s{self.seed}"
+
+    @property
+    def recipe_digest(self) -> str:
+        """SHA-256 of the specification without any seed, the parent's included: fixed before seeds are."""
+        return digest(self._body(seedless=True))
+
+    def _body(self, *, seedless: bool) -> dict[str, Any]:
+        body = self.to_json()
+        if self.parent:
+            body["parent"] = self.parent.recipe_digest if seedless else self.parent.id
+        if seedless:
+            body.pop("seed")
+        return body
+
+    def with_seed(self, seed: int) -> TrialSpec:
+        return replace(self, seed=seed)
+
+    def to_json(self) -> dict[str, Any]:
+        body = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        body["task"] = {**{k: getattr(self.task, k) for k in ("name", "instance", "prompt_tokens", "response_tokens")},
+                        "options": dict(self.task.options)}
+        for name in ("model", "optim", "evaluation", "adapter", "grpo"):
+            body[name] = asdict(body[name]) if body[name] else None
+        body["parent"] = self.parent.to_json() if self.parent else None
+        body["seed"] = str(self.seed)  # up to 63 bits: beyond what a JSON number keeps
+        return body
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> TrialSpec:
+        try:
+            if body["v"] != SPEC_VERSION:
+                raise InputError(f"trial specification has version {body['v']!r}", f"this program reads version {SPEC_VERSION}")
+            kinds = {"task": TaskSpec, "model": ModelSpec, "optim": OptimSpec, "evaluation": EvaluationSpec,
+                     "adapter": AdapterSpec, "grpo": GRPOSpec}
+            known = {k: (kinds[k](**_tuples(v)) if k in kinds and v is not None else v) for k, v in body.items()}
+            known["parent"] = cls.from_json(body["parent"]) if body.get("parent") else None
+            known["seed"] = int(body["seed"])
+            return cls(**known)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(f"not a trial specification: {error}") from None
+
+
+def _tuples(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in body.items()}
