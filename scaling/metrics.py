@@ -1,0 +1,79 @@
+"""What can be predicted: metrics with unit, range, direction; unbiased pass@k; log pass rate with its zero rule.
+
+`pass_rate` = E[p] and `neg_log_pass` = -E[log p] are two metrics and are never converted into each other:
+exp(-neg_log_pass) is the geometric mean of the pass probabilities, far below their mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from scaling.errors import InputError
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    unit: str
+    low: float
+    high: float
+    better: str  # "lower" or "higher"
+    says: str
+
+    def check(self, value: float, where: str) -> None:
+        """Refuse a value outside the metric's range, naming the likely slip."""
+        if not math.isfinite(value):
+            raise InputError(f"{where}: {self.name} is {value}", "leave the row out: a missing value is missing")
+        if not self.low <= value <= self.high:
+            percent = self.high == 1.0 and 1.0 < value <= 100.0
+            raise InputError(f"{where}: {self.name} {value:g} is outside {self.low:g} .. {self.high:g}",
+                             "is it in percent? write fractions: divide by 100" if percent else "check the column")
+
+    def clip(self, values: np.ndarray) -> np.ndarray:
+        return np.clip(values, self.low, self.high)
+
+
+LOSS = Metric("loss", "nats per token", 0.0, math.inf, "lower", "held-out cross-entropy")
+PASS = Metric("pass_rate", "fraction", 0.0, 1.0, "higher", "mean pass probability E[p] over the problems, one attempt each")
+LOG_PASS = Metric("neg_log_pass", "nats", 0.0, math.inf, "lower", "-E[log p], the mean log pass rate of the GPT-4 report")
+ERROR = Metric("error", "fraction", 0.0, 1.0, "lower", "share of wrong answers")
+METRICS = {m.name: m for m in (LOSS, PASS, LOG_PASS, ERROR)}
+
+
+def metric(name: str) -> Metric:
+    """A known metric, or a free one (any real value, no direction) under the user's own name."""
+    return METRICS.get(name) or Metric(name, "", -math.inf, math.inf, "lower", "the user's own metric")
+
+
+def pass_at_k(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
+    """Unbiased pass@k = 1 - C(n - c, k) / C(n, k) for c passes in n samples (Chen et al. 2021, eq. 1)."""
+    n, c = _counts(n, c)
+    if np.any(n < k):
+        raise InputError(f"pass@{k} needs at least {k} samples per problem, found {int(n.min())}")
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n.max(initial=0) + 1)))])
+    left = n - c
+    log_ratio = (log_factorial[left] - log_factorial[np.maximum(left - k, 0)]
+                 - log_factorial[n] + log_factorial[n - k])
+    return np.where(left >= k, -np.expm1(log_ratio), 1.0)
+
+
+def neg_log_pass_of_counts(n: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """H_n - H_c per problem: unbiased for sum over k <= n of (1 - p)^k / k, the n-term series of -log p.
+
+    The zero rule: a problem with c = 0 counts H_n and is neither dropped nor clamped. The truncation at n biases
+    -log p low, by less than (1 - p)^(n+1) / (p (n + 1)); with few samples state the n beside the value.
+    """
+    n, c = _counts(n, c)
+    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n.max(initial=0) + 1))])
+    return harmonic[n] - harmonic[c]
+
+
+def _counts(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    n, c = np.asarray(n, np.int64), np.asarray(c, np.int64)
+    if np.any(c > n) or np.any(c < 0) or np.any(n < 1):
+        at = int(np.flatnonzero((c > n) | (c < 0) | (n < 1))[0])
+        raise InputError(f"problem {at}: {c.flat[at]} passes in {n.flat[at]} samples", "0 <= c <= n and n >= 1")
+    return n, c

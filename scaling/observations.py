@@ -1,0 +1,207 @@
+"""Observations: what was measured, at which inputs, with which error. The table every fit starts from.
+
+One row is one measured value of one metric of one run:
+
+    id, trial, base_trial, stage, metric, protocol, bucket, value, se, se_kind, final, at, then the inputs (C, N, D ...)
+
+`protocol` is the digest of problem set, decoding and samples: values of different protocols are different metrics.
+`se` is a standard error, or missing; a declared error of 0 is refused. `se_kind` says what it covers:
+
+    "problems"  choice of problems, on a problem set that rows of one protocol share (so it cancels between them)
+    "sampling"  samples on fixed problems       "declared"  the user's own column
+    "none"      nothing known: noise is estimated from the scatter and said so
+
+Per-problem results (`problems`: observation, problem, bucket, n, c, p) travel beside the rows they belong to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.errors import InputError
+from scaling.metrics import metric as metric_named
+from scaling.records import canonical, parse, sha256
+from scaling.units import COMPUTE_COLUMNS, UNITS
+
+VERSION = 1
+KEYS = ("id", "trial", "base_trial", "stage", "metric", "protocol", "bucket", "value", "se", "se_kind", "final", "at")
+PROBLEM_KEYS = ("observation", "problem", "bucket", "n", "c", "p")
+SE_KINDS = ("problems", "sampling", "declared", "none")
+OVERALL = "all"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One row, on its way into a file. `inputs` are in base units; `problems` maps column -> list, or is missing."""
+
+    id: str
+    trial: str
+    base_trial: str
+    stage: str
+    metric: str
+    protocol: str
+    value: float
+    inputs: Mapping[str, float]
+    bucket: str = OVERALL
+    se: float | None = None
+    se_kind: str = "none"
+    final: bool = True
+    at: int | None = None
+    problems: Mapping[str, Sequence[Any]] | None = None
+    compute_definition: str = "unstated"
+    v: int = VERSION
+
+    def __post_init__(self) -> None:
+        where = f"observation {self.id}"
+        metric_named(self.metric).check(self.value, where)
+        if self.se is not None and not (math.isfinite(self.se) and self.se > 0):
+            raise InputError(f"{where}: standard error {self.se!r} is not a positive number",
+                             "leave it out where it is not known")
+        if self.se_kind not in SE_KINDS:
+            raise InputError(f"{where}: se_kind {self.se_kind!r} is none of {', '.join(SE_KINDS)}")
+        for name, value in self.inputs.items():
+            if not math.isfinite(value) or value < 0:
+                raise InputError(f"{where}: input {name} is {value}")
+
+    def line(self) -> bytes:
+        """The row as one line of an `observations.jsonl`."""
+        return canonical({name: getattr(self, name) for name in self.__dataclass_fields__}) + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes, where: str) -> Observation:
+        body = parse(line, what=where)
+        try:
+            if body["v"] != VERSION:
+                raise InputError(f"{where}: version {body['v']!r}, this program reads {VERSION}")
+            return cls(**body)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{where} is not an observation: {error}") from None
+
+
+@dataclass(frozen=True)
+class Observations:
+    """A validated table. `axis` is the compute column that plays C in a law; `dropped` keeps (row, reason code)."""
+
+    frame: pd.DataFrame
+    problems: pd.DataFrame | None = None
+    axis: str = "C"
+    compute_definition: str = "unstated"
+    sources: Mapping[str, str] = field(default_factory=dict)  # path -> SHA-256
+    dropped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def inputs(self) -> list[str]:
+        return [c for c in self.frame.columns if c not in KEYS]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the rows, sorted, so that order does not matter."""
+        rows = self.frame.sort_values("id").to_dict("records")
+        lines = [canonical({str(k): v for k, v in row.items() if not _missing(v)}) for row in rows]
+        return sha256(b"\n".join(lines))
+
+    @classmethod
+    def of(cls, rows: Iterable[Observation], *, axis: str | None = None, sources: Mapping[str, str] | None = None,
+           dropped: Iterable[tuple[str, str]] = ()) -> Observations:
+        """Build the table; mixing compute definitions, or one id with two contents, is an error."""
+        seen: dict[str, Observation] = {}
+        for row in rows:
+            if row.id in seen and seen[row.id].line() != row.line():
+                raise InputError(f"observation {row.id} stands twice with different content")
+            seen[row.id] = row
+        if not seen:
+            raise InputError("no observations found", "a failed or unfinished trial gives none")
+        definitions = {row.compute_definition for row in seen.values()}
+        if len(definitions) > 1:
+            raise InputError(f"compute is counted in different ways: {', '.join(sorted(definitions))}",
+                             "fit them apart, or convert one of them")
+        names = sorted({name for row in seen.values() for name in row.inputs})
+        frame = pd.DataFrame([{**{k: getattr(row, k) for k in KEYS}, **{n: row.inputs.get(n, math.nan) for n in names}}
+                              for row in seen.values()])
+        frame[["value", "se", *names]] = frame[["value", "se", *names]].astype(float)
+        tables = [pd.DataFrame({"observation": row.id, **{k: list(v) for k, v in row.problems.items()}})
+                  for row in seen.values() if row.problems]
+        return cls(frame=frame, problems=pd.concat(tables, ignore_index=True) if tables else None,
+                   axis=axis or _axis(names), compute_definition=definitions.pop(), sources=dict(sources or {}),
+                   dropped=tuple(dropped))
+
+    @classmethod
+    def read(cls, path: str | Path, *, metric: str | None = None, **where: Any) -> Observations:
+        """A folder of trials (`runs/`), an `observations.jsonl`, or a CSV of one's own points; then `select`."""
+        from scaling.readers import read_csv, read_runs  # the readers know this module
+
+        path = Path(path)
+        if not path.exists():
+            raise InputError(f"{path} does not exist", "give a folder of trials or a CSV file")
+        table = read_csv(path, metric=metric) if path.is_file() and path.suffix != ".jsonl" else read_runs(path)
+        return table.select(metric=metric, **where) if metric or where else table
+
+    def select(self, **where: Any) -> Observations:
+        """Rows whose columns equal the given values (None = any). Nothing left is an error that names what there is."""
+        keep = np.ones(len(self.frame), bool)
+        for column, value in where.items():
+            if value is None:
+                continue
+            if column not in self.frame.columns:
+                raise InputError(f"there is no column {column!r}", f"columns: {', '.join(self.frame.columns)}")
+            matches = (self.frame[column] == value).to_numpy(bool)
+            if not (keep & matches).any():
+                found = ", ".join(sorted({str(v) for v in self.frame.loc[keep, column]}))
+                raise InputError(f"no observations with {column} = {value!r}", f"there are: {found}")
+            keep &= matches
+        return self._rows(self.frame[keep])
+
+    def without(self, drop: np.ndarray, reason: str) -> Observations:
+        """Leave rows out, keeping their ids and the reason code."""
+        gone = tuple((str(i), reason) for i in self.frame.loc[drop, "id"])
+        return replace(self._rows(self.frame[~drop]), dropped=self.dropped + gone)
+
+    def one_metric(self) -> tuple[str, str, str, str]:
+        """(metric, stage, bucket, protocol) of a table that holds just one of each; otherwise an error that lists them."""
+        found = []
+        for column in ("metric", "stage", "bucket", "protocol"):
+            values = sorted({str(v) for v in self.frame[column]})
+            if len(values) > 1:
+                raise InputError(f"the table holds several values of {column}: {', '.join(values)}",
+                                 f"select one, for example {column}={values[0]!r}")
+            found.append(values[0])
+        return found[0], found[1], found[2], found[3]
+
+    def clusters(self) -> np.ndarray:
+        """Index of the base trial of each row: the unit of resampling (its RL children move with it)."""
+        return np.unique(self.frame["base_trial"].to_numpy(str), return_inverse=True)[1]
+
+    def _rows(self, frame: pd.DataFrame) -> Observations:
+        frame = frame.reset_index(drop=True)
+        problems = self.problems
+        if problems is not None:
+            problems = problems[problems["observation"].isin(set(frame["id"]))].reset_index(drop=True)
+        return replace(self, frame=frame, problems=problems)
+
+
+def unit_of(column: str) -> str:
+    return UNITS.get(column, "")
+
+
+def _axis(names: Sequence[str]) -> str:
+    for name in ("C", "C_pre", "C_total", "C_rl"):
+        if name in names:
+            return name
+    if len(names) == 1:
+        return names[0]
+    raise InputError("there is no compute column", f"name one of {', '.join(COMPUTE_COLUMNS)}; columns: {', '.join(names)}")
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

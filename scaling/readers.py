@@ -1,0 +1,203 @@
+"""From files to Observations: a folder of trials, and a CSV of one's own points.
+
+Three forms of CSV, recognised by their columns (more input columns such as N, D may stand beside C):
+
+    C, loss[, se]                       any metric may take the place of loss; a header `C [PF-day]` states a unit
+    C, problem, n, c[, bucket]          passes per problem: pass_rate and neg_log_pass, overall and per bucket
+    C, passes, problems                 aggregates: pass_rate only
+
+`C` without a unit is FLOP, as the field writes it. Optional columns: `trial`, `seed`, `bucket`, `stage`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scaling.errors import InputError
+from scaling.metrics import METRICS, neg_log_pass_of_counts
+from scaling.observations import OVERALL, Observation, Observations
+from scaling.records import digest, file_digest, parse, sha256
+from scaling.units import COMPUTE_COLUMNS, UNITS, flop_per
+
+MAX_ROWS = 5_000_000
+LABELS = ("trial", "seed", "bucket", "stage", "problem")
+COUNTS = ("problem", "n", "c"), ("passes", "problems")
+_HEADER = re.compile(r"\A\s*([^\[\]]+?)\s*(?:\[\s*([^\]]+?)\s*\])?\s*\Z")
+
+
+def read_runs(path: Path) -> Observations:
+    """Every `observations.jsonl` of finished trials below `path` (or the one file given)."""
+    files = [path] if path.is_file() else sorted(path.glob("*/observations.jsonl"))
+    if not files:
+        raise InputError(f"{path} holds no observations", "a trial writes observations.jsonl when it completes: run the sweep first")
+    rows, sources, dropped = [], {}, []
+    for file in files:
+        result = file.parent / "result.json"
+        state = parse(result.read_bytes(), what=str(result)).get("state") if result.exists() else "unfinished"
+        if path.is_dir() and state != "COMPLETE":
+            dropped.append((file.parent.name, str(state).lower()))
+            continue
+        sources[str(file.relative_to(path) if path.is_dir() else file)] = file_digest(file)
+        for number, line in enumerate(file.read_bytes().splitlines(), 1):
+            rows.append(Observation.from_line(line, f"{file}, line {number}"))
+    return Observations.of(rows, sources=sources, dropped=dropped)
+
+
+def read_csv(path: Path, *, metric: str | None = None) -> Observations:
+    table = _table(path)
+    axis = next((c for c in COMPUTE_COLUMNS if c in table), None)
+    if axis is None:
+        raise InputError(f"{path}: there is no compute column", f"name one of {', '.join(COMPUTE_COLUMNS)}; found: {', '.join(table.columns)}")
+    source = sha256(path.read_bytes())
+    rows = list(_form(table, path, metric)(table, path, source[:12]))
+    return Observations.of(rows, axis=axis, sources={path.name: source})
+
+
+def _form(table: pd.DataFrame, path: Path, metric: str | None) -> Callable[..., Iterator[Observation]]:
+    if {"problem", "n", "c"} <= set(table):
+        return _per_problem
+    if {"passes", "problems"} <= set(table):
+        return _aggregates
+    named = [c for c in table if c not in UNITS and c not in LABELS and c != "se"]
+    chosen = metric if metric in named else next((c for c in named if c in METRICS), named[0] if len(named) == 1 else None)
+    if chosen is None:
+        raise InputError(f"{path}: which column is the metric?" if named else f"{path}: there is no metric column",
+                         f"found: {', '.join(map(str, table.columns))}; use C and loss, or C, problem, n, c, or C, passes, problems")
+    return lambda *args: _values(*args, chosen)
+
+
+def _values(table: pd.DataFrame, path: Path, source: str, name: str) -> Iterator[Observation]:
+    for number, row in table.iterrows():
+        where = f"{path}, row {number}"
+        value, se = _cell(row, name, where), _cell(row, "se", where) if "se" in table else math.nan
+        if math.isnan(value):
+            continue
+        METRICS[name].check(value, where) if name in METRICS else None
+        if se == 0:
+            raise InputError(f"{where}: a standard error of 0 is not possible", "leave the cell empty where it is not known")
+        known = not math.isnan(se)
+        yield _row(table, row, where, f"{source}-{number}", metric=name, value=value, protocol="unstated",
+                   se=se if known else None, se_kind="declared" if known else "none")
+
+
+def _aggregates(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observation]:
+    for number, row in table.iterrows():
+        where = f"{path}, row {number}"
+        passes, problems = _cell(row, "passes", where), _cell(row, "problems", where)
+        _check_counts(passes, problems, where, "passes", "problems")
+        yield _row(table, row, where, f"{source}-{number}", metric="pass_rate", value=passes / problems, protocol="unstated",
+                   se=_binomial_se(passes, problems), se_kind="sampling")
+
+
+def _per_problem(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observation]:
+    for column in ("n", "c"):
+        table[column] = [_cell(row, column, f"{path}, row {number}") for number, row in table.iterrows()]
+    for number, n, c in table[["n", "c"]].itertuples():
+        _check_counts(c, n, f"{path}, row {number}", "c", "n")
+    keys = [c for c in table if (c in UNITS or c in ("trial", "seed", "stage")) and c not in ("n", "c")]
+    for index, (_, group) in enumerate(table.groupby(keys, sort=False, dropna=False)):
+        where = f"{path}, row {group.index[0]}"
+        if group["problem"].duplicated().any():
+            raise InputError(f"{where}: problem {group['problem'][group['problem'].duplicated()].iloc[0]!r} stands twice for one run",
+                             "add a trial or seed column where there are several runs at one compute")
+        buckets = [(OVERALL, group)] + (list(group.groupby("bucket")) if "bucket" in group else [])
+        for bucket, part in buckets:
+            yield from _bucket_rows(table, group.iloc[0], part, str(bucket), where, f"{source}-{index}")
+
+
+def _bucket_rows(table: pd.DataFrame, first: pd.Series, part: pd.DataFrame, bucket: str, where: str,
+                 prefix: str) -> Iterator[Observation]:
+    n, c = part["n"].to_numpy(), part["c"].to_numpy()
+    problems = {"problem": part["problem"].astype(str).tolist(), "bucket": [bucket] * len(part),
+                "n": n.astype(int).tolist(), "c": c.astype(int).tolist(), "p": [None] * len(part)}
+    protocol = digest({"problems": sorted(problems["problem"]), "samples": sorted(set(n.tolist()))})[:16]
+    for name, values in (("pass_rate", c / n), ("neg_log_pass", neg_log_pass_of_counts(n, c))):
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        se = spread / math.sqrt(len(values)) or _binomial_se(c.sum(), n.sum())
+        yield _row(table, first, where, f"{prefix}-{bucket}-{name}", metric=name, value=float(values.mean()), se=se,
+                   se_kind="problems", protocol=protocol, bucket=bucket, problems=problems)
+
+
+def _row(table: pd.DataFrame, row: pd.Series, where: str, identifier: str, **fields: object) -> Observation:
+    inputs = {str(c): _cell(row, str(c), where) for c in table if c in UNITS and c not in fields}
+    for name, value in inputs.items():
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{where}: {name} is {value}", "every compute point needs a positive, finite value")
+    _check_six_nd(inputs, where)
+    run = str(row["trial"]) if "trial" in table else identifier.split("-")[0] + "-" + digest(inputs)[:8] + (
+        f"-s{row['seed']}" if "seed" in table else "" if fields.get("problems") else f"-{row.name}")
+    fields.setdefault("bucket", str(row["bucket"]) if "bucket" in table else OVERALL)
+    return Observation(id=identifier, trial=run, base_trial=run, stage=str(row["stage"]) if "stage" in table else "pretrain",
+                       inputs=inputs, **fields)  # type: ignore[arg-type]
+
+
+def _check_six_nd(inputs: dict[str, float], where: str) -> None:
+    """C should be near 6 N D: a factor beyond 10 means a wrong unit somewhere."""
+    if {"C", "N", "D"} <= set(inputs):
+        ratio = inputs["C"] / (6.0 * inputs["N"] * inputs["D"])
+        if not 0.1 <= ratio <= 10:
+            raise InputError(f"{where}: C = {inputs['C']:.3g} is {ratio:.3g} times 6 N D = {6 * inputs['N'] * inputs['D']:.3g}",
+                             "is one of them in thousands, millions or GFLOP? N in parameters, D in tokens, C in FLOP")
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """The CSV as text cells, headers split into name and unit, compute columns converted to FLOP."""
+    try:
+        table = pd.read_csv(path, dtype=str, skipinitialspace=True, nrows=MAX_ROWS + 1, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a CSV file: {str(error).strip()}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if len(table) > MAX_ROWS:
+        raise InputError(f"{path} has more than {MAX_ROWS:,} rows")
+    if table.empty:
+        raise InputError(f"{path} has no rows")
+    names = {}
+    for header in table.columns:
+        match = _HEADER.match(str(header))
+        name, unit = (match[1], match[2]) if match else (str(header), None)
+        if unit and name in COMPUTE_COLUMNS:
+            factor = flop_per(unit, where=f"{path}, column {header!r}")
+            table[header] = [_scaled(v, factor, f"{path}, row {i + 2}, {name}") for i, v in enumerate(table[header])]
+        names[header] = name
+    table = table.rename(columns=names)
+    table.index = table.index + 2  # the row a spreadsheet shows
+    if table.columns.duplicated().any():
+        raise InputError(f"{path}: column {table.columns[table.columns.duplicated()][0]!r} stands twice")
+    return table
+
+
+def _scaled(text: str, factor: float, where: str) -> str:
+    return repr(_float(text, where) * factor) if text.strip() else text
+
+
+def _cell(row: pd.Series, column: str, where: str) -> float:
+    text = str(row[column]).strip()
+    return math.nan if text in ("", "nan", "NaN", "NA", "null") else _float(text, f"{where}, {column}")
+
+
+def _float(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        hint = "write fractions, not percent" if text.strip().endswith("%") else "write a plain number; units belong into the header: C [PF-day]"
+        raise InputError(f"{where}: {text!r} is not a number", hint) from None
+
+
+def _check_counts(passes: float, total: float, where: str, c: str, n: str) -> None:
+    if not (float(passes).is_integer() and float(total).is_integer()):
+        raise InputError(f"{where}: {c} = {passes:g} and {n} = {total:g} must be whole counts")
+    if not 0 <= passes <= total or total < 1:
+        raise InputError(f"{where}: {c} = {passes:g} of {n} = {total:g}", f"0 <= {c} <= {n} and {n} >= 1")
+
+
+def _binomial_se(passes: float, total: float) -> float:
+    """Standard error of a proportion with the Jeffreys prior's counts: positive also for 0 and for all."""
+    p = (passes + 0.5) / (total + 1)
+    return math.sqrt(p * (1 - p) / total)
