@@ -1,0 +1,223 @@
+"""What a fit, a forecast and a back-test are: values only, no optimiser.
+
+A `Fit` keeps what made it (law, objective, data digest, reference scale) and its parameter draws. A `Forecast` keeps
+S predictive draws on a grid of compute that contains every target: one draw predicts ONE run's measured value
+(parameters, law form, seed and evaluation noise); `latent_SG` leaves the noise of a run out.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from scaling.errors import InputError
+from scaling.metrics import metric as metric_named
+from scaling.records import digest, sha256
+from scaling.units import format_compute, format_interval, format_value
+
+# Quantile levels of every stored forecast: fixed, so that a score is computable from the ledger alone.
+LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
+
+
+class FitStatus(enum.StrEnum):
+    CONVERGED = "CONVERGED"
+    BOUND_HIT = "BOUND_HIT"
+    NOT_IDENTIFIED = "NOT_IDENTIFIED"
+    DIVERGED = "DIVERGED"
+    TOO_FEW_POINTS = "TOO_FEW_POINTS"
+
+    @property
+    def says(self) -> str:
+        return {
+            "CONVERGED": "the optimum was found inside the bounds",
+            "BOUND_HIT": "the optimum lies on a bound of a parameter: the data do not determine it",
+            "NOT_IDENTIFIED": "very different parameters fit equally well: trust the value inside the data only",
+            "DIVERGED": "no finite optimum was found",
+            "TOO_FEW_POINTS": "there are fewer distinct compute scales than parameters",
+        }[self.value]
+
+
+class Grade(enum.StrEnum):
+    EARNED = "EARNED"
+    EXTENDED = "EXTENDED"
+    REFUSED = "REFUSED"
+    UNEARNED = "UNEARNED"  # refused, but asked for with beyond=True
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a number speaks of: metric, stage, bucket, protocol (problem set, decoding, samples) and compute axis."""
+
+    metric: str
+    stage: str
+    bucket: str
+    protocol: str
+    axis: str = "C"
+    compute_definition: str = "unstated"
+
+    @property
+    def label(self) -> str:
+        stage = {"pretrain": "before RL", "rl": "after RL"}.get(self.stage, self.stage)
+        bucket = "" if self.bucket == "all" else f", {self.bucket}"
+        return f"{self.metric} {stage}{bucket}"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """`draws_SP` are bootstrap estimates of the parameters; `noise` is the standard deviation of one run around the
+    law, on the fitting scale (`noise_kind`: "log" = relative, "absolute")."""
+
+    subject: Subject
+    law: str
+    parameters: Mapping[str, float]
+    references: Mapping[str, float]
+    draws_SP: np.ndarray
+    noise: float
+    noise_kind: str
+    objective: str
+    objective_value: float
+    status: FitStatus
+    points: Mapping[str, Any]  # columns -> lists: x, value, se, trial, base_trial
+    data_digest: str
+    method: str = "one law; bootstrap over base trials"
+    seed: int = 0
+    earned_factor: float | None = None
+    verdict: str = "not tested"
+    notes: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def max_x(self) -> float:
+        return float(np.max(self.points["x"]))
+
+    @property
+    def n_points(self) -> int:
+        return len(self.points["x"])
+
+    def standard_error(self, name: str) -> float:
+        return float(np.std(self.draws_SP[:, list(self.parameters).index(name)], ddof=1))
+
+    def interval(self, name: str, level: float = 0.9) -> tuple[float, float]:
+        column = self.draws_SP[:, list(self.parameters).index(name)]
+        low, high = np.quantile(column, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    @cached_property
+    def digest(self) -> str:
+        return digest({**self.to_json(), "draws": sha256(np.ascontiguousarray(self.draws_SP, "<f8").tobytes())})
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the draws (they travel as a blob)."""
+        return {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "draws_SP"}
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{n} = {format_value(v, self.standard_error(n))}" for n, v in self.parameters.items())
+        scales = len(set(np.round(np.log(np.asarray(self.points["x"], float)), 6)))
+        return (f"{self.subject.label}: {self.law}: {shown}; {self.status} ({self.status.says}); "
+                f"{self.n_points} points at {scales} compute scales; {self.method}")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    subject: Subject
+    law: str
+    fit_digest: str
+    data_digest: str
+    grid_G: np.ndarray
+    draws_SG: np.ndarray
+    latent_SG: np.ndarray
+    target: float
+    max_x: float
+    grade: Grade
+    earned_factor: float | None
+    baselines: Mapping[str, float]  # point forecasts of simple methods at the target
+    method: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def factor(self) -> float:
+        """How far beyond the largest fitted run the target lies."""
+        return self.target / self.max_x
+
+    def _column(self, x: float | None) -> int:
+        at = self.target if x is None else x
+        near = np.flatnonzero(np.isclose(self.grid_G, at, rtol=1e-9))
+        if not len(near):
+            raise InputError(f"{format_compute(at)} is not on the forecast's grid", "make the forecast with it as a target")
+        return int(near[0])
+
+    def draws(self, x: float | None = None) -> np.ndarray:
+        return self.draws_SG[:, self._column(x)]
+
+    def quantile(self, level: Any, x: float | None = None) -> Any:
+        return np.quantile(self.draws(x), level)
+
+    def interval(self, level: float = 0.9, x: float | None = None) -> tuple[float, float]:
+        low, high = self.quantile([(1 - level) / 2, (1 + level) / 2], x)
+        return float(low), float(high)
+
+    @property
+    def median(self) -> float:
+        return float(self.quantile(0.5))
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The values at `LEVELS`: what is registered."""
+        return tuple(float(q) for q in self.quantile(LEVELS))
+
+    def probability_above(self, threshold: float, x: float | None = None) -> float:
+        return float(np.mean(self.draws(x) > threshold))
+
+    @property
+    def blob(self) -> bytes:
+        """`draws_SG` as float64 little-endian, row after row."""
+        return np.ascontiguousarray(self.draws_SG, "<f8").tobytes()
+
+    @cached_property
+    def draws_digest(self) -> str:
+        shape = ",".join(map(str, self.draws_SG.shape)).encode()
+        return sha256(shape + b"\0" + self.blob)
+
+    @property
+    def reach(self) -> str:
+        """'back-tested to 6x, forecast at 100x: EXTENDED'"""
+        tested = f"back-tested to {self.earned_factor:.3g}x" if self.earned_factor else "not back-tested"
+        return f"{tested}, forecast at {self.factor:.3g}x: {self.grade}"
+
+    def __str__(self) -> str:
+        middle, low, high = format_interval(*self.interval(0.9), middle=self.median)
+        unit = metric_named(self.subject.metric).unit
+        return (f"{self.subject.label} at {format_compute(self.target)}: {middle} [{low}, {high}] 90 % {unit}, {self.reach} "
+                f"({self.method})")
+
+
+@dataclass(frozen=True)
+class BacktestRow:
+    """One held-out point: fitted on what was cheaper, compared with what came."""
+
+    subject: Subject
+    law: str
+    cut: float  # largest x used for the fit
+    x: float
+    actual: float
+    median: float
+    quantiles: tuple[float, ...]
+    crps: float
+
+    @property
+    def factor(self) -> float:
+        return self.x / self.cut
+
+    @property
+    def error(self) -> float:
+        return self.median / self.actual - 1 if self.actual else math.nan
+
+    def covered(self, level: float) -> bool:
+        low, high = np.interp([(1 - level) / 2, (1 + level) / 2], LEVELS, self.quantiles)
+        return bool(low <= self.actual <= high)

@@ -1,0 +1,232 @@
+"""What is registered, how it is resolved, and how it is scored: values, and their JSON form in the ledger.
+
+A `Prediction` is a set of `Claim`s about ONE future run, under one ledger entry. Each claim is a distribution over the
+run's measured value of one metric, given by quantiles at the fixed `LEVELS`. Nothing here is ever edited: a resolution
+is a new entry that names the prediction's hash.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scaling.errors import InputError
+from scaling.fitted import LEVELS, Forecast, Grade, Subject
+from scaling.metrics import metric as metric_named
+from scaling.records import plain
+from scaling.scores import QuantileDistribution
+from scaling.units import format_compute, format_interval
+
+NOT_STARTED, STARTED, FINISHED = "not started", "started", "finished"
+MEDIAN = LEVELS.index(0.5)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the user states; metric, protocol and target come from the forecast. `until` is an ISO date (YYYY-MM-DD)."""
+
+    text: str
+    until: str
+    threshold: float | None = None
+    voids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise InputError("a question needs a text", "say in a few words what is predicted")
+        try:
+            dt.date.fromisoformat(self.until)
+        except (ValueError, TypeError):
+            raise InputError(f"deadline {self.until!r} is not a date", "write YYYY-MM-DD") from None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One question of a prediction. `id` is unique within it: `<stage>.<metric>.<bucket>[.<law>]`."""
+
+    id: str
+    text: str
+    subject: Subject
+    target: float  # on subject.axis, base units
+    quantiles: tuple[float, ...]
+    law: str
+    method: str
+    grade: Grade
+    factor: float
+    earned_factor: float | None
+    fit_digest: str
+    data_digest: str
+    draws_blob: str  # SHA-256 of the stored draws
+    draws_digest: str  # SHA-256 over shape and draws
+    baselines: Mapping[str, float]
+    threshold: float | None = None
+    scored_by: str = "crps"
+
+    def __post_init__(self) -> None:
+        if len(self.quantiles) != len(LEVELS) or any(not math.isfinite(q) for q in self.quantiles):
+            raise InputError(f"claim {self.id} needs {len(LEVELS)} finite quantiles")
+        if any(b < a for a, b in zip(self.quantiles, self.quantiles[1:], strict=False)):
+            raise InputError(f"claim {self.id}: quantiles must not fall")
+
+    @property
+    def distribution(self) -> QuantileDistribution:
+        m = metric_named(self.subject.metric)
+        return QuantileDistribution(LEVELS, self.quantiles, m.low, m.high)
+
+    @property
+    def median(self) -> float:
+        return self.quantiles[MEDIAN]
+
+    def interval(self, level: float) -> tuple[float, float]:
+        return self.distribution.interval(level)
+
+    @property
+    def sentence(self) -> str:
+        middle, low, high = format_interval(*self.interval(0.9), middle=self.median)
+        return f"{self.text}: {middle} [{low}, {high}] 90 % at {format_compute(self.target)}, {self.grade}"
+
+    @classmethod
+    def of(cls, question: Question, forecast: Forecast, draws_blob: str, *, identifier: str = "") -> Claim:
+        s = forecast.subject
+        return cls(id=identifier or f"{s.stage}.{s.metric}.{s.bucket}", text=question.text, subject=s,
+                   target=forecast.target, quantiles=forecast.quantiles, law=forecast.law, method=forecast.method,
+                   grade=forecast.grade, factor=forecast.factor, earned_factor=forecast.earned_factor,
+                   fit_digest=forecast.fit_digest, data_digest=forecast.data_digest, draws_blob=draws_blob,
+                   draws_digest=forecast.draws_digest, baselines=dict(forecast.baselines), threshold=question.threshold)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Claim:
+        try:
+            return cls(**{**body, "subject": Subject(**body["subject"]), "grade": Grade(body["grade"]),
+                          "quantiles": tuple(body["quantiles"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"not a claim: {error}") from None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The body of a `prediction` entry.
+
+    `target` describes the run to come (seedless recipe digests by stage, compute, model size, data, task);
+    `provenance` how the forecast came about (data files with digests, code commit and digest of uncommitted changes,
+    versions, replay command); `run_state` whether the run had started when this was registered.
+    """
+
+    title: str
+    until: str
+    claims: tuple[Claim, ...]
+    target: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    run_state: str = NOT_STARTED
+    resolution_rule: str = "the run's own final evaluation under the same protocol; CRPS per claim"
+    assumptions: tuple[str, ...] = ()
+    voids: tuple[str, ...] = ()
+    levels: tuple[float, ...] = LEVELS
+    tails: str = "exponential, continuing the density of the outermost levels; clipped at the metric's range"
+    v: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.claims:
+            raise InputError("a prediction needs at least one claim", "forecast something first")
+        ids = [c.id for c in self.claims]
+        if len(set(ids)) < len(ids):
+            raise InputError(f"claim ids stand twice in one prediction: {', '.join(sorted(ids))}")
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """JSON of the entry; `blobs` lists the draws that must stand beside the ledger."""
+        return {**plain(self), "blobs": sorted({c.draws_blob for c in self.claims})}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Prediction:
+        try:
+            fields = {k: v for k, v in body.items() if k != "blobs"}
+            for name in ("assumptions", "voids", "levels"):
+                fields[name] = tuple(fields[name])
+            return cls(**{**fields, "claims": tuple(Claim.from_json(c) for c in body["claims"])})
+        except (KeyError, TypeError) as error:
+            raise InputError(f"not a prediction: {error}") from None
+
+
+@dataclass(frozen=True)
+class Measured:
+    value: float
+    se: float | None = None
+    n: int | None = None
+    protocol: str = "unstated"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The body of an `outcome` entry. `bound` is true when the run's seeds derive from the prediction's hash."""
+
+    prediction: str
+    values: Mapping[str, Measured]  # claim id -> measurement
+    evidence: Mapping[str, str] = field(default_factory=dict)  # path -> SHA-256
+    trials: tuple[str, ...] = ()
+    bound: bool = False
+    note: str = ""
+    v: int = 1
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return plain(self)
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Resolution:
+        try:
+            return cls(**{**body, "values": {k: Measured(**v) for k, v in body["values"].items()},
+                          "trials": tuple(body["trials"])})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"not a resolution: {error}") from None
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one claim turned out. CRPS in the metric's unit (lower is better); a baseline's CRPS is its absolute error."""
+
+    claim: str
+    value: float
+    median: float
+    crps: float
+    log_score: float
+    pit: float
+    hits: Mapping[str, bool]  # "50", "80", "90", "95" -> inside the central interval
+    baselines: Mapping[str, float]  # name -> CRPS
+
+    @property
+    def error(self) -> float:
+        """Relative error of the median, (predicted - actual) / actual."""
+        return self.median / self.value - 1 if self.value else math.nan
+
+    @property
+    def beats(self) -> Mapping[str, bool]:
+        return {name: self.crps < other for name, other in self.baselines.items()}
+
+
+def score(claim: Claim, measured: Measured) -> Score:
+    """Score one claim by its registered quantiles alone. Another protocol or metric is refused by the caller's rule."""
+    if claim.subject.protocol not in (measured.protocol, "unstated"):
+        raise InputError(f"claim {claim.id} was made for protocol {claim.subject.protocol}, measured was {measured.protocol}",
+                         "measure with the same problem set, decoding and samples")
+    metric_named(claim.subject.metric).check(measured.value, f"outcome of {claim.id}")
+    distribution = claim.distribution
+    hits = {f"{100 * level:.0f}": _inside(distribution.interval(level), measured.value) for level in (0.5, 0.8, 0.9, 0.95)}
+    return Score(claim=claim.id, value=measured.value, median=claim.median, crps=distribution.crps(measured.value),
+                 log_score=distribution.log_score(measured.value), pit=distribution.cdf(measured.value), hits=hits,
+                 baselines={n: abs(b - measured.value) for n, b in claim.baselines.items()})
+
+
+def scores(prediction: Prediction, resolution: Resolution) -> list[Score]:
+    """Scores of all resolved claims, in the prediction's order."""
+    known = {c.id for c in prediction.claims}
+    unknown = sorted(set(resolution.values) - known)
+    if unknown:
+        raise InputError(f"the prediction has no claim {unknown[0]!r}", f"claims: {', '.join(sorted(known))}")
+    return [score(c, resolution.values[c.id]) for c in prediction.claims if c.id in resolution.values]
+
+
+def _inside(interval: Sequence[float], value: float) -> bool:
+    return bool(interval[0] <= value <= interval[1])
