@@ -53,15 +53,18 @@ def trial_flop(spec: TrialSpec) -> ComputeBreakdown:
         training=sequences * updates * ((4 * weights + 6 * adapter) * length + 3 * attention),
         generation=sequences * adapted,
         reference=sequences * (2 * weights * length + attention) if spec.grpo.beta > 0 else 0.0,
-        old_policy=sequences * adapted if updates > 1 else 0.0)
+        old_policy=sequences * adapted if updates > 1 else 0.0,
+    )
 
 
 def evaluation_flop(spec: TrialSpec) -> float:
     """Forward passes of one evaluation: held-out sequences, problems by teacher forcing, sampled completions."""
     e = spec.evaluation
     passes = e.sequences + e.problems * max(1, e.samples)
-    return passes * (2.0 * spec.model.matmul_parameters * spec.task.sequence_tokens
-                     + attention_flop(spec.model, spec.task.sequence_tokens))
+    return passes * (
+        2.0 * spec.model.matmul_parameters * spec.task.sequence_tokens
+        + attention_flop(spec.model, spec.task.sequence_tokens)
+    )
 
 
 def inputs_of(spec: TrialSpec) -> dict[str, float]:
@@ -69,6 +72,12 @@ def inputs_of(spec: TrialSpec) -> dict[str, float]:
     base = spec.base
     pre = trial_flop(base).total
     rl = trial_flop(spec).total if spec.stage == "rl" else 0.0
-    return {"N": float(spec.model.body_parameters), "D": float(base.steps) * base.batch * base.task.sequence_tokens,
-            "C_pre": pre, "C_rl": rl, "C_total": pre + rl,
-            "rollouts": float(spec.steps) * spec.batch if spec.stage == "rl" else 0.0, "steps": float(spec.steps)}
+    return {
+        "N": float(spec.model.body_parameters),
+        "D": float(base.steps) * base.batch * base.task.sequence_tokens,
+        "C_pre": pre,
+        "C_rl": rl,
+        "C_total": pre + rl,
+        "rollouts": float(spec.steps) * spec.batch if spec.stage == "rl" else 0.0,
+        "steps": float(spec.steps),
+    }

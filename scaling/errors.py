@@ -45,7 +45,14 @@ class LedgerError(ScalingError):
 
     exit_code = 4
 
-    def __init__(self, message: str, hint: str = "", *, index: int | None = None, line: int | None = None,
-                 offset: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        index: int | None = None,
+        line: int | None = None,
+        offset: int | None = None,
+    ) -> None:
         super().__init__(message, hint)
         self.index, self.line, self.offset = index, line, offset

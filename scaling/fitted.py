@@ -119,8 +119,10 @@ class Fit:
     def __str__(self) -> str:
         shown = ", ".join(f"{n} = {format_value(v, self.standard_error(n))}" for n, v in self.parameters.items())
         scales = len(set(np.round(np.log(np.asarray(self.points["x"], float)), 6)))
-        return (f"{self.subject.label}: {self.law}: {shown}; {self.status} ({self.status.says}); "
-                f"{self.n_points} points at {scales} compute scales; {self.method}")
+        return (
+            f"{self.subject.label}: {self.law}: {shown}; {self.status} ({self.status.says}); "
+            f"{self.n_points} points at {scales} compute scales; {self.method}"
+        )
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ class Forecast:
         at = self.target if x is None else x
         near = np.flatnonzero(np.isclose(self.grid_G, at, rtol=1e-9))
         if not len(near):
-            raise InputError(f"{format_compute(at)} is not on the forecast's grid", "make the forecast with it as a target")
+            raise InputError(
+                f"{format_compute(at)} is not on the forecast's grid", "make the forecast with it as a target"
+            )
         return int(near[0])
 
     def draws(self, x: float | None = None) -> np.ndarray:
@@ -193,8 +197,10 @@ class Forecast:
     def __str__(self) -> str:
         middle, low, high = format_interval(*self.interval(0.9), middle=self.median)
         unit = metric_named(self.subject.metric).unit
-        return (f"{self.subject.label} at {format_compute(self.target)}: {middle} [{low}, {high}] 90 % {unit}, {self.reach} "
-                f"({self.method})")
+        return (
+            f"{self.subject.label} at {format_compute(self.target)}: {middle} [{low}, {high}] 90 % {unit}, {self.reach} "
+            f"({self.method})"
+        )
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,10 @@ class Law:
         columns = [rows[:, i].reshape((-1,) + (1,) * len(shape)) for i in range(rows.shape[1])]
         with np.errstate(all="ignore"):
             results = function(*xs, *columns, *(inputs[str(c)] for c in self.constants))
-        return [np.broadcast_to(r, (len(rows), *shape)) for r in (results if isinstance(results, (list, tuple)) else [results])]
+        return [
+            np.broadcast_to(r, (len(rows), *shape))
+            for r in (results if isinstance(results, (list, tuple)) else [results])
+        ]
 
     @cached_property
     def _arguments(self) -> list[sp.Symbol]:
@@ -122,7 +125,9 @@ class Law:
 
     @cached_property
     def _jacobian(self) -> Callable[..., Any]:
-        return sp.lambdify(self._arguments, [sp.diff(self.formula, p.symbol) for p in self.parameters], "numpy", cse=True)
+        return sp.lambdify(
+            self._arguments, [sp.diff(self.formula, p.symbol) for p in self.parameters], "numpy", cse=True
+        )
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
@@ -151,8 +156,9 @@ class Law:
         expression = found[0]
         return lambda *a: _complex_safe(sp_lambdify(tuple(order), expression), *a)
 
-    def _bracketed(self, target: Any, parameters_SP: np.ndarray, references: Mapping[str, float],
-                   decades: float = 40.0) -> np.ndarray:
+    def _bracketed(
+        self, target: Any, parameters_SP: np.ndarray, references: Mapping[str, float], decades: float = 40.0
+    ) -> np.ndarray:
         """Bisection in log x, all rows at once, around the references: works for any monotone law."""
         rows = np.atleast_2d(parameters_SP)
         centre = math.log(references[str(self.inputs[0].reference)]) if self.inputs[0].reference is not None else 0.0
@@ -160,7 +166,10 @@ class Law:
 
         def gap(log_x: np.ndarray) -> np.ndarray:
             names = {str(self.inputs[0].symbol): np.exp(log_x)[:, None]}
-            full = [self.value(r[None], **{k: v[i] for k, v in names.items()}, **references)[0, 0] for i, r in enumerate(rows)]
+            full = [
+                self.value(r[None], **{k: v[i] for k, v in names.items()}, **references)[0, 0]
+                for i, r in enumerate(rows)
+            ]
             return np.array(full) - target
 
         rising = gap(high) > gap(low)
@@ -206,22 +215,44 @@ _COMPUTE = Input(C, unit="FLOP", reference=C0)
 _EXPONENT = 0.005, 2.0
 
 POWER = Law(
-    name="power", formula=E + A * (C / C0) ** -alpha, inputs=(_COMPUTE,),
-    parameters=(Parameter("floor", E, low=0.0), Parameter("scale", A, low=0.0), Parameter("exponent", alpha, *_EXPONENT)),
-    says="the metric falls to a floor E; A is the excess over it at C_0", usual="L(C) = a C^b + c",
-    source="GPT-4 technical report (2023), section 3.1: L(C) = a C^b + c")
+    name="power",
+    formula=E + A * (C / C0) ** -alpha,
+    inputs=(_COMPUTE,),
+    parameters=(
+        Parameter("floor", E, low=0.0),
+        Parameter("scale", A, low=0.0),
+        Parameter("exponent", alpha, *_EXPONENT),
+    ),
+    says="the metric falls to a floor E; A is the excess over it at C_0",
+    usual="L(C) = a C^b + c",
+    source="GPT-4 technical report (2023), section 3.1: L(C) = a C^b + c",
+)
 
 PASS_RATE = Law(
-    name="pass_rate", formula=sp.exp(-(E + A * (C / C0) ** -alpha)), inputs=(_COMPUTE,), metrics=("pass_rate",),
-    parameters=(Parameter("floor", E, low=0.0), Parameter("scale", A, low=0.0), Parameter("exponent", alpha, *_EXPONENT)),
+    name="pass_rate",
+    formula=sp.exp(-(E + A * (C / C0) ** -alpha)),
+    inputs=(_COMPUTE,),
+    metrics=("pass_rate",),
+    parameters=(
+        Parameter("floor", E, low=0.0),
+        Parameter("scale", A, low=0.0),
+        Parameter("exponent", alpha, *_EXPONENT),
+    ),
     says="-log of the mean pass rate falls as a power of compute to a floor E (the pass rate saturates at exp(-E))",
-    source="form of the GPT-4 report's capability law, on the mean pass rate and with a floor", link="neg_log")
+    source="form of the GPT-4 report's capability law, on the mean pass rate and with a floor",
+    link="neg_log",
+)
 
 NEG_LOG_PASS = Law(
-    name="neg_log_pass", formula=A * (C / C0) ** -k, inputs=(_COMPUTE,), metrics=("neg_log_pass",),
+    name="neg_log_pass",
+    formula=A * (C / C0) ** -k,
+    inputs=(_COMPUTE,),
+    metrics=("neg_log_pass",),
     parameters=(Parameter("scale", A, low=0.0), Parameter("exponent", k, *_EXPONENT)),
-    says="the mean log pass rate vanishes as a power of compute, without a floor", usual="-E[log pass rate] = alpha C^-k",
-    source="GPT-4 technical report (2023), section 3.2: -E_P[log(pass_rate(C))] = alpha C^-k")
+    says="the mean log pass rate vanishes as a power of compute, without a floor",
+    usual="-E[log pass rate] = alpha C^-k",
+    source="GPT-4 technical report (2023), section 3.2: -E_P[log(pass_rate(C))] = alpha C^-k",
+)
 
 LAWS = {law.name: law for law in (POWER, PASS_RATE, NEG_LOG_PASS)}
 

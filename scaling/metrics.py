@@ -29,16 +29,22 @@ class Metric:
             raise InputError(f"{where}: {self.name} is {value}", "leave the row out: a missing value is missing")
         if not self.low <= value <= self.high:
             percent = self.high == 1.0 and 1.0 < value <= 100.0
-            raise InputError(f"{where}: {self.name} {value:g} is outside {self.low:g} .. {self.high:g}",
-                             "is it in percent? write fractions: divide by 100" if percent else "check the column")
+            raise InputError(
+                f"{where}: {self.name} {value:g} is outside {self.low:g} .. {self.high:g}",
+                "is it in percent? write fractions: divide by 100" if percent else "check the column",
+            )
 
     def clip(self, values: np.ndarray) -> np.ndarray:
         return np.clip(values, self.low, self.high)
 
 
 LOSS = Metric("loss", "nats per token", 0.0, math.inf, "lower", "held-out cross-entropy")
-PASS = Metric("pass_rate", "fraction", 0.0, 1.0, "higher", "mean pass probability E[p] over the problems, one attempt each")
-LOG_PASS = Metric("neg_log_pass", "nats", 0.0, math.inf, "lower", "-E[log p], the mean log pass rate of the GPT-4 report")
+PASS = Metric(
+    "pass_rate", "fraction", 0.0, 1.0, "higher", "mean pass probability E[p] over the problems, one attempt each"
+)
+LOG_PASS = Metric(
+    "neg_log_pass", "nats", 0.0, math.inf, "lower", "-E[log p], the mean log pass rate of the GPT-4 report"
+)
 ERROR = Metric("error", "fraction", 0.0, 1.0, "lower", "share of wrong answers")
 METRICS = {m.name: m for m in (LOSS, PASS, LOG_PASS, ERROR)}
 
@@ -55,8 +61,7 @@ def pass_at_k(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
         raise InputError(f"pass@{k} needs at least {k} samples per problem, found {int(n.min())}")
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n.max(initial=0) + 1)))])
     left = n - c
-    log_ratio = (log_factorial[left] - log_factorial[np.maximum(left - k, 0)]
-                 - log_factorial[n] + log_factorial[n - k])
+    log_ratio = log_factorial[left] - log_factorial[np.maximum(left - k, 0)] - log_factorial[n] + log_factorial[n - k]
     return np.where(left >= k, -np.expm1(log_ratio), 1.0)
 
 

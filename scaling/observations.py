@@ -63,8 +63,9 @@ class Observation:
         where = f"observation {self.id}"
         metric_named(self.metric).check(self.value, where)
         if self.se is not None and not (math.isfinite(self.se) and self.se > 0):
-            raise InputError(f"{where}: standard error {self.se!r} is not a positive number",
-                             "leave it out where it is not known")
+            raise InputError(
+                f"{where}: standard error {self.se!r} is not a positive number", "leave it out where it is not known"
+            )
         if self.se_kind not in SE_KINDS:
             raise InputError(f"{where}: se_kind {self.se_kind!r} is none of {', '.join(SE_KINDS)}")
         for name, value in self.inputs.items():
@@ -112,8 +113,14 @@ class Observations:
         return sha256(b"\n".join(lines))
 
     @classmethod
-    def of(cls, rows: Iterable[Observation], *, axis: str | None = None, sources: Mapping[str, str] | None = None,
-           dropped: Iterable[tuple[str, str]] = ()) -> Observations:
+    def of(
+        cls,
+        rows: Iterable[Observation],
+        *,
+        axis: str | None = None,
+        sources: Mapping[str, str] | None = None,
+        dropped: Iterable[tuple[str, str]] = (),
+    ) -> Observations:
         """Build the table; mixing compute definitions, or one id with two contents, is an error."""
         seen: dict[str, Observation] = {}
         for row in rows:
@@ -124,17 +131,31 @@ class Observations:
             raise InputError("no observations found", "a failed or unfinished trial gives none")
         definitions = {row.compute_definition for row in seen.values()}
         if len(definitions) > 1:
-            raise InputError(f"compute is counted in different ways: {', '.join(sorted(definitions))}",
-                             "fit them apart, or convert one of them")
+            raise InputError(
+                f"compute is counted in different ways: {', '.join(sorted(definitions))}",
+                "fit them apart, or convert one of them",
+            )
         names = sorted({name for row in seen.values() for name in row.inputs})
-        frame = pd.DataFrame([{**{k: getattr(row, k) for k in KEYS}, **{n: row.inputs.get(n, math.nan) for n in names}}
-                              for row in seen.values()])
+        frame = pd.DataFrame(
+            [
+                {**{k: getattr(row, k) for k in KEYS}, **{n: row.inputs.get(n, math.nan) for n in names}}
+                for row in seen.values()
+            ]
+        )
         frame[["value", "se", *names]] = frame[["value", "se", *names]].astype(float)
-        tables = [pd.DataFrame({"observation": row.id, **{k: list(v) for k, v in row.problems.items()}})
-                  for row in seen.values() if row.problems]
-        return cls(frame=frame, problems=pd.concat(tables, ignore_index=True) if tables else None,
-                   axis=axis or _axis(names), compute_definition=definitions.pop(), sources=dict(sources or {}),
-                   dropped=tuple(dropped))
+        tables = [
+            pd.DataFrame({"observation": row.id, **{k: list(v) for k, v in row.problems.items()}})
+            for row in seen.values()
+            if row.problems
+        ]
+        return cls(
+            frame=frame,
+            problems=pd.concat(tables, ignore_index=True) if tables else None,
+            axis=axis or _axis(names),
+            compute_definition=definitions.pop(),
+            sources=dict(sources or {}),
+            dropped=tuple(dropped),
+        )
 
     @classmethod
     def read(cls, path: str | Path, *, metric: str | None = None, **where: Any) -> Observations:
@@ -173,8 +194,10 @@ class Observations:
         for column in ("metric", "stage", "bucket", "protocol"):
             values = sorted({str(v) for v in self.frame[column]})
             if len(values) > 1:
-                raise InputError(f"the table holds several values of {column}: {', '.join(values)}",
-                                 f"select one, for example {column}={values[0]!r}")
+                raise InputError(
+                    f"the table holds several values of {column}: {', '.join(values)}",
+                    f"select one, for example {column}={values[0]!r}",
+                )
             found.append(values[0])
         return found[0], found[1], found[2], found[3]
 
@@ -200,7 +223,9 @@ def _axis(names: Sequence[str]) -> str:
             return name
     if len(names) == 1:
         return names[0]
-    raise InputError("there is no compute column", f"name one of {', '.join(COMPUTE_COLUMNS)}; columns: {', '.join(names)}")
+    raise InputError(
+        "there is no compute column", f"name one of {', '.join(COMPUTE_COLUMNS)}; columns: {', '.join(names)}"
+    )
 
 
 def _missing(value: Any) -> bool:

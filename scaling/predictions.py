@@ -90,17 +90,36 @@ class Claim:
     @classmethod
     def of(cls, question: Question, forecast: Forecast, draws_blob: str, *, identifier: str = "") -> Claim:
         s = forecast.subject
-        return cls(id=identifier or f"{s.stage}.{s.metric}.{s.bucket}", text=question.text, subject=s,
-                   target=forecast.target, quantiles=forecast.quantiles, law=forecast.law, method=forecast.method,
-                   grade=forecast.grade, factor=forecast.factor, earned_factor=forecast.earned_factor,
-                   fit_digest=forecast.fit_digest, data_digest=forecast.data_digest, draws_blob=draws_blob,
-                   draws_digest=forecast.draws_digest, baselines=dict(forecast.baselines), threshold=question.threshold)
+        return cls(
+            id=identifier or f"{s.stage}.{s.metric}.{s.bucket}",
+            text=question.text,
+            subject=s,
+            target=forecast.target,
+            quantiles=forecast.quantiles,
+            law=forecast.law,
+            method=forecast.method,
+            grade=forecast.grade,
+            factor=forecast.factor,
+            earned_factor=forecast.earned_factor,
+            fit_digest=forecast.fit_digest,
+            data_digest=forecast.data_digest,
+            draws_blob=draws_blob,
+            draws_digest=forecast.draws_digest,
+            baselines=dict(forecast.baselines),
+            threshold=question.threshold,
+        )
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Claim:
         try:
-            return cls(**{**body, "subject": Subject(**body["subject"]), "grade": Grade(body["grade"]),
-                          "quantiles": tuple(body["quantiles"])})
+            return cls(
+                **{
+                    **body,
+                    "subject": Subject(**body["subject"]),
+                    "grade": Grade(body["grade"]),
+                    "quantiles": tuple(body["quantiles"]),
+                }
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a claim: {error}") from None
 
@@ -177,8 +196,13 @@ class Resolution:
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Resolution:
         try:
-            return cls(**{**body, "values": {k: Measured(**v) for k, v in body["values"].items()},
-                          "trials": tuple(body["trials"])})
+            return cls(
+                **{
+                    **body,
+                    "values": {k: Measured(**v) for k, v in body["values"].items()},
+                    "trials": tuple(body["trials"]),
+                }
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"not a resolution: {error}") from None
 
@@ -209,14 +233,25 @@ class Score:
 def score(claim: Claim, measured: Measured) -> Score:
     """Score one claim by its registered quantiles alone. Another protocol or metric is refused by the caller's rule."""
     if claim.subject.protocol not in (measured.protocol, "unstated"):
-        raise InputError(f"claim {claim.id} was made for protocol {claim.subject.protocol}, measured was {measured.protocol}",
-                         "measure with the same problem set, decoding and samples")
+        raise InputError(
+            f"claim {claim.id} was made for protocol {claim.subject.protocol}, measured was {measured.protocol}",
+            "measure with the same problem set, decoding and samples",
+        )
     metric_named(claim.subject.metric).check(measured.value, f"outcome of {claim.id}")
     distribution = claim.distribution
-    hits = {f"{100 * level:.0f}": _inside(distribution.interval(level), measured.value) for level in (0.5, 0.8, 0.9, 0.95)}
-    return Score(claim=claim.id, value=measured.value, median=claim.median, crps=distribution.crps(measured.value),
-                 log_score=distribution.log_score(measured.value), pit=distribution.cdf(measured.value), hits=hits,
-                 baselines={n: abs(b - measured.value) for n, b in claim.baselines.items()})
+    hits = {
+        f"{100 * level:.0f}": _inside(distribution.interval(level), measured.value) for level in (0.5, 0.8, 0.9, 0.95)
+    }
+    return Score(
+        claim=claim.id,
+        value=measured.value,
+        median=claim.median,
+        crps=distribution.crps(measured.value),
+        log_score=distribution.log_score(measured.value),
+        pit=distribution.cdf(measured.value),
+        hits=hits,
+        baselines={n: abs(b - measured.value) for n, b in claim.baselines.items()},
+    )
 
 
 def scores(prediction: Prediction, resolution: Resolution) -> list[Score]:

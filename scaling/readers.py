@@ -35,7 +35,9 @@ def read_runs(path: Path) -> Observations:
     """Every `observations.jsonl` of finished trials below `path` (or the one file given)."""
     files = [path] if path.is_file() else sorted(path.glob("*/observations.jsonl"))
     if not files:
-        raise InputError(f"{path} holds no observations", "a trial writes observations.jsonl when it completes: run the sweep first")
+        raise InputError(
+            f"{path} holds no observations", "a trial writes observations.jsonl when it completes: run the sweep first"
+        )
     rows, sources, dropped = [], {}, []
     for file in files:
         result = file.parent / "result.json"
@@ -53,7 +55,10 @@ def read_csv(path: Path, *, metric: str | None = None) -> Observations:
     table = _table(path)
     axis = next((c for c in COMPUTE_COLUMNS if c in table), None)
     if axis is None:
-        raise InputError(f"{path}: there is no compute column", f"name one of {', '.join(COMPUTE_COLUMNS)}; found: {', '.join(table.columns)}")
+        raise InputError(
+            f"{path}: there is no compute column",
+            f"name one of {', '.join(COMPUTE_COLUMNS)}; found: {', '.join(table.columns)}",
+        )
     source = sha256(path.read_bytes())
     rows = list(_form(table, path, metric)(table, path, source[:12]))
     return Observations.of(rows, axis=axis, sources={path.name: source})
@@ -65,10 +70,14 @@ def _form(table: pd.DataFrame, path: Path, metric: str | None) -> Callable[..., 
     if {"passes", "problems"} <= set(table):
         return _aggregates
     named = [c for c in table if c not in UNITS and c not in LABELS and c != "se"]
-    chosen = metric if metric in named else next((c for c in named if c in METRICS), named[0] if len(named) == 1 else None)
+    chosen = (
+        metric if metric in named else next((c for c in named if c in METRICS), named[0] if len(named) == 1 else None)
+    )
     if chosen is None:
-        raise InputError(f"{path}: which column is the metric?" if named else f"{path}: there is no metric column",
-                         f"found: {', '.join(map(str, table.columns))}; use C and loss, or C, problem, n, c, or C, passes, problems")
+        raise InputError(
+            f"{path}: which column is the metric?" if named else f"{path}: there is no metric column",
+            f"found: {', '.join(map(str, table.columns))}; use C and loss, or C, problem, n, c, or C, passes, problems",
+        )
     return lambda *args: _values(*args, chosen)
 
 
@@ -80,10 +89,21 @@ def _values(table: pd.DataFrame, path: Path, source: str, name: str) -> Iterator
             continue
         METRICS[name].check(value, where) if name in METRICS else None
         if se == 0:
-            raise InputError(f"{where}: a standard error of 0 is not possible", "leave the cell empty where it is not known")
+            raise InputError(
+                f"{where}: a standard error of 0 is not possible", "leave the cell empty where it is not known"
+            )
         known = not math.isnan(se)
-        yield _row(table, row, where, f"{source}-{number}", metric=name, value=value, protocol="unstated",
-                   se=se if known else None, se_kind="declared" if known else "none")
+        yield _row(
+            table,
+            row,
+            where,
+            f"{source}-{number}",
+            metric=name,
+            value=value,
+            protocol="unstated",
+            se=se if known else None,
+            se_kind="declared" if known else "none",
+        )
 
 
 def _aggregates(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observation]:
@@ -91,8 +111,17 @@ def _aggregates(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observ
         where = f"{path}, row {number}"
         passes, problems = _cell(row, "passes", where), _cell(row, "problems", where)
         _check_counts(passes, problems, where, "passes", "problems")
-        yield _row(table, row, where, f"{source}-{number}", metric="pass_rate", value=passes / problems, protocol="unstated",
-                   se=_binomial_se(passes, problems), se_kind="sampling")
+        yield _row(
+            table,
+            row,
+            where,
+            f"{source}-{number}",
+            metric="pass_rate",
+            value=passes / problems,
+            protocol="unstated",
+            se=_binomial_se(passes, problems),
+            se_kind="sampling",
+        )
 
 
 def _per_problem(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observation]:
@@ -104,24 +133,43 @@ def _per_problem(table: pd.DataFrame, path: Path, source: str) -> Iterator[Obser
     for index, (_, group) in enumerate(table.groupby(keys, sort=False, dropna=False)):
         where = f"{path}, row {group.index[0]}"
         if group["problem"].duplicated().any():
-            raise InputError(f"{where}: problem {group['problem'][group['problem'].duplicated()].iloc[0]!r} stands twice for one run",
-                             "add a trial or seed column where there are several runs at one compute")
+            raise InputError(
+                f"{where}: problem {group['problem'][group['problem'].duplicated()].iloc[0]!r} stands twice for one run",
+                "add a trial or seed column where there are several runs at one compute",
+            )
         buckets = [(OVERALL, group)] + (list(group.groupby("bucket")) if "bucket" in group else [])
         for bucket, part in buckets:
             yield from _bucket_rows(table, group.iloc[0], part, str(bucket), where, f"{source}-{index}")
 
 
-def _bucket_rows(table: pd.DataFrame, first: pd.Series, part: pd.DataFrame, bucket: str, where: str,
-                 prefix: str) -> Iterator[Observation]:
+def _bucket_rows(
+    table: pd.DataFrame, first: pd.Series, part: pd.DataFrame, bucket: str, where: str, prefix: str
+) -> Iterator[Observation]:
     n, c = part["n"].to_numpy(), part["c"].to_numpy()
-    problems = {"problem": part["problem"].astype(str).tolist(), "bucket": [bucket] * len(part),
-                "n": n.astype(int).tolist(), "c": c.astype(int).tolist(), "p": [None] * len(part)}
+    problems = {
+        "problem": part["problem"].astype(str).tolist(),
+        "bucket": [bucket] * len(part),
+        "n": n.astype(int).tolist(),
+        "c": c.astype(int).tolist(),
+        "p": [None] * len(part),
+    }
     protocol = digest({"problems": sorted(problems["problem"]), "samples": sorted(set(n.tolist()))})[:16]
     for name, values in (("pass_rate", c / n), ("neg_log_pass", neg_log_pass_of_counts(n, c))):
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         se = spread / math.sqrt(len(values)) or _binomial_se(c.sum(), n.sum())
-        yield _row(table, first, where, f"{prefix}-{bucket}-{name}", metric=name, value=float(values.mean()), se=se,
-                   se_kind="problems", protocol=protocol, bucket=bucket, problems=problems)
+        yield _row(
+            table,
+            first,
+            where,
+            f"{prefix}-{bucket}-{name}",
+            metric=name,
+            value=float(values.mean()),
+            se=se,
+            se_kind="problems",
+            protocol=protocol,
+            bucket=bucket,
+            problems=problems,
+        )
 
 
 def _row(table: pd.DataFrame, row: pd.Series, where: str, identifier: str, **fields: object) -> Observation:
@@ -130,11 +178,23 @@ def _row(table: pd.DataFrame, row: pd.Series, where: str, identifier: str, **fie
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{where}: {name} is {value}", "every compute point needs a positive, finite value")
     _check_six_nd(inputs, where)
-    run = str(row["trial"]) if "trial" in table else identifier.split("-")[0] + "-" + digest(inputs)[:8] + (
-        f"-s{row['seed']}" if "seed" in table else "" if fields.get("problems") else f"-{row.name}")
+    run = (
+        str(row["trial"])
+        if "trial" in table
+        else identifier.split("-")[0]
+        + "-"
+        + digest(inputs)[:8]
+        + (f"-s{row['seed']}" if "seed" in table else "" if fields.get("problems") else f"-{row.name}")
+    )
     fields.setdefault("bucket", str(row["bucket"]) if "bucket" in table else OVERALL)
-    return Observation(id=identifier, trial=run, base_trial=run, stage=str(row["stage"]) if "stage" in table else "pretrain",
-                       inputs=inputs, **fields)  # type: ignore[arg-type]
+    return Observation(
+        id=identifier,
+        trial=run,
+        base_trial=run,
+        stage=str(row["stage"]) if "stage" in table else "pretrain",
+        inputs=inputs,
+        **fields,
+    )  # type: ignore[arg-type]
 
 
 def _check_six_nd(inputs: dict[str, float], where: str) -> None:
@@ -142,8 +202,10 @@ def _check_six_nd(inputs: dict[str, float], where: str) -> None:
     if {"C", "N", "D"} <= set(inputs):
         ratio = inputs["C"] / (6.0 * inputs["N"] * inputs["D"])
         if not 0.1 <= ratio <= 10:
-            raise InputError(f"{where}: C = {inputs['C']:.3g} is {ratio:.3g} times 6 N D = {6 * inputs['N'] * inputs['D']:.3g}",
-                             "is one of them in thousands, millions or GFLOP? N in parameters, D in tokens, C in FLOP")
+            raise InputError(
+                f"{where}: C = {inputs['C']:.3g} is {ratio:.3g} times 6 N D = {6 * inputs['N'] * inputs['D']:.3g}",
+                "is one of them in thousands, millions or GFLOP? N in parameters, D in tokens, C in FLOP",
+            )
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -186,7 +248,11 @@ def _float(text: str, where: str) -> float:
     try:
         return float(text)
     except ValueError:
-        hint = "write fractions, not percent" if text.strip().endswith("%") else "write a plain number; units belong into the header: C [PF-day]"
+        hint = (
+            "write fractions, not percent"
+            if text.strip().endswith("%")
+            else "write a plain number; units belong into the header: C [PF-day]"
+        )
         raise InputError(f"{where}: {text!r} is not a number", hint) from None
 
 

@@ -33,8 +33,9 @@ def parse(text: str | bytes, *, what: str = "JSON") -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_int=_integer, parse_float=_finite,
-                           parse_constant=_finite)
+        value = json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_int=_integer, parse_float=_finite, parse_constant=_finite
+        )
         _check_depth_and_text(value)
     except RecursionError:
         raise InputError(f"{what} is nested deeper than {MAX_DEPTH} levels") from None

@@ -38,8 +38,13 @@ class QuantileDistribution:
     def cdf(self, x: float) -> float:
         """F(x); at a jump (equal quantiles, or an edge of the range) the middle of it."""
         xs, cdf = self._knots
-        return float((np.interp(x, xs, cdf, left=0.0, right=1.0) if not np.any(xs == x) else
-                      (cdf[xs == x].min() + cdf[xs == x].max()) / 2))
+        return float(
+            
+                np.interp(x, xs, cdf, left=0.0, right=1.0)
+                if not np.any(xs == x)
+                else (cdf[xs == x].min() + cdf[xs == x].max()) / 2
+            
+        )
 
     def interval(self, level: float) -> tuple[float, float]:
         low, high = np.interp([(1 - level) / 2, (1 + level) / 2], self.levels, self.values)
@@ -58,13 +63,19 @@ class QuantileDistribution:
         return total + _square_integral(below_x, below_f) + _square_integral(above_x, above_f)
 
     def log_score(self, y: float) -> float:
-        """-log density at y (nats); infinite outside the polygon."""
-        xs, cdf = self._knots
-        at = int(np.searchsorted(xs, y))
-        if not 0 < at < len(xs):
+        """-log density at y (nats); infinite where the distribution has no density."""
+        q, p = np.asarray(self.values, float), np.asarray(self.levels, float)
+        if not self.low <= y <= self.high:
             return math.inf
-        width, mass = xs[at] - xs[at - 1], cdf[at] - cdf[at - 1]
-        return -math.log(mass / width) if mass > 0 and width > 0 else math.inf
+        if y < q[0] or y > q[-1]:
+            pair, mass, beyond = (
+                ((q[:2], p[:2]), p[0], q[0] - y) if y < q[0] else ((q[-2:], p[-2:]), 1 - p[-1], y - q[-1])
+            )
+            spread = _tail_scale(*pair)
+            return math.log(spread) + beyond / (mass * spread) if spread > 0 else math.inf
+        at = min(max(int(np.searchsorted(q, y)), 1), len(q) - 1)
+        width, between = q[at] - q[at - 1], p[at] - p[at - 1]
+        return -math.log(between / width) if width > 0 else math.inf
 
 
 def _tail_scale(q: np.ndarray, p: np.ndarray) -> float:

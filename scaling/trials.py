@@ -77,8 +77,15 @@ class ModelSpec:
     def matrices(self) -> dict[str, tuple[int, int]]:
         """Shape (out, in) of the weight matrices of one layer, by name."""
         d, f = self.width, self.ffn
-        return {"q_proj": (d, d), "k_proj": (d, d), "v_proj": (d, d), "o_proj": (d, d),
-                "gate_proj": (f, d), "up_proj": (f, d), "down_proj": (d, f)}
+        return {
+            "q_proj": (d, d),
+            "k_proj": (d, d),
+            "v_proj": (d, d),
+            "o_proj": (d, d),
+            "gate_proj": (f, d),
+            "up_proj": (f, d),
+            "down_proj": (d, f),
+        }
 
     @property
     def body_parameters(self) -> int:
@@ -101,7 +108,9 @@ class AdapterSpec:
 
     def parameters(self, model: ModelSpec) -> int:
         """N_l: parameters of the adapters."""
-        return model.layers * sum(self.rank * (o + i) for name, (o, i) in model.matrices.items() if name in self.targets)
+        return model.layers * sum(
+            self.rank * (o + i) for name, (o, i) in model.matrices.items() if name in self.targets
+        )
 
 
 @dataclass(frozen=True)
@@ -203,8 +212,10 @@ class TrialSpec:
 
     def to_json(self) -> dict[str, Any]:
         body = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        body["task"] = {**{k: getattr(self.task, k) for k in ("name", "instance", "prompt_tokens", "response_tokens")},
-                        "options": dict(self.task.options)}
+        body["task"] = {
+            **{k: getattr(self.task, k) for k in ("name", "instance", "prompt_tokens", "response_tokens")},
+            "options": dict(self.task.options),
+        }
         for name in ("model", "optim", "evaluation", "adapter", "grpo"):
             body[name] = asdict(body[name]) if body[name] else None
         body["parent"] = self.parent.to_json() if self.parent else None
@@ -215,9 +226,17 @@ class TrialSpec:
     def from_json(cls, body: Mapping[str, Any]) -> TrialSpec:
         try:
             if body["v"] != SPEC_VERSION:
-                raise InputError(f"trial specification has version {body['v']!r}", f"this program reads version {SPEC_VERSION}")
-            kinds = {"task": TaskSpec, "model": ModelSpec, "optim": OptimSpec, "evaluation": EvaluationSpec,
-                     "adapter": AdapterSpec, "grpo": GRPOSpec}
+                raise InputError(
+                    f"trial specification has version {body['v']!r}", f"this program reads version {SPEC_VERSION}"
+                )
+            kinds = {
+                "task": TaskSpec,
+                "model": ModelSpec,
+                "optim": OptimSpec,
+                "evaluation": EvaluationSpec,
+                "adapter": AdapterSpec,
+                "grpo": GRPOSpec,
+            }
             known = {k: (kinds[k](**_tuples(v)) if k in kinds and v is not None else v) for k, v in body.items()}
             known["parent"] = cls.from_json(body["parent"]) if body.get("parent") else None
             known["seed"] = int(body["seed"])

@@ -1,7 +1,7 @@
 """Units of the quantities a forecast speaks of: parsing what people type, printing what a value deserves.
 
-    >>> parse_compute("3 PF-day")       # 2.592e20, in FLOP
-    >>> format_value(0.70312, 0.0123)   # '0.703 ± 0.012' (two digits of the uncertainty, as the PDG rounds)
+>>> parse_compute("3 PF-day")       # 2.592e20, in FLOP
+>>> format_value(0.70312, 0.0123)   # '0.703 ± 0.012' (two digits of the uncertainty, as the PDG rounds)
 """
 
 from __future__ import annotations
@@ -14,17 +14,42 @@ from scaling.errors import InputError
 DAY_S = 86_400.0
 FLOP_PER_UNIT = {
     "FLOP": 1.0,
-    **{f"{prefix}FLOP": 10.0**power for prefix, power in
-       zip(("k", "M", "G", "T", "P", "E", "Z", "Y"), range(3, 27, 3), strict=True)},
-    "TF-day": 1e12 * DAY_S, "PF-day": 1e15 * DAY_S, "EF-day": 1e18 * DAY_S,
+    **{
+        f"{prefix}FLOP": 10.0**power
+        for prefix, power in zip(("k", "M", "G", "T", "P", "E", "Z", "Y"), range(3, 27, 3), strict=True)
+    },
+    "TF-day": 1e12 * DAY_S,
+    "PF-day": 1e15 * DAY_S,
+    "EF-day": 1e18 * DAY_S,
 }
-ALIASES = {"FLOPS": "FLOP", "FLOPs": "FLOP", "flop": "FLOP", "flops": "FLOP", "PFLOP-day": "PF-day", "PF-days": "PF-day",
-           "PFLOP-days": "PF-day", "petaflop/s-day": "PF-day", "petaflop/s-days": "PF-day"}
+ALIASES = {
+    "FLOPS": "FLOP",
+    "FLOPs": "FLOP",
+    "flop": "FLOP",
+    "flops": "FLOP",
+    "PFLOP-day": "PF-day",
+    "PF-days": "PF-day",
+    "PFLOP-days": "PF-day",
+    "petaflop/s-day": "PF-day",
+    "petaflop/s-days": "PF-day",
+}
 
 # What every known input column is counted in. A user's own column has the unit its header states in brackets.
-UNITS = {"N": "parameters", "D": "tokens", "C": "FLOP", "C_pre": "FLOP", "C_rl": "FLOP", "C_total": "FLOP",
-         "executed_flop": "FLOP", "tokens": "tokens", "rollouts": "completions", "steps": "steps", "device_s": "s",
-         "wall_s": "s", "cost_usd": "USD"}
+UNITS = {
+    "N": "parameters",
+    "D": "tokens",
+    "C": "FLOP",
+    "C_pre": "FLOP",
+    "C_rl": "FLOP",
+    "C_total": "FLOP",
+    "executed_flop": "FLOP",
+    "tokens": "tokens",
+    "rollouts": "completions",
+    "steps": "steps",
+    "device_s": "s",
+    "wall_s": "s",
+    "cost_usd": "USD",
+}
 COMPUTE_COLUMNS = ("C", "C_pre", "C_rl", "C_total")
 
 _QUANTITY = re.compile(r"\A\s*([0-9.+-]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z/_-]*)\s*\Z")
@@ -41,8 +66,12 @@ def parse_compute(text: str, *, where: str = "compute") -> float:
     """'1e23 FLOP', '3 PF-day', '2.5 EFLOP' -> FLOP. A number without a unit is refused."""
     match = _QUANTITY.match(text) if isinstance(text, str) else None
     if not match or not match[2]:
-        raise InputError(f"{where} {text!r} has no unit" if match or not isinstance(text, str) else
-                         f"{where} {text!r} is not an amount of compute", "write for example '1e23 FLOP' or '3 PF-day'")
+        raise InputError(
+            f"{where} {text!r} has no unit"
+            if match or not isinstance(text, str)
+            else f"{where} {text!r} is not an amount of compute",
+            "write for example '1e23 FLOP' or '3 PF-day'",
+        )
     value = _number(match[1], where) * flop_per(match[2], where=where)
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{where} {text!r} is not a positive, finite amount of compute")

@@ -1,0 +1,59 @@
+"""What every verb shares: one way to print tables and JSON, and one way to fail.
+
+A verb is a click command in its room's `verbs.py`, of the same name as the function it calls; `scaling/__main__.py`
+mounts all that the entry-point group `scaling.verbs` lists. Heavy imports stand inside the verbs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scaling.records import canonical, plain, write_atomic
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+folder_option = click.option(
+    "--folder",
+    default="forecast",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The project's folder: sweep.toml, runs/, ledger/ and the reports.",
+)
+output_option = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the result to this file.")
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Aligned plain text: numbers to the right, missing values as an empty cell, control characters made visible."""
+    cells = [[clean(str("" if c is None else c)) for c in row] for row in [headers, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+    right = [all(_numeric(row[i]) for row in cells[1:]) for i in range(len(headers))]
+    lines = [
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
+        for row in cells
+    ]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def clean(text: str) -> str:
+    """Text that cannot drive a terminal: control, bidirectional and other invisible characters become '?'."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def emit(value: Any, human: Callable[[], str], *, as_json: bool, output: Path | None = None) -> None:
+    """Print `human()`, or `value` as JSON; with `output`, write the JSON to the file as well."""
+    if output:
+        write_atomic(output, canonical(value) + b"\n")
+    click.echo(canonical(plain(value)).decode() if as_json else human())
+
+
+def note(text: str) -> None:
+    """A remark for the person, on standard error, so that standard output stays parseable."""
+    print(clean(text), file=sys.stderr, flush=True)
+
+
+def _numeric(text: str) -> bool:
+    return not text or text[0] in "0123456789-+.≥≤<>∞["
