@@ -1,0 +1,264 @@
+"""The prediction ledger: an append-only, hash-chained file of entries with a Merkle head, unsigned in this version.
+
+    <folder>/entries.jsonl           one entry a line (entries.py)
+    <folder>/heads.jsonl             heads printed earlier, by which a cut or rewritten ledger is recognised
+    <folder>/blobs/<sha256>.<suffix> large values that entries name by digest
+    <folder>/torn-<ns>               what a dead append left behind
+
+What it proves: entries were not edited, reordered or inserted, and against a head that somebody else holds, not cut
+or rewritten. What it does not: when they were written (the time is the writer's own), or by whom.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from scaling import records
+from scaling.errors import InputError, LedgerError
+from scaling.registry import entries as entry_format
+from scaling.registry import verify as checks
+from scaling.registry.blobs import Blobs
+from scaling.registry.entries import HEX64, NONCE, Entry, Kind
+from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, read_lines
+from scaling.registry.merkle import Checkpoint
+from scaling.registry.verify import Chain, Head, Inspection, Reason, VerifyReport
+
+PREFIX = re.compile(r"\A[0-9a-f]{8,64}\Z")
+
+
+class Ledger:
+    """A ledger in a folder, made by the first append; `create=False` refuses at once a folder that holds none."""
+
+    def __init__(self, folder: str | Path, create: bool = True) -> None:
+        self.folder = Path(folder)
+        self._entries = Journal(self.folder / "entries.jsonl")
+        self._heads = Journal(self.folder / "heads.jsonl")
+        self._blobs = Blobs(self.folder / "blobs")
+        if not create and not self._entries.path.exists():
+            raise self._missing()
+
+    def append(self, kind: Kind | str, body: Mapping[str, Any], nonce: str | None = None) -> Entry:
+        """Write one entry and return it once it is on disk.
+
+        The `nonce` (128 random bits if none is given) makes a retry safe: the same nonce with the same kind and body
+        returns the entry that is already there, with other content it is refused. After an error whose outcome is
+        unknown (`LedgerError`), repeat the call with the nonce that its hint names.
+        """
+        kind, body = entry_format.read_kind(kind), _plain_body(body)
+        self._check_blobs(body)
+        if nonce is not None and not NONCE.match(nonce):
+            raise InputError(f"nonce {nonce!r:.80} is malformed", "use up to 64 of a-z 0-9 . _ -, or none")
+        with self._entries.writing(create=True) as file:
+            last = self._last_entry(file)
+            if nonce is not None and (found := self._find_nonce(file, nonce)):
+                if (found.kind, records.canonical(found.body)) != (kind, records.canonical(body)):
+                    raise InputError(f"nonce {nonce} already stands in entry {found.seq} with other content",
+                                     "give every entry its own nonce, or none")
+                file.sync()
+                return found
+            self._check_reference(file, kind, body)
+            entry = entry_format.make_entry(kind, body, nonce or secrets.token_hex(16), entry_format.utc_now(), last)
+            if len(entry.line) > MAX_LINE:
+                raise InputError(f"entry of {len(entry.line)} bytes is longer than {MAX_LINE >> 20} MiB",
+                                 "store the large part with put_blob and name its digest")
+            file.write(entry.line, retry=f"try again with nonce={entry.nonce!r}: it cannot be entered twice")
+        return entry
+
+    def entries(self, kind: Kind | str | None = None) -> Iterator[Entry]:
+        """Entries in order, read lazily and checked link by link; the first bad one raises `LedgerError`."""
+        wanted = None if kind is None else entry_format.read_kind(kind)
+        with self._reading() as (handle, size):
+            for entry in self._follow(Chain(), read_lines(handle, size)):
+                if wanted in (None, entry.kind):
+                    yield entry
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self.entries()
+
+    def find(self, prefix: str) -> Entry:
+        """The one entry whose hash begins with `prefix` (8 hex digits or more)."""
+        if not PREFIX.match(prefix):
+            raise InputError(f"{prefix!r:.80} is no entry hash", "give at least its first 8 lower-case hex digits")
+        found = [entry for entry in self if entry.hash.startswith(prefix)]
+        if len(found) != 1:
+            what = f"means {len(found)} entries" if found else "is the hash of no entry"
+            raise InputError(f"{prefix} {what} in {self.folder}", "give more digits" if found else "")
+        return found[0]
+
+    def head(self) -> Checkpoint:
+        """The state of the whole ledger: number of entries and RFC 9162 root over their lines."""
+        chain = Chain()
+        with self._reading() as (handle, size):
+            for _ in self._follow(chain, read_lines(handle, size)):
+                pass
+        return chain.head
+
+    def remember(self) -> Checkpoint:
+        """`head()`, also noted in heads.jsonl: call it for every head that is printed or handed out."""
+        chain = Chain()
+        with self._existing(), self._entries.writing(create=False) as file:
+            file.sync()  # a head must not outlive the entries it counts
+            for _ in self._follow(chain, file.lines()):
+                pass
+            self._check_not_cut(chain.frontier.size)
+            with self._heads.writing(create=True) as heads:
+                heads.repair()
+                last = heads.last_line()
+                known = self._read_head(last) if last else None
+                if known is None or (known.size, known.root) != (chain.head.size, chain.head.root.hex()):
+                    heads.write(checks.head_line(chain.head, entry_format.utc_now()))
+        return chain.head
+
+    def verify(self, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
+        """Check every byte: entries, chain, references, blobs, and each head in heads.jsonl and in `heads`."""
+        outside = [Head(head.size, head.root.hex(), f"a head held outside ({head.origin})") for head in heads]
+        try:
+            with self._entries.reading() as (handle, size):
+                inside, torn = self._remembered()
+                inspection = Inspection([*inside, *outside], self._blobs)
+                for line in read_lines(handle, size):
+                    inspection.check(line)
+        except FileNotFoundError:
+            inside, torn = self._remembered()
+            if not inside and not outside:
+                raise self._missing() from None
+            inspection = Inspection([*inside, *outside], self._blobs)  # nothing is left: every head says so
+        for reason, message in torn:
+            inspection.add(reason, None, message)
+        inspection.warnings += [f"{path.name} holds {path.stat().st_size} bytes of an append that died"
+                                for path in sorted(self.folder.glob("torn-*"))]
+        return inspection.report()
+
+    def put_blob(self, data: bytes, suffix: str) -> str:
+        """Store bytes under their SHA-256 and return it; the same bytes again change nothing."""
+        return self._blobs.put(data, suffix)
+
+    def get_blob(self, digest: str) -> bytes:
+        """The bytes with this SHA-256, checked."""
+        return self._blobs.get(digest)
+
+    def _last_entry(self, file: Writer) -> Entry | None:
+        """Set a torn tail aside, then read the last entry again: nothing is chained to what is not sound."""
+        file.repair(completes=_is_next_entry)
+        line = file.last_line()
+        last = self._read(file, line) if line else None
+        if line and last and (line.offset == 0) != (last.seq == 0):
+            raise LedgerError(f"{file.path}: its last entry has number {last.seq} but begins at byte {line.offset}",
+                              "run verify", index=last.seq, offset=line.offset)
+        self._check_not_cut(last.seq + 1 if last else 0)
+        return last
+
+    def _read(self, file: Writer, line: Line) -> Entry:
+        try:
+            return entry_format.read_entry(line.data)
+        except InputError as error:
+            if line.index < 0:  # the last line, found from the end: count only now
+                line = next(other for other in file.lines() if other.offset == line.offset)
+            raise _placed(line, error, file.path) from None
+
+    def _find_nonce(self, file: Writer, nonce: str) -> Entry | None:
+        needle = b'"nonce":"%s"' % nonce.encode()
+        candidates = (self._read(file, line) for line in file.lines() if needle in line.data)
+        return next((entry for entry in candidates if entry.nonce == nonce), None)
+
+    def _check_reference(self, file: Writer, kind: Kind, body: Mapping[str, Any]) -> None:
+        """Refuse what `verify` would name for ever: a reference to a prediction that is not there."""
+        reference = body.get("prediction")
+        if kind not in checks.REFERRING and "prediction" not in body:
+            return
+        if isinstance(reference, str) and HEX64.match(reference):
+            for line in file.lines():
+                if reference.encode() in line.data:
+                    entry = self._read(file, line)
+                    if entry.hash == reference and entry.kind == Kind.PREDICTION:
+                        return
+        raise InputError(f"{checks.dangling(kind, reference)} in {self.folder}",
+                         "give the full hash of a prediction entry")
+
+    def _check_blobs(self, body: Mapping[str, Any]) -> None:
+        for digest in entry_format.blob_digests(body):
+            if not self._blobs.sound(digest):
+                raise InputError(f"no sound blob {digest} in {self._blobs.folder}", "store it first, with put_blob")
+
+    def _check_not_cut(self, size: int) -> None:
+        """Refuse to go on from a ledger that is shorter than the newest head we remember."""
+        with contextlib.suppress(FileNotFoundError), self._heads.reading() as (handle, end):
+            lines = [line for line in read_lines(handle, end) if line.whole]
+            if lines and (head := self._read_head(lines[-1])).size > size:
+                raise LedgerError(f"{self._entries.path} has {size} entries, but a head of {head.size} was printed at "
+                                  f"{head.time}: the newest were cut off", "restore the file from a copy")
+
+    def _read_head(self, line: Line) -> Head:
+        try:
+            return checks.read_head(line.data, f"the head at byte {line.offset} of {self._heads.path.name}")
+        except InputError as error:
+            raise LedgerError(str(error), "run verify; set the file aside only if a copy of it exists",
+                              offset=line.offset) from None
+
+    def _remembered(self) -> tuple[list[Head], list[tuple[Reason, str]]]:
+        """The heads of heads.jsonl, and what is wrong with its lines."""
+        heads: list[Head] = []
+        faults: list[tuple[Reason, str]] = []
+        with contextlib.suppress(FileNotFoundError), self._heads.reading() as (handle, end):
+            for line in read_lines(handle, end):
+                where = f"head {line.index} (line {line.index + 1}) of {self._heads.path.name}"
+                try:
+                    if line.whole:
+                        heads.append(checks.read_head(line.data, where))
+                    else:
+                        faults.append((Reason.TORN_TAIL, f"{where}: {len(line.data)} bytes without a newline"))
+                except InputError as error:
+                    faults.append((Reason.HEAD_NOT_CONSISTENT, str(error)))
+        return heads, faults
+
+    def _follow(self, chain: Chain, lines: Iterable[Line]) -> Iterator[Entry]:
+        for line in lines:
+            if line.whole:
+                try:
+                    yield chain.follow(line)
+                except InputError as error:
+                    raise _placed(line, error, self._entries.path) from None
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[tuple[Any, int]]:
+        with self._existing(), self._entries.reading() as opened:
+            yield opened
+
+    @contextlib.contextmanager
+    def _existing(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise self._missing() from None
+
+    def _missing(self) -> InputError:
+        return InputError(f"no ledger in {self.folder} (there is no entries.jsonl)",
+                          "check the path; the first registered prediction makes a ledger")
+
+
+def _plain_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body as its reader will get it (tuples as lists, 1e16 as the same float that comes back)."""
+    if not isinstance(body, Mapping):
+        raise InputError(f"an entry's body is a mapping, not {type(body).__name__}")
+    plain: dict[str, Any] = records.parse(records.canonical(body), what="body")
+    return plain
+
+
+def _is_next_entry(tail: bytes, last: Line | None) -> bool:
+    """A torn tail that lacks nothing but its newline."""
+    try:
+        entry_format.check_link(entry_format.read_entry(tail), entry_format.read_entry(last.data) if last else None)
+    except InputError:
+        return False
+    return True
+
+
+def _placed(line: Line, error: InputError, path: Path) -> LedgerError:
+    return LedgerError(f"{path}: entry {line.index} (line {line.index + 1}, byte {line.offset}): {error.message}",
+                       "run verify for the full list; restore the file from a copy",
+                       index=line.index, line=line.index + 1, offset=line.offset)

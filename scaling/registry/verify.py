@@ -1,0 +1,210 @@
+"""Checking a ledger from its first byte to its last: what is wrong, where, and why.
+
+One pass, memory by the number of entries (their hashes), not by their length. A chain alone cannot see that its end
+was cut off, nor that its owner wrote it anew: only heads printed earlier can, so each of them is compared with the
+root over as many present entries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from scaling import records
+from scaling.errors import InputError, LedgerError
+from scaling.registry.blobs import Blobs
+from scaling.registry.entries import HEX64, TIME, Entry, Kind, blob_digests, check_link, read_entry
+from scaling.registry.journal import MAX_LINE, Line
+from scaling.registry.merkle import Checkpoint, Frontier, leaf_hash
+
+MAX_PROBLEMS = 100
+REFERRING = (Kind.START, Kind.OUTCOME)  # these must name a prediction; any other entry may
+
+
+class Reason(enum.StrEnum):
+    BAD_ENTRY = "bad entry"
+    TORN_TAIL = "torn tail"
+    HEAD_NOT_CONSISTENT = "head not consistent"
+    OUTCOME_BEFORE_PREDICTION = "outcome before prediction"
+    BLOB_MISSING = "blob missing"
+    BLOB_BAD = "blob bad"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong. `index` counts entries from 0, `line` from 1, `offset` bytes; None: no such place."""
+
+    reason: Reason
+    index: int | None
+    line: int | None
+    offset: int | None
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The result of checking a ledger. `head` is over all whole lines, good or bad; warnings leave it valid."""
+
+    entries: int
+    head: Checkpoint
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def raise_first(self) -> None:
+        """Raise the first problem, in file order, as a `LedgerError`."""
+        for p in self.problems:
+            raise LedgerError(str(p), index=p.index, line=p.line, offset=p.offset)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head printed earlier: so many entries had this root (hex). `where` names who remembers it."""
+
+    size: int
+    root: str
+    where: str
+    time: str | None = None
+
+
+def head_line(head: Checkpoint, time: str) -> bytes:
+    return records.canonical({"root": head.root.hex(), "size": head.size, "time": time, "v": 1})
+
+
+def read_head(line: bytes, where: str) -> Head:
+    record = records.parse(line, what=where)
+    if not isinstance(record, dict) or set(record) != {"root", "size", "time", "v"} or repr(record["v"]) != "1":
+        raise InputError(f"{where} is no remembered head of version 1")
+    if records.canonical(record) != line:
+        raise InputError(f"{where}: stored bytes are not canonical JSON (RFC 8785)")
+    root, size, time = record["root"], record["size"], record["time"]
+    if not (isinstance(root, str) and HEX64.match(root) and isinstance(time, str) and TIME.match(time)
+            and type(size) is int and size >= 0):
+        raise InputError(f"{where} is no remembered head: root, size or time is malformed")
+    return Head(size, root, where, time)
+
+
+class Chain:
+    """The entries followed so far: what the next one is checked against. Each step raises what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.previous: Entry | None = None
+        self.origin = "scaling-ledger/empty"
+        self.frontier = Frontier()
+
+    def read(self, line: Line) -> Entry:
+        self.frontier.add(leaf_hash(line.data))
+        if len(line.data) > MAX_LINE:
+            raise InputError(f"line is longer than {MAX_LINE >> 20} MiB")
+        entry = read_entry(line.data)
+        if line.index == 0:
+            self.origin = f"scaling-ledger/{entry.hash[:16]}"
+        return entry
+
+    def link(self, entry: Entry) -> None:
+        previous, self.previous = self.previous, entry  # also where the link is broken: each break is told once
+        check_link(entry, previous)
+
+    def follow(self, line: Line) -> Entry:
+        entry = self.read(line)
+        self.link(entry)
+        return entry
+
+    @property
+    def head(self) -> Checkpoint:
+        return Checkpoint(self.origin, self.frontier.size, self.frontier.root())
+
+
+class Inspection:
+    """Everything that is checked beyond one entry's own link: references, nonces, clock, blobs, heads."""
+
+    def __init__(self, heads: Iterable[Head], blobs: Blobs) -> None:
+        self.chain = Chain()
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+        self._blobs = blobs
+        self._sound: dict[str, bool] = {}
+        self._seen: dict[str, Kind] = {}
+        self._nonces: dict[str, int] = {}
+        self._latest = ""
+        self._heads: dict[int, list[Head]] = {}
+        for head in heads:
+            self._heads.setdefault(head.size, []).append(head)
+        self._compare_heads()
+
+    def report(self) -> VerifyReport:
+        size = self.chain.frontier.size
+        for head in (h for later, found in sorted(self._heads.items()) if later > size for h in found):
+            self.add(Reason.HEAD_NOT_CONSISTENT, None, f"{head.where} is of {head.size} entries, only {size} are here: "
+                                                       "the newest were cut off")
+        return VerifyReport(size, self.chain.head, tuple(self.problems), tuple(self.warnings))
+
+    def add(self, reason: Reason, line: Line | None, message: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            where = f"entry {line.index} (line {line.index + 1}, byte {line.offset}): " if line else ""
+            index, number, offset = (line.index, line.index + 1, line.offset) if line else (None, None, None)
+            self.problems.append(Problem(reason, index, number, offset, where + message))
+
+    def check(self, line: Line) -> None:
+        if not line.whole:
+            return self.add(Reason.TORN_TAIL, line, f"{len(line.data)} bytes without a newline: an append that died; "
+                                                    "the next append sets them aside")
+        with self._adding(line):
+            entry = self.chain.read(line)
+            for step in (self.chain.link, self._check_nonce, self._check_clock):
+                with self._adding(line):
+                    step(entry)
+            with self._adding(line):
+                self._check_references(entry, line)
+            self._seen[entry.hash] = entry.kind
+        self._compare_heads()
+
+    @contextlib.contextmanager
+    def _adding(self, line: Line) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            self.add(Reason.BAD_ENTRY, line, error.message)
+
+    def _check_nonce(self, entry: Entry) -> None:
+        if (first := self._nonces.setdefault(entry.nonce, entry.seq)) != entry.seq:
+            raise InputError(f"nonce {entry.nonce} stands already in entry {first}")
+
+    def _check_references(self, entry: Entry, line: Line) -> None:
+        refers = entry.kind in REFERRING or "prediction" in entry.body
+        if refers and self._seen.get(entry.prediction or "") != Kind.PREDICTION:
+            self.add(Reason.OUTCOME_BEFORE_PREDICTION, line, dangling(entry.kind, entry.body.get("prediction")))
+        for digest in blob_digests(entry.body):
+            if digest not in self._sound:
+                self._sound[digest] = self._blobs.sound(digest)
+            if not self._sound[digest]:
+                bad = self._blobs.paths(digest)
+                self.add(Reason.BLOB_BAD if bad else Reason.BLOB_MISSING, line,
+                         f"{bad[0]} does not hold the bytes of its name" if bad else f"blob {digest} is not there")
+
+    def _check_clock(self, entry: Entry) -> None:
+        if entry.time < self._latest:
+            self.warnings.append(f"entry {entry.seq} is dated {entry.time}, before an earlier entry ({self._latest}): "
+                                 "a clock was set back; entries are ordered by number")
+        self._latest = max(self._latest, entry.time)
+
+    def _compare_heads(self) -> None:
+        size, root = self.chain.frontier.size, self.chain.frontier.root().hex()
+        for head in self._heads.get(size, []):
+            if head.root != root:
+                self.add(Reason.HEAD_NOT_CONSISTENT, None, f"{head.where} says that {size} entries had the root "
+                         f"{head.root[:16]}..., they now have {root[:16]}...: the ledger was rewritten")
+
+
+def dangling(kind: Kind, reference: object) -> str:
+    if reference is None:
+        return f'{kind} names no prediction: body["prediction"] is missing'
+    return f"{kind} refers to {str(reference)[:64]!r}, and no prediction with this hash stands before it"
