@@ -1,1 +1,32 @@
-"""Predict a training run before you pay for it, and prove afterwards that you did."""
+"""Predict a training run before you pay for it, and prove afterwards that you did.
+
+The ground floor: the nouns every other room speaks with. Names are loaded on first use, so `import scaling` is quick;
+neither it nor anything it loads imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "errors": ("InputError", "LedgerError", "NotEarned", "ScalingError", "StoreError"),
+    "fitted": ("BacktestRow", "Fit", "FitStatus", "Forecast", "Grade", "Subject"),
+    "laws": ("LAWS", "NEG_LOG_PASS", "PASS_RATE", "POWER", "Input", "Law", "Parameter"),
+    "observations": ("Observation", "Observations"),
+    "predictions": ("Claim", "Measured", "Prediction", "Question", "Resolution", "Score"),
+    "registry": ("Ledger",),
+    "trials": ("TrialSpec", "TrialState"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'scaling' has no name {name!r}")
+    return getattr(import_module(f"scaling.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except ScalingError as error:
-        if getattr(error, "estimate", None) is not None:
+        if error.estimate is not None:
             click.echo(f"estimate (not earned): {error.estimate}", err=True)
         click.echo(f"scaling: {error}", err=True)
         return error.exit_code

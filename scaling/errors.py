@@ -13,6 +13,7 @@ class ScalingError(Exception):
     """Something the user can mend. `message` says what and where, `hint` says what to do."""
 
     exit_code = 1
+    estimate: Any = None
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

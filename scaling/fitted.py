@@ -63,9 +63,9 @@ class Subject:
 
     @property
     def label(self) -> str:
-        stage = {"pretrain": "before RL", "rl": "after RL"}.get(self.stage, self.stage)
+        stage = {"pretrain": " before RL", "rl": " after RL", "unstated": ""}.get(self.stage, f" {self.stage}")
         bucket = "" if self.bucket == "all" else f", {self.bucket}"
-        return f"{self.metric} {stage}{bucket}"
+        return f"{self.metric}{stage}{bucket}"
 
 
 @dataclass(frozen=True)
@@ -197,10 +197,8 @@ class Forecast:
     def __str__(self) -> str:
         middle, low, high = format_interval(*self.interval(0.9), middle=self.median)
         unit = metric_named(self.subject.metric).unit
-        return (
-            f"{self.subject.label} at {format_compute(self.target)}: {middle} [{low}, {high}] 90 % {unit}, {self.reach} "
-            f"({self.method})"
-        )
+        at = format_compute(self.target)
+        return f"{self.subject.label} at {at}: {middle} [{low}, {high}] 90 % {unit}, {self.reach} ({self.method})"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Parameter:
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """`metrics` lists the metrics the law may speak of (empty: any). `link` names the transform under which it is fitted.
+    """`metrics` lists the metrics the law may speak of (empty: any). `link` names the transform it is fitted under.
 
     `link` is the function g with g(value) close to linear in the law's linear parameters: "identity", or "neg_log" for
     a pass rate exp(-(...)). It only helps the solver to start; the objective is stated apart.
@@ -80,7 +80,7 @@ class Law:
         return np.array([[values[name] for name in self.names]], float)
 
     def value(self, parameters_SP: np.ndarray, **inputs: Any) -> np.ndarray:
-        """Values (S,) or, for inputs of shape (n,), (S, n). Inputs by symbol name, references included: C=..., C_0=..."""
+        """Values (S, n) for inputs of shape (n,). Inputs by symbol name, references included: C=..., C_0=..."""
         return self._evaluate(self._value, parameters_SP, inputs)[0]
 
     def jacobian(self, parameters_SP: np.ndarray, **inputs: Any) -> np.ndarray:

@@ -189,7 +189,7 @@ class Observations:
         return replace(self._rows(self.frame[~drop]), dropped=self.dropped + gone)
 
     def one_metric(self) -> tuple[str, str, str, str]:
-        """(metric, stage, bucket, protocol) of a table that holds just one of each; otherwise an error that lists them."""
+        """(metric, stage, bucket, protocol) of a table with just one of each; otherwise an error that lists them."""
         found = []
         for column in ("metric", "stage", "bucket", "protocol"):
             values = sorted({str(v) for v in self.frame[column]})

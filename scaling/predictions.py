@@ -209,7 +209,7 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Score:
-    """How one claim turned out. CRPS in the metric's unit (lower is better); a baseline's CRPS is its absolute error."""
+    """How one claim turned out. CRPS in the metric's unit (lower is better); a baseline's is its absolute error."""
 
     claim: str
     value: float

@@ -14,20 +14,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scaling.errors import InputError
 from scaling.metrics import METRICS, neg_log_pass_of_counts
+from scaling.metrics import metric as metric_named
 from scaling.observations import OVERALL, Observation, Observations
 from scaling.records import digest, file_digest, parse, sha256
 from scaling.units import COMPUTE_COLUMNS, UNITS, flop_per
 
 MAX_ROWS = 5_000_000
+UNSTATED = "unstated"
 LABELS = ("trial", "seed", "bucket", "stage", "problem")
-COUNTS = ("problem", "n", "c"), ("passes", "problems")
 _HEADER = re.compile(r"\A\s*([^\[\]]+?)\s*(?:\[\s*([^\]]+?)\s*\])?\s*\Z")
 
 
@@ -69,7 +72,7 @@ def _form(table: pd.DataFrame, path: Path, metric: str | None) -> Callable[..., 
         return _per_problem
     if {"passes", "problems"} <= set(table):
         return _aggregates
-    named = [c for c in table if c not in UNITS and c not in LABELS and c != "se"]
+    named = [str(c) for c in table if c not in UNITS and c not in LABELS and c != "se"]
     chosen = (
         metric if metric in named else next((c for c in named if c in METRICS), named[0] if len(named) == 1 else None)
     )
@@ -78,7 +81,7 @@ def _form(table: pd.DataFrame, path: Path, metric: str | None) -> Callable[..., 
             f"{path}: which column is the metric?" if named else f"{path}: there is no metric column",
             f"found: {', '.join(map(str, table.columns))}; use C and loss, or C, problem, n, c, or C, passes, problems",
         )
-    return lambda *args: _values(*args, chosen)
+    return partial(_values, name=chosen)
 
 
 def _values(table: pd.DataFrame, path: Path, source: str, name: str) -> Iterator[Observation]:
@@ -87,7 +90,7 @@ def _values(table: pd.DataFrame, path: Path, source: str, name: str) -> Iterator
         value, se = _cell(row, name, where), _cell(row, "se", where) if "se" in table else math.nan
         if math.isnan(value):
             continue
-        METRICS[name].check(value, where) if name in METRICS else None
+        metric_named(name).check(value, where)
         if se == 0:
             raise InputError(
                 f"{where}: a standard error of 0 is not possible", "leave the cell empty where it is not known"
@@ -100,7 +103,7 @@ def _values(table: pd.DataFrame, path: Path, source: str, name: str) -> Iterator
             f"{source}-{number}",
             metric=name,
             value=value,
-            protocol="unstated",
+            protocol=UNSTATED,
             se=se if known else None,
             se_kind="declared" if known else "none",
         )
@@ -118,7 +121,7 @@ def _aggregates(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observ
             f"{source}-{number}",
             metric="pass_rate",
             value=passes / problems,
-            protocol="unstated",
+            protocol=UNSTATED,
             se=_binomial_se(passes, problems),
             se_kind="sampling",
         )
@@ -133,8 +136,9 @@ def _per_problem(table: pd.DataFrame, path: Path, source: str) -> Iterator[Obser
     for index, (_, group) in enumerate(table.groupby(keys, sort=False, dropna=False)):
         where = f"{path}, row {group.index[0]}"
         if group["problem"].duplicated().any():
+            twice = group.loc[group["problem"].duplicated(), "problem"].iloc[0]
             raise InputError(
-                f"{where}: problem {group['problem'][group['problem'].duplicated()].iloc[0]!r} stands twice for one run",
+                f"{where}: problem {twice!r} stands twice in one run",
                 "add a trial or seed column where there are several runs at one compute",
             )
         buckets = [(OVERALL, group)] + (list(group.groupby("bucket")) if "bucket" in group else [])
@@ -172,29 +176,22 @@ def _bucket_rows(
         )
 
 
-def _row(table: pd.DataFrame, row: pd.Series, where: str, identifier: str, **fields: object) -> Observation:
+def _row(table: pd.DataFrame, row: pd.Series, where: str, identifier: str, **fields: Any) -> Observation:
     inputs = {str(c): _cell(row, str(c), where) for c in table if c in UNITS and c not in fields}
     for name, value in inputs.items():
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{where}: {name} is {value}", "every compute point needs a positive, finite value")
     _check_six_nd(inputs, where)
-    run = (
-        str(row["trial"])
-        if "trial" in table
-        else identifier.split("-")[0]
-        + "-"
-        + digest(inputs)[:8]
-        + (f"-s{row['seed']}" if "seed" in table else "" if fields.get("problems") else f"-{row.name}")
-    )
+    run = str(row["trial"]) if "trial" in table else _run(row, identifier, inputs, counted="problems" in fields)
     fields.setdefault("bucket", str(row["bucket"]) if "bucket" in table else OVERALL)
-    return Observation(
-        id=identifier,
-        trial=run,
-        base_trial=run,
-        stage=str(row["stage"]) if "stage" in table else "pretrain",
-        inputs=inputs,
-        **fields,
-    )  # type: ignore[arg-type]
+    stage = str(row["stage"]) if "stage" in table else UNSTATED
+    return Observation(id=identifier, trial=run, base_trial=run, stage=stage, inputs=inputs, **fields)
+
+
+def _run(row: pd.Series, identifier: str, inputs: dict[str, float], *, counted: bool) -> str:
+    """A name for the run of a row that states none: rows of counts are grouped by inputs, other rows stand alone."""
+    tail = f"-s{row['seed']}" if "seed" in row else "" if counted else f"-{row.name}"
+    return f"{identifier.split('-')[0]}-{digest(inputs)[:8]}{tail}"
 
 
 def _check_six_nd(inputs: dict[str, float], where: str) -> None:

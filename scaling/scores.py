@@ -39,11 +39,9 @@ class QuantileDistribution:
         """F(x); at a jump (equal quantiles, or an edge of the range) the middle of it."""
         xs, cdf = self._knots
         return float(
-            
-                np.interp(x, xs, cdf, left=0.0, right=1.0)
-                if not np.any(xs == x)
-                else (cdf[xs == x].min() + cdf[xs == x].max()) / 2
-            
+            np.interp(x, xs, cdf, left=0.0, right=1.0)
+            if not np.any(xs == x)
+            else (cdf[xs == x].min() + cdf[xs == x].max()) / 2
         )
 
     def interval(self, level: float) -> tuple[float, float]:

@@ -1,0 +1,34 @@
+# Two commands do everything from a clean clone: `make forecast` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+FOLDER ?= forecast
+
+.PHONY: help forecast test lint bench clean
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+forecast: .venv/ready  ## set up, then the main job: sweep, fit, register, train the target, score, report (FOLDER=forecast)
+	$(BIN)/scaling demo --folder $(FOLDER)
+
+test: .venv/ready  ## set up, then lint, types, import layers and all tests
+	$(MAKE) --no-print-directory lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: .venv/ready  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/ready  ## every benchmark, printed as ratios measured side by side in one run
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# One environment with every extra; made again when what it is made from changes.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	@touch $@
+
+clean:  ## remove the environment and caches (never a forecast folder)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
