@@ -1,0 +1,97 @@
+"""Evaluation: held-out loss and exact pass probabilities on fixed sets, the same for every trial of a task instance.
+
+Legend: B sequences, P prompt tokens, R response tokens, Q query columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scaling.errors import InputError
+from scaling.trials import TrialSpec
+from sweeps.batches import arrange
+from sweeps.grpo import token_logprobs
+from sweeps.models import Adapters, Parameters
+from sweeps.network import Network, fold, forward
+from sweeps.rollout import sample
+from sweeps.tasks import stream, task_of
+
+CHUNK = 512  # sequences at a time: activations stay in the cache
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model can do.
+
+    loss, loss_se   nats per completion token of the held-out corpus, and the standard error over its sequences
+    log_p           (problems,) natural log of the exact probability of the correct completion
+    bucket          declared bucket of every problem
+    problem_digest  identity of the problem set
+    samples         (problems,) correct completions among spec.evaluation.samples draws; None when none were drawn
+    """
+
+    loss: float
+    loss_se: float
+    log_p: np.ndarray
+    bucket: list[str]
+    problem_digest: str
+    samples: np.ndarray | None
+
+
+@torch.no_grad()
+def evaluate(spec: TrialSpec, tensors: Mapping[str, Tensor], *, base: Mapping[str, Tensor] | None = None) -> Evaluation:
+    """Measure the weights `tensors`: a base model's, or an RL trial's adapters on top of `base`."""
+    net, task, asked = network_of(spec, tensors, base), task_of(spec.task), spec.evaluation
+    held, problems = task.heldout(asked.sequences), task.problems(asked.problems)
+    nats_B = -sequence_logprobs(net, held.ids_BS, held.mask_BR)
+    loss, loss_se = _ratio(nats_B, held.mask_BR.sum(1))
+    log_p = sequence_logprobs(net, np.concatenate((problems.prompts_BP, problems.answers_BR), 1), problems.mask_BR)
+    samples = None
+    if asked.samples:
+        samples = sample_passes(spec, net, problems.prompts_BP, asked.samples)
+    return Evaluation(loss, loss_se, log_p, problems.bucket, problems.digest, samples)
+
+
+def network_of(spec: TrialSpec, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor] | None) -> Network:
+    """The trial's weights, adapters merged, ready to run."""
+    if spec.stage == "pretrain":
+        return fold(Parameters.of(spec.model, tensors))
+    if base is None:
+        raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.parent.id}")
+    return fold(Parameters.of(spec.model, base), Adapters.of(spec.model, spec.adapter, tensors))
+
+
+def sequence_logprobs(net: Network, ids_BS: np.ndarray, mask_BR: np.ndarray) -> np.ndarray:
+    """sum of log p over each row's masked completion tokens, teacher-forced: (B,), float64."""
+    total_B = np.empty(len(ids_BS))
+    for rows in _chunks(len(ids_BS)):
+        batch = arrange(torch.from_numpy(ids_BS[rows]), torch.from_numpy(mask_BR[rows]))
+        logits_VQ = forward(net, batch.ids_TB, batch.plan)[0]
+        sums_B = batch.spread(token_logprobs(logits_VQ, batch.targets_Q).double()).sum(1)
+        total_B[rows][batch.order.numpy()] = sums_B.numpy()
+    return total_B
+
+
+def sample_passes(spec: TrialSpec, net: Network, prompts_BP: np.ndarray, samples: int) -> np.ndarray:
+    """c of n: how many of `samples` completions the verifier accepts, per problem; (B,), int64."""
+    task, passes_B = task_of(spec.task), np.empty(len(prompts_BP), dtype=np.int64)
+    for index, rows in enumerate(_chunks(len(prompts_BP), max(1, 4 * CHUNK // samples))):
+        rollouts = sample(net, task, prompts_BP[rows], samples, stream(spec.seed, "evaluation", index))
+        passes_B[rows] = rollouts.rewards_B.view(-1, samples).sum(1).numpy()
+    return passes_B
+
+
+def _chunks(total: int, size: int = CHUNK) -> Iterator[slice]:
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+
+
+def _ratio(nats_B: np.ndarray, tokens_B: np.ndarray) -> tuple[float, float]:
+    """Total nats over total tokens, and its delta-method standard error over independent sequences."""
+    loss = nats_B.sum() / tokens_B.sum()
+    residual_B = nats_B - loss * tokens_B
+    return float(loss), float(residual_B.std(ddof=1) / tokens_B.mean() / np.sqrt(len(nats_B)))

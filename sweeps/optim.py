@@ -1,0 +1,124 @@
+"""Adam on one flat tensor, its learning-rate schedule, adaptive clipping, and the guard against divergence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from scaling.errors import ScalingError
+from scaling.trials import OptimSpec
+
+ADAM_EPS = 1e-8
+NORM_DECAY = 0.98  # moving average of the gradient norm: about the last 50 steps
+LOSS_DECAY = 0.98
+LOSS_FACTOR = 2.0
+PATIENCE = 10  # steps above LOSS_FACTOR x average before a trial is given up
+
+
+class Diverged(ScalingError):
+    """A run whose numbers left the rails at `step`, for `reason`. It gives no observations."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(f"training diverged at step {step}: {reason}", "lower the learning rate, or try another seed")
+        self.step, self.reason = step, reason
+
+
+def rate(optim: OptimSpec, step: int, steps: int) -> float:
+    """Learning rate of step `step` of 0 .. steps - 1: linear warm-up over `warmup` x steps, then the schedule.
+
+    cosine: lr (f + (1 - f) (1 + cos pi x) / 2); linear: lr (1 - (1 - f) x); constant: lr; x runs 0 .. 1, f = `final`.
+    """
+    warm = optim.warmup * steps
+    if step < warm:
+        return optim.lr * (step + 1) / (warm + 1)
+    x = (step - warm) / max(steps - warm, 1)
+    if optim.schedule == "constant":
+        return optim.lr
+    share = (1 + math.cos(math.pi * x)) / 2 if optim.schedule == "cosine" else 1 - x
+    return optim.lr * (optim.final + (1 - optim.final) * share)
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015), bias-corrected; gradients first clipped at `clip` x their norm's moving average."""
+
+    def __init__(self, weights: Tensor, optim: OptimSpec) -> None:
+        self.weights, self.optim, self.count = weights, optim, 0
+        self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
+        self.usual_norm = 0.0
+
+    def step(self, gradient: Tensor, lr: float) -> tuple[float, bool]:
+        """One update in place. Returns the gradient's norm before clipping, and whether it was clipped."""
+        norm, scale = torch.linalg.vector_norm(gradient).item(), 1.0
+        limit = self.optim.clip * self.usual_norm
+        if clipped := 0 < limit < norm:
+            scale = limit / norm
+        if math.isfinite(norm):
+            self.usual_norm = _average(self.usual_norm, norm * scale, NORM_DECAY, self.count)
+        self.count += 1
+        self._update(gradient, scale, lr)
+        return norm, clipped
+
+    def _update(self, gradient: Tensor, scale: float, lr: float) -> None:
+        b1, b2 = self.optim.betas
+        if scale != 1.0:
+            gradient = gradient * scale
+        self.mean.lerp_(gradient, 1 - b1)
+        self.square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
+        root = math.sqrt(1 - b2**self.count)
+        # m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps), both corrections moved into scalars
+        size = lr * root / (1 - b1**self.count)
+        self.weights.addcdiv_(self.mean, self.square.sqrt().add_(ADAM_EPS * root), value=-size)
+
+    def tensors(self) -> dict[str, Tensor]:
+        state = torch.tensor([self.count, self.usual_norm], dtype=torch.float64)
+        return {"adam.mean": self.mean.clone(), "adam.square": self.square.clone(), "adam.state": state}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self.mean.copy_(tensors["adam.mean"])
+        self.square.copy_(tensors["adam.square"])
+        self.count, self.usual_norm = int(tensors["adam.state"][0]), float(tensors["adam.state"][1])
+
+
+class Guard:
+    """Stops a run whose loss is not finite, or stays above `LOSS_FACTOR` x its moving average after the warm-up.
+
+    Losses above the line do not enter the average. For reinforcement learning the watched value is 1 - reward share
+    of its best average (`falling`): a collapsed policy earns nothing, and its loss says little.
+    """
+
+    def __init__(self, warmup_steps: float, *, falling: bool = False) -> None:
+        self.warmup_steps, self.falling = warmup_steps, falling
+        self.average, self.best, self.bad, self.count = 0.0, 0.0, 0, 0
+
+    def check(self, step: int, loss: float, norm: float, reward: float = 0.0) -> None:
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise Diverged(step, f"loss {loss}, gradient norm {norm}")
+        if self.falling:
+            self.average = _average(self.average, reward, 0.9, self.count)
+            self.best = max(self.best, self.average if self.count >= PATIENCE else 0.0)
+            bad, reason = self.average < self.best / 4, f"reward fell from {self.best:.3f} to {self.average:.3f}"
+        else:
+            bad = step >= self.warmup_steps and self.count > 0 and loss > LOSS_FACTOR * self.average
+            reason = f"loss {loss:.3f} stays above {LOSS_FACTOR:g}x its average {self.average:.3f}"
+            if not bad:
+                self.average = _average(self.average, loss, LOSS_DECAY, self.count)
+        self.bad = self.bad + 1 if bad else 0
+        self.count += 1
+        if self.bad >= PATIENCE:
+            raise Diverged(step, reason)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"guard.state": torch.tensor([self.average, self.best, self.bad, self.count], dtype=torch.float64)}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self.average, self.best, bad, count = tensors["guard.state"].tolist()
+        self.bad, self.count = int(bad), int(count)
+
+
+def _average(average: float, value: float, decay: float, count: int) -> float:
+    """Exponential moving average with a plain mean at the start, so that no bias correction is needed."""
+    weight = max(1 - decay, 1 / (count + 1))
+    return average + weight * (value - average)

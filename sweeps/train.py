@@ -1,0 +1,249 @@
+"""Training: `pretrain` makes a base model, `reinforce` improves one by GRPO on low-rank adapters.
+
+Legend: B sequences, P prompt tokens, R response tokens, S = P + R, T = S - 1 input positions, Q query columns.
+
+Both loops are deterministic functions of (specification, base weights): data and sampling streams are counted by step,
+so a run resumed from a checkpoint equals the unbroken one bit for bit on one thread. No files, no prints: `log` and
+`save` belong to the caller.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scaling.errors import InputError
+from scaling.trials import TrialSpec
+from sweeps import executed, grpo
+from sweeps.batches import Batch, arrange, chunk_steps, corpus
+from sweeps.models import Adapters, Parameters, initial, initial_adapters
+from sweeps.network import backward, fold, forward, unfold, unfold_adapters
+from sweeps.optim import Adam, Diverged, Guard, rate
+from sweeps.rollout import Rollouts, sample
+from sweeps.tasks import Task, stream, task_of
+
+__all__ = ["Checkpoint", "Diverged", "Trained", "pretrain", "reinforce", "train"]
+
+LOG_LINES = 200
+
+Log = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after `step` steps. `tensors`: the weights under transformers' or peft's names, plus `adam.*`, `guard.*`
+    and `run.state`: all that a resumed run needs."""
+
+    step: int
+    tensors: dict[str, Tensor]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return {n: t for n, t in self.tensors.items() if not n.startswith(("adam.", "guard.", "run."))}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Final weights by name, steps taken, sequence tokens trained on, and FLOPs really executed."""
+
+    tensors: dict[str, Tensor]
+    steps: int
+    tokens: int
+    executed_flop: float
+
+
+Save = Callable[[Checkpoint], None]
+
+
+def train(spec: TrialSpec, *, base: Mapping[str, Tensor] | None = None, resume: Checkpoint | None = None,
+          log: Log = lambda row: None, save: Save = lambda checkpoint: None, every: int = 0) -> Trained:
+    """Run one trial to its end. `base` holds the parent's weights (RL trials); `every` > 0 saves that often.
+
+    Raises `Diverged` when the numbers leave the rails, `InputError` when specification and task do not fit.
+    """
+    task = task_of(spec.task)
+    _check(spec, task)
+    if spec.stage == "pretrain":
+        return pretrain(spec, task, resume=resume, log=log, save=save, every=every)
+    if base is None:
+        raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.parent.id}")
+    return reinforce(spec, task, base, resume=resume, log=log, save=save, every=every)
+
+
+@torch.no_grad()
+def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log, save: Save, every: int) -> Trained:
+    """Next-token cross entropy on the demonstrations' completions, mean over the tokens of a step."""
+    weights = initial(spec.model, spec.seed)
+    gradient = Parameters(spec.model)
+    run = _Run(spec, weights, log, save, every, Guard(spec.optim.warmup * spec.steps))
+    run.restore(resume)
+    per_chunk = chunk_steps(spec.batch)
+    batches: list[Batch] = []
+    for step in range(run.step, spec.steps):
+        if step % per_chunk == 0 or not batches:
+            batches = corpus(task, spec.seed, step // per_chunk, spec.batch)
+        batch = batches[step % per_chunk]
+        net = fold(weights)
+        logits_VQ, tapes, final = forward(net, batch.ids_TB, batch.plan)
+        loss, dlogits_VQ = cross_entropy(logits_VQ, batch.targets_Q)
+        unfold(weights, net, *backward(net, tapes, final, dlogits_VQ), batch.ids_TB, gradient)
+        lr = rate(spec.optim, step, spec.steps)
+        norm, clipped = run.adam.step(gradient.flat, lr)
+        run.flop += executed.forward_flop(spec.model, batch.plan) + executed.backward_flop(spec.model, batch.plan)
+        run.guard.check(step, loss, norm)
+        if run.due:
+            run.record({"loss": loss, "lr": lr, "grad_norm": norm, "clipped": float(clipped)})
+        run.advance()
+    return run.trained()
+
+
+def reinforce(spec: TrialSpec, task: Task, base: Mapping[str, Tensor], *, resume: Checkpoint | None, log: Log,
+              save: Save, every: int) -> Trained:
+    """GRPO: sample groups with the merged adapters, score them, `updates` gradient steps on the adapters' factors."""
+    model, g = spec.model, spec.grpo
+    frozen = Parameters.of(model, base)
+    reference = fold(frozen)
+    adapters = initial_adapters(model, spec.adapter, spec.seed)
+    gradient = Adapters(model, spec.adapter)
+    run = _Run(spec, adapters, log, save, every, Guard(0, falling=True))
+    run.restore(resume)
+    for step in range(run.step, spec.steps):
+        prompts_GP = task.prompts(spec.seed, step, g.prompts)
+        policy = fold(frozen, adapters)
+        draw = stream(spec.seed, "rollouts", step)
+        rollouts = sample(policy, task, prompts_GP, g.group, draw, temperature=g.temperature)
+        batch = arrange(rollouts.ids_BS, rollouts.mask_BR)
+        learn = _Learner(spec, rollouts, batch, _logprobs(reference, batch, g.temperature))
+        lr = rate(spec.optim, step, spec.steps)
+        for update in range(g.updates):
+            policy = fold(frozen, adapters) if update else policy
+            grads = learn.gradients(policy)
+            unfold_adapters(frozen, adapters, grads, gradient)
+            norm, _ = run.adam.step(gradient.flat, lr)
+        run.flop += _rl_flop(spec, batch)
+        run.guard.check(step, learn.loss, norm, learn.reward)
+        if run.due:
+            run.record(learn.report() | {"lr": lr, "grad_norm": norm})
+        run.advance()
+    return run.trained()
+
+
+def cross_entropy(logits_VQ: Tensor, targets_Q: Tensor) -> tuple[float, Tensor]:
+    """Mean of -log softmax at the targets, and its gradient (softmax - onehot) / Q."""
+    logp_VQ = torch.log_softmax(logits_VQ, dim=0)
+    at = targets_Q[None]
+    loss = -logp_VQ.gather(0, at).mean().item()
+    dlogits_VQ = logp_VQ.exp_()
+    dlogits_VQ.scatter_add_(0, at, torch.full_like(at, -1, dtype=torch.float32))
+    return loss, dlogits_VQ.div_(len(targets_Q))
+
+
+@torch.no_grad()
+def _logprobs(net, batch: Batch, temperature: float) -> Tensor:
+    return grpo.token_logprobs(forward(net, batch.ids_TB, batch.plan)[0] / temperature, batch.targets_Q)
+
+
+class _Learner:
+    """One batch of rollouts, ready for gradient steps: advantages, old and reference log-probs, all fixed."""
+
+    def __init__(self, spec: TrialSpec, rollouts: Rollouts, batch: Batch, reference_Q: Tensor) -> None:
+        self.spec, self.batch, self.rollouts, g = spec, batch, rollouts, spec.grpo
+        rewards_NG = rollouts.rewards_B.view(g.prompts, g.group)
+        self.reward, self.loss, self.mismatch = rewards_NG.mean().item(), 0.0, None
+        self.silent = grpo.zero_variance(rewards_NG).item()
+        self.advantages_B = grpo.group_advantages(rewards_NG, scaled=g.loss == "grpo").view(-1)[batch.order]
+        self.mask_BR = rollouts.mask_BR[batch.order].float()
+        self.old_BR = rollouts.logprobs_BR[batch.order]
+        self.reference_BR = batch.spread(reference_Q)
+
+    def gradients(self, policy) -> list:
+        """Gradients of the folded layers for the loss at the current policy."""
+        g = self.spec.grpo
+        with torch.no_grad():
+            logits_VQ, tapes, final = forward(policy, self.batch.ids_TB, self.batch.plan)
+        logits_VQ.requires_grad_()
+        logprobs_BR = self.batch.spread(grpo.token_logprobs(logits_VQ / g.temperature, self.batch.targets_Q))
+        objective = grpo.LOSSES[g.loss](logprobs_BR, self.old_BR, self.reference_BR, self.advantages_B, self.mask_BR,
+                                        clip=g.clip, beta=g.beta)
+        dlogits_VQ, = torch.autograd.grad(objective.loss, logits_VQ)
+        self.loss, self.objective, self.logits_VQ = objective.loss.item(), objective, logits_VQ.detach()
+        with torch.no_grad():
+            if self.mismatch is None:  # only before the first update do sampler and policy share their weights
+                self.mismatch = (logprobs_BR.detach() - self.old_BR).abs().max().item()
+            return backward(policy, tapes, final, dlogits_VQ, embedding=False)[0]
+
+    def report(self) -> dict[str, float]:
+        entropy = grpo.entropy(self.logits_VQ / self.spec.grpo.temperature).item()
+        return {"loss": self.loss, "reward_mean": self.reward, "reward_std": self.rollouts.rewards_B.std().item(),
+                "kl": self.objective.kl.item(), "entropy": entropy, "clip_share": self.objective.clipped.item(),
+                "zero_variance_share": self.silent, "logprob_mismatch": self.mismatch,
+                "truncation_share": self.rollouts.truncated}
+
+
+class _Run:
+    """What both loops share: step count, optimiser, guard, counters, log cadence, checkpoints."""
+
+    def __init__(self, spec: TrialSpec, weights: Parameters | Adapters, log: Log, save: Save, every: int,
+                 guard: Guard) -> None:
+        self.spec, self.weights, self.log, self.save, self.every, self.guard = spec, weights, log, save, every, guard
+        self.adam = Adam(weights.flat, spec.optim)
+        self.step, self.flop, self.started = 0, 0.0, time.perf_counter()
+        self.cadence = max(1, spec.steps // LOG_LINES)
+
+    def restore(self, resume: Checkpoint | None) -> None:
+        if resume is None:
+            return
+        for name, view in self.weights.named().items():
+            view.copy_(resume.tensors[name])
+        self.adam.restore(resume.tensors)
+        self.guard.restore(resume.tensors)
+        self.step, self.flop = resume.step, float(resume.tensors["run.state"][0])
+
+    @property
+    def tokens(self) -> int:
+        return self.step * self.spec.batch * self.spec.task.sequence_tokens
+
+    @property
+    def due(self) -> bool:
+        """Whether the step in progress gets a log line: the first, the last, and one in `cadence`."""
+        return (self.step + 1) % self.cadence == 0 or self.step + 1 in (1, self.spec.steps)
+
+    def record(self, row: dict[str, float]) -> None:
+        """Log the step in progress; its number and tokens are those at its end."""
+        tokens = (self.step + 1) * self.spec.batch * self.spec.task.sequence_tokens
+        self.log({"step": self.step + 1, **row, "tokens": tokens, "elapsed": time.perf_counter() - self.started})
+
+    def advance(self) -> None:
+        """Close the step; save a checkpoint when due (the end of a run has its own)."""
+        self.step += 1
+        if self.every and self.step % self.every == 0 and self.step < self.spec.steps:
+            self.save(Checkpoint(self.step, self._tensors()))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        state = {"run.state": torch.tensor([self.flop], dtype=torch.float64)}
+        return self.weights.tensors() | self.adam.tensors() | self.guard.tensors() | state
+
+    def trained(self) -> Trained:
+        self.save(Checkpoint(self.step, self._tensors()))
+        return Trained(self.weights.tensors(), self.step, self.tokens, self.flop)
+
+
+def _rl_flop(spec: TrialSpec, batch: Batch) -> int:
+    model, g, task = spec.model, spec.grpo, spec.task
+    rollouts = executed.rollout_flop(model, g.prompts, g.group, task.prompt_tokens, task.response_tokens)
+    forward_once = executed.forward_flop(model, batch.plan)
+    update = (forward_once + executed.backward_flop(model, batch.plan, embedding=False)
+              + executed.merge_flop(model, spec.adapter) + executed.adapter_gradient_flop(model, spec.adapter))
+    return rollouts + forward_once + g.updates * update
+
+
+def _check(spec: TrialSpec, task: Task) -> None:
+    if (spec.model.outputs, spec.model.vocab) != (task.outputs, task.vocab):
+        raise InputError(f"model has {spec.model.outputs} of {spec.model.vocab} tokens as outputs, task "
+                         f"{spec.task.name} has {task.outputs} of {task.vocab}", "take both from the task")
+    if spec.grpo and spec.batch != spec.grpo.prompts * spec.grpo.group:
+        raise InputError(f"batch {spec.batch} is not {spec.grpo.prompts} prompts x {spec.grpo.group} completions")
