@@ -1,0 +1,89 @@
+"""Where numbers come from: code commit, uncommitted changes, versions, machine, command."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from scaling.records import file_digest
+
+PACKAGES = ("scaling", "numpy", "scipy", "pandas", "sympy", "torch", "transformers", "peft", "typst")
+_HOME = Path(__file__).resolve().parent.parent
+
+
+@cache
+def code() -> dict[str, Any]:
+    """Commit of the program's checkout (None: there is none) and a digest of uncommitted changes (None: clean)."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "uncommitted": None}
+    changes = hashlib.sha256(_git("diff", "HEAD") or b"")
+    names = (_git("ls-files", "--others", "--exclude-standard", "-z") or b"").split(b"\0")
+    untracked = sorted(n.decode("utf-8", "replace") for n in names if n)
+    for name in untracked:
+        path = _HOME / name
+        changes.update(name.encode() + (file_digest(path).encode() if path.is_file() else b""))
+    clean = changes.hexdigest() == hashlib.sha256(b"").hexdigest()
+    return {"commit": commit.decode().strip(), "uncommitted": None if clean else changes.hexdigest()}
+
+
+def versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Installed versions, Python's own first. A package that is not installed is left out. Nothing is imported."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    return {"system": platform.system(), "machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count()}
+
+
+def lock_digest() -> str | None:
+    """SHA-256 of constraints.txt beside the program, where there is one."""
+    path = _HOME / "constraints.txt"
+    return file_digest(path) if path.is_file() else None
+
+
+def provenance(*, data: dict[str, str], replay: str, seed: int | None = None) -> dict[str, Any]:
+    """What a prediction says of its making: `data` maps file -> SHA-256, `replay` is the command to repeat it."""
+    return {
+        "code": code(),
+        "lock": lock_digest(),
+        "versions": versions(),
+        "machine": machine(),
+        "data": data,
+        "replay": replay,
+        "seed": seed,
+        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _git(*arguments: str) -> bytes | None:
+    try:
+        done = subprocess.run(["git", "-C", str(_HOME), *arguments], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+@cache
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )

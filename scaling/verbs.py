@@ -1,0 +1,211 @@
+"""Verbs of the ground floor: register, resolve, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scaling.cli import emit, folder_option, json_option, note, table
+from scaling.errors import InputError
+
+if TYPE_CHECKING:
+    from scaling.registry.book import Record
+    from scaling.registry.verify import Problem
+
+ledger_option = click.option(
+    "--ledger", type=click.Path(path_type=Path), help="Folder of the ledger.  [default: FOLDER/ledger]"
+)
+
+
+@click.command()
+@click.argument("forecasts", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--title", required=True, help="What is predicted, in a few words.")
+@click.option("--until", required=True, metavar="YYYY-MM-DD", help="The date by which it will be resolved.")
+@click.option(
+    "--target",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The run's specifications (target.json of a sweep): its seeds will derive from the entry.",
+)
+@click.option("--assume", multiple=True, help="An assumption the forecast rests on (may be repeated).")
+@click.option("--void", multiple=True, help="What would void the prediction (may be repeated).")
+@folder_option
+@ledger_option
+@json_option
+def register(
+    forecasts: Path,
+    title: str,
+    until: str,
+    target: Path | None,
+    assume: tuple[str, ...],
+    void: tuple[str, ...],
+    folder: Path,
+    ledger: Path | None,
+    as_json: bool,
+) -> None:
+    """Write forecasts into the append-only ledger BEFORE the run they speak of.
+
+    FORECASTS is the file that `scaling forecast ... -o forecasts.json` wrote. All of them become claims about one run
+    under one entry; the entry's hash is printed and fixes the seeds of the run.
+
+    \b
+    scaling forecast runs.csv --at "1e23 FLOP" -o forecasts.json
+    scaling register forecasts.json --title "the big run" --until 2027-03-01
+    """
+    from scaling.fitted import read_forecasts
+    from scaling.predictions import Question
+    from scaling.provenance import provenance
+    from scaling.records import file_digest, parse
+    from scaling.registry import Ledger, book
+
+    made = read_forecasts(forecasts)
+    questions = [Question(f"{title}: {f.subject.label}", until, voids=void) for f in made]
+    described = parse(target.read_bytes(), what=str(target)) if target else {}
+    made_from = provenance(
+        data={forecasts.name: file_digest(forecasts)}, replay="scaling forecast ... -o forecasts.json"
+    )
+    entry = book.register(
+        Ledger(ledger or folder / "ledger"),
+        questions,
+        made,
+        title=title,
+        target=described,
+        provenance=made_from,
+        assumptions=assume,
+    )
+    rows = [[c.id, c.sentence] for c in book.Prediction.from_body(entry.body).claims]
+    emit(
+        {"hash": entry.hash, "seq": entry.seq, "time": entry.time, "claims": [r[0] for r in rows]},
+        lambda: f"registered as entry {entry.seq}: {entry.hash}\n" + table(["claim", "registered"], rows),
+        as_json=as_json,
+    )
+
+
+@click.command()
+@click.argument("prediction")
+@click.option("--value", type=float, help="The measured value, for a prediction with one claim.")
+@click.option(
+    "--runs",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of trials that holds the finished target run; every claim is looked up in it.",
+)
+@click.option("--n", type=int, help="Number of problems or samples behind --value.")
+@click.option(
+    "--evidence",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file whose digest is recorded (may be repeated).",
+)
+@click.option("--note", "remark", default="", help="A remark to keep with the outcome.")
+@folder_option
+@ledger_option
+@json_option
+def resolve(
+    prediction: str,
+    value: float | None,
+    runs: Path | None,
+    n: int | None,
+    evidence: tuple[Path, ...],
+    remark: str,
+    folder: Path,
+    ledger: Path | None,
+    as_json: bool,
+) -> None:
+    """Record what the run achieved, and score the prediction.
+
+    PREDICTION is the entry's hash or its first 8 digits or more.
+
+    \b
+    scaling resolve 3f9c0a1b --value 0.71 --n 1000 --evidence eval.json
+    scaling resolve 3f9c0a1b --runs forecast/runs
+    """
+    from scaling.records import file_digest
+    from scaling.registry import Ledger, book
+
+    if (value is None) == (runs is None):
+        raise InputError("give either --value or --runs", "--runs reads the target's own observations")
+    kept = Ledger(ledger or folder / "ledger", create=False)
+    files = {str(path): file_digest(path) for path in evidence}
+    if runs is not None:
+        entry = book.resolve_from_runs(kept, prediction, runs, evidence=files, note=remark)
+    else:
+        assert value is not None
+        entry = book.resolve(kept, prediction, value, n=n, evidence=files, note=remark)
+    record = book.find(kept, entry.body["prediction"])
+    emit({"hash": entry.hash, "scores": record.scores}, lambda: _scores_table(record), as_json=as_json)
+
+
+@click.command()
+@folder_option
+@ledger_option
+@json_option
+def verify(folder: Path, ledger: Path | None, as_json: bool) -> int:
+    """Check every byte of the ledger and say how each prediction stands. Exit code 4 if it is broken.
+
+    \b
+    scaling verify
+    scaling verify --ledger some/other/ledger --json
+    """
+    from scaling.registry import Ledger, book
+
+    kept = Ledger(ledger or folder / "ledger", create=False)
+    report = kept.verify()
+    report_json: dict[str, Any] = {
+        "ok": report.ok,
+        "entries": report.entries,
+        "root": report.head.root.hex(),
+        "problems": report.problems,
+        "warnings": report.warnings,
+    }
+    for warning in report.warnings:
+        note(f"warning: {warning}")
+    if not report.ok:
+        emit(report_json, lambda: "\n".join(f"{_place(p)}{p}" for p in report.problems), as_json=as_json)
+        report.raise_first()
+    found = book.records(kept)
+    kept.remember()
+    rows = [
+        [r.entry.seq, r.entry.hash[:12], r.prediction.title, r.state, _bound(r), len(r.prediction.claims), _hits(r)]
+        for r in found
+    ]
+    headers = ["entry", "hash", "prediction", "state", "seed", "claims", "in 90 %"]
+    emit(
+        {**report_json, "predictions": [dict(zip(headers, row, strict=True)) for row in rows]},
+        lambda: f"good: {report.entries} entries, head {report.head.root.hex()}\n" + table(headers, rows),
+        as_json=as_json,
+    )
+    return 0
+
+
+def _place(problem: Problem) -> str:
+    return f"entry {problem.index}, line {problem.line}, byte {problem.offset}: " if problem.index is not None else ""
+
+
+def _hits(record: Record) -> str:
+    return f"{sum(s.hits['90'] for s in record.scores)} of {len(record.scores)}" if record.scores else ""
+
+
+def _bound(record: Record) -> str:
+    return "" if not record.resolution else "bound" if record.resolution.bound else "not bound"
+
+
+def _scores_table(record: Record) -> str:
+    from scaling.units import format_interval
+
+    rows = []
+    for claim, score in zip(record.prediction.claims, record.scores, strict=True):
+        middle, low, high = format_interval(*claim.interval(0.9), middle=claim.median)
+        rows.append(
+            [
+                claim.id,
+                middle,
+                f"[{low}, {high}]",
+                f"{score.value:.4g}",
+                f"{100 * score.error:+.1f} %",
+                "yes" if score.hits["90"] else "NO",
+                f"{score.crps:.4f}",
+                ", ".join(f"{n} {v:.4f}" for n, v in score.baselines.items()),
+            ]
+        )
+    return table(["claim", "predicted", "90 %", "actual", "error", "inside", "CRPS", "baselines' CRPS"], rows)
