@@ -114,7 +114,7 @@ def resolve(
 ) -> None:
     """Record what the run achieved, and score the prediction.
 
-    PREDICTION is the entry's hash or its first 8 digits or more.
+    PREDICTION is the entry's hash, its first 8 digits or more, or `latest`.
 
     \b
     scaling resolve 3f9c0a1b --value 0.71 --n 1000 --evidence eval.json

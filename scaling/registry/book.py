@@ -15,6 +15,9 @@ from scaling.registry.ledger import Ledger
 from scaling.trials import TrialSpec
 
 
+LATEST = "latest"
+
+
 @dataclass(frozen=True)
 class Record:
     """One prediction with all that came after it. `outcomes` keeps every one; the first counts."""
@@ -182,7 +185,12 @@ def records(ledger: Ledger) -> list[Record]:
 
 
 def find(ledger: Ledger, prefix: str) -> Record:
-    """The prediction whose hash begins with `prefix` (8 hex digits or more)."""
+    """The prediction whose hash begins with `prefix` (8 hex digits or more), or the `latest` one."""
+    if prefix == LATEST:
+        known = records(ledger)
+        if not known:
+            raise InputError(f"{ledger.folder} holds no prediction yet", "register one first")
+        return known[-1]
     entry = ledger.find(prefix)
     if entry.kind != Kind.PREDICTION:
         raise InputError(f"entry {entry.seq} ({prefix}) is a {entry.kind}, not a prediction")

@@ -1,0 +1,164 @@
+"""Predictions in a ledger: registered before, resolved once, scored from the ledger alone."""
+
+import numpy as np
+import pytest
+
+from scaling.compute import DEFINITION
+from scaling.errors import InputError
+from scaling.fitted import LEVELS, Forecast, Grade, Subject
+from scaling.observations import Observation
+from scaling.predictions import Question
+from scaling.registry import Ledger, book, seed_for
+from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
+
+UNTIL = "2030-01-01"
+
+
+def forecast(metric="loss", stage="pretrain", grade=Grade.EXTENDED, middle=0.5) -> Forecast:
+    draws = middle + 0.01 * np.random.default_rng(1).standard_normal((400, 3))
+    grid = np.array([1e10, 1e11, 1e12])
+    subject = Subject(metric, stage, "all", "p" * 16, "C_pre", DEFINITION)
+    return Forecast(
+        subject,
+        "power",
+        "f" * 64,
+        "d" * 64,
+        grid,
+        draws,
+        draws,
+        1e12,
+        1e10,
+        grade,
+        None,
+        {"last value": middle + 0.1},
+        "one law",
+    )
+
+
+def specs() -> dict[str, TrialSpec]:
+    base = TrialSpec(
+        "pretrain",
+        TaskSpec("opchain", 1, 6, 5),
+        ModelSpec(1, 12, 3, 48, 4200, 24),
+        OptimSpec(0.02, (0.9, 0.98), "cosine"),
+        10,
+        24,
+    )
+    rl = TrialSpec(
+        "rl",
+        base.task,
+        base.model,
+        OptimSpec(8e-3, (0.9, 0.99), "linear"),
+        10,
+        256,
+        parent=base,
+        adapter=AdapterSpec(8, 16.0),
+        grpo=GRPOSpec(32, 8, 0.05),
+    )
+    return {"pretrain": base, "rl": rl}
+
+
+def test_register_resolve_score(tmp_path):
+    ledger = Ledger(tmp_path)
+    receipt = book.register(ledger, Question("loss of the big run", UNTIL), forecast())
+    book.resolve(ledger, receipt, 0.505, n=100)
+    record = book.find(ledger, receipt.hash[:8])
+    (score,) = record.scores
+    assert record.state == "resolved"
+    assert score.hits["90"] and abs(score.error - (score.median / 0.505 - 1)) < 1e-12
+    assert score.baselines == {"last value": pytest.approx(0.095)}
+    assert score.crps < score.baselines["last value"]
+    assert ledger.verify().ok
+    stored = np.frombuffer(ledger.get_blob(record.prediction.claims[0].draws_blob), "<f8").reshape(400, 3)
+    np.testing.assert_allclose(np.quantile(stored[:, 2], LEVELS), record.prediction.claims[0].quantiles, rtol=1e-12)
+
+
+def test_an_outcome_is_never_replaced(tmp_path):
+    ledger = Ledger(tmp_path)
+    receipt = book.register(ledger, Question("q", UNTIL), forecast())
+    book.resolve(ledger, receipt, 0.5)
+    with pytest.raises(InputError, match="already resolved"):
+        book.resolve(ledger, receipt, 0.6)
+
+
+def test_metric_and_protocol_must_be_the_registered_ones(tmp_path):
+    ledger = Ledger(tmp_path)
+    receipt = book.register(ledger, Question("q", UNTIL), forecast("pass_rate"))
+    with pytest.raises(InputError, match="protocol"):
+        book.resolve(ledger, receipt, 0.5, protocol="another")
+    with pytest.raises(InputError, match="percent"):
+        book.resolve(ledger, receipt, 50.0)
+    with pytest.raises(InputError, match="no value for claim"):
+        book.resolve(ledger, receipt, {})
+    assert sum(1 for _ in ledger) == 1
+
+
+def test_a_refused_forecast_is_not_registered(tmp_path):
+    with pytest.raises(InputError, match="refused"):
+        book.register(Ledger(tmp_path), Question("q", UNTIL), forecast(grade=Grade.REFUSED))
+
+
+@pytest.mark.parametrize("until", ["soon", "2030-13-01", "01.02.2030"])
+def test_deadline_is_a_date(until):
+    with pytest.raises(InputError, match="YYYY-MM-DD"):
+        Question("q", until)
+
+
+def test_the_seed_comes_from_the_entry_and_not_the_other_way_round(tmp_path):
+    target = {"specs": {k: v.to_json() for k, v in specs().items()}}
+    ledger = Ledger(tmp_path)
+    made = [book.register(ledger, Question(t, UNTIL), forecast(), target=target) for t in ("one", "two")]
+    first, second = (book.target_trials(e) for e in made)
+    assert first[0].seed == seed_for(made[0].hash, "pretrain") != second[0].seed
+    assert first[1].parent == first[0]
+    assert first[0].recipe_digest == specs()["pretrain"].recipe_digest
+    assert first[1].recipe_digest == specs()["rl"].recipe_digest
+    assert first[1].id != second[1].id
+
+
+def test_resolving_from_a_folder_of_trials_takes_only_the_bound_run(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    target = {"specs": {k: v.to_json() for k, v in specs().items()}}
+    made = [forecast(), forecast("pass_rate", "rl")]
+    receipt = book.register(ledger, [Question("a", UNTIL), Question("b", UNTIL)], made, target=target)
+    base, rl = book.target_trials(receipt)
+    write_run(tmp_path / "runs", base.with_seed(7), "loss", 0.9)
+    with pytest.raises(InputError, match="train it first"):
+        book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
+    write_run(tmp_path / "runs", base, "loss", 0.49)
+    write_run(tmp_path / "runs", rl, "pass_rate", 0.51)
+    book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
+    record = book.find(ledger, receipt.hash)
+    assert record.resolution.bound
+    assert {k: v.value for k, v in record.resolution.values.items()} == {
+        "pretrain.loss.all": 0.49,
+        "rl.pass_rate.all": 0.51,
+    }
+    assert set(record.resolution.evidence) == {f"{base.id}/observations.jsonl", f"{rl.id}/observations.jsonl"}
+
+
+def write_run(runs, spec, metric, value):
+    folder = runs / spec.id
+    folder.mkdir(parents=True)
+    row = Observation(
+        f"{spec.id}-{metric}",
+        spec.id,
+        spec.base.id,
+        spec.stage,
+        metric,
+        "p" * 16,
+        value,
+        {"C_pre": 1e12},
+        se=0.01,
+        se_kind="problems",
+        compute_definition=DEFINITION,
+    )
+    (folder / "observations.jsonl").write_bytes(row.line())
+    (folder / "result.json").write_text('{"state":"COMPLETE"}')
+
+
+def test_latest_is_the_newest_prediction(tmp_path):
+    ledger = Ledger(tmp_path)
+    book.register(ledger, Question("one", UNTIL), forecast())
+    second = book.register(ledger, Question("two", UNTIL), forecast())
+    assert book.find(ledger, "latest").entry.hash == second.hash
