@@ -49,10 +49,10 @@ class Journal:
     @contextlib.contextmanager
     def reading(self) -> Iterator[tuple[BinaryIO, int]]:
         """The file and the length at which no append was under way. A missing file raises FileNotFoundError."""
-        with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as descriptor:
+        with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as descriptor, _io_errors(self.path, "read"):
             size = os.fstat(descriptor).st_size
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-            with _io_errors(self.path, "read"), os.fdopen(descriptor, "rb", closefd=False) as handle:
+            with os.fdopen(descriptor, "rb", closefd=False) as handle:
                 yield handle, size
 
     @contextlib.contextmanager
@@ -62,7 +62,7 @@ class Journal:
             with _io_errors(self.path, "created"):
                 _make_folder(self.path.parent)
         flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0)
-        with self._locked(flags, fcntl.LOCK_EX) as descriptor:
+        with self._locked(flags, fcntl.LOCK_EX) as descriptor, _io_errors(self.path, "written"):
             yield Writer(self.path, descriptor)
 
     @contextlib.contextmanager
@@ -114,36 +114,33 @@ class Writer:
 
     def repair(self, completes: Callable[[bytes, Line | None], bool] = lambda tail, last: False) -> None:
         """Give a torn tail its newline if it `completes` the file (only that was lost), else move it to `torn-<ns>`."""
-        with _io_errors(self.path, "repaired"):
-            end = self.size
-            start = self._line_start(end)
-            if start == end:
-                return
-            tail = os.pread(self._descriptor, end - start, start)
-            if completes(tail, self._line_before(start)):
-                self.write(b"")
-                return
-            name = time.time_ns()
-            while (saved := self.path.parent / f"torn-{name}").exists():
-                name += 1
-            records.write_atomic(saved, tail)
-            os.ftruncate(self._descriptor, start)
-            os.fsync(self._descriptor)
+        end = self.size
+        start = self._line_start(end)
+        if start == end:
+            return
+        tail = os.pread(self._descriptor, end - start, start)
+        if completes(tail, self._line_before(start)):
+            self.write(b"")
+            return
+        name = time.time_ns()
+        while (saved := self.path.parent / f"torn-{name}").exists():
+            name += 1
+        records.write_atomic(saved, tail)
+        os.ftruncate(self._descriptor, start)
+        os.fsync(self._descriptor)
 
     def last_line(self) -> Line | None:
         """The last whole line (its index is not known: -1)."""
-        with _io_errors(self.path, "read"):
-            return self._line_before(self._line_start(self.size))
+        return self._line_before(self._line_start(self.size))
 
     def lines(self) -> Iterator[Line]:
-        with _io_errors(self.path, "read"), open(self._descriptor, "rb", closefd=False) as handle:
+        with open(self._descriptor, "rb", closefd=False) as handle:
             handle.seek(0)
             yield from read_lines(handle, self.size)
 
     def sync(self) -> None:
         """Make what stands in the file durable (a reader may have seen what a dead writer never synced)."""
-        with _io_errors(self.path, "made durable"):
-            os.fsync(self._descriptor)
+        os.fsync(self._descriptor)
 
     def write(self, line: bytes, *, retry: str = "try again") -> None:
         """Append one line and make it durable; on an error undo it, or say that its fate is unknown."""

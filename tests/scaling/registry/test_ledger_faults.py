@@ -1,0 +1,154 @@
+"""Failing calls, one after the other, and writers killed in mid-write: nothing half acknowledged, nothing twice."""
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scaling.errors import InputError, LedgerError, ScalingError
+from scaling.registry import Ledger, Reason
+
+REAL = {name: getattr(os, name) for name in ("write", "fsync", "ftruncate", "open", "pread", "fstat")}
+
+
+def failing(monkeypatch, names, when, code, half):
+    """Of the named system calls, counted together from 1, those in `when` fail; a failing write may write half."""
+    count = [0]
+
+    def fake(name):
+        def call(*arguments, **options):
+            count[0] += 1
+            if count[0] not in when:
+                return REAL[name](*arguments, **options)
+            if name == "write" and half:
+                REAL["write"](arguments[0], arguments[1][:len(arguments[1]) // 2])
+            raise OSError(code, os.strerror(code))
+        return call
+
+    for name in names:
+        monkeypatch.setattr(os, name, fake(name))
+    return count
+
+
+def attempt(book):
+    try:
+        return book.append("key", {"x": 1}, nonce="mine"), None
+    except ScalingError as error:
+        return None, error
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize(("half", "for_good"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("state", ["new", "sound", "torn"])
+def test_every_call_fails_once_or_from_then_on(tmp_path, monkeypatch, code, half, for_good, state):
+    """Fail the k-th call, k = 1, 2, ... until none fails; then the same append is tried again with the same nonce."""
+    for k in range(1, 100):
+        folder = tmp_path / str(k)
+        book = Ledger(folder)
+        before = 0 if state == "new" else 2
+        for _ in range(before):
+            book.append("key", {})
+        if state == "torn":
+            with open(folder / "entries.jsonl", "ab") as file:
+                file.write(b'{"body":')
+        with monkeypatch.context() as patch:
+            count = failing(patch, REAL, range(k, 10_000 if for_good else k + 1), code, half)
+            acknowledged, error = attempt(book)
+            calls = count[0]
+        assert acknowledged or (type(error) in (InputError, LedgerError) and os.strerror(code) in str(error)), error
+        if acknowledged:
+            assert book.find(acknowledged.hash) == acknowledged
+        report = book.verify() if (folder / "entries.jsonl").exists() else None
+        assert report is None or {p.reason for p in report.problems} <= {Reason.TORN_TAIL}
+        again = book.append("key", {"x": 1}, nonce="mine")
+        assert acknowledged in (None, again)
+        assert [e.nonce for e in book].count("mine") == 1
+        assert book.verify().ok
+        assert book.verify().entries == before + 1
+        if state == "torn":
+            assert {b'{"body":'} <= {path.read_bytes() for path in folder.glob("torn-*")}
+        if calls < k:
+            return
+    pytest.fail("an append that makes a hundred system calls")
+
+
+@pytest.mark.parametrize("name", ["write", "fsync"])
+def test_a_full_disk_leaves_the_file_as_it_was(book, path, monkeypatch, name):
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        failing(patch, [name], [1], errno.ENOSPC, half=True)
+        with pytest.raises(InputError, match=r"nothing was appended .* No space left .* Hint: free some space"):
+            book.append("key", {})
+    assert path.read_bytes() == before
+
+
+def test_a_short_write_is_a_failure(book, path, monkeypatch):
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda file, data: REAL["write"](file, data[:9]))
+        with pytest.raises(InputError, match="only 9 of"):
+            book.append("key", {})
+    assert path.read_bytes() == before
+
+
+def test_an_entry_of_unknown_fate_is_said_to_be_unknown(book, monkeypatch):
+    """fsync may fail although the entry is on disk: the error says so and names the nonce for the retry."""
+    with monkeypatch.context() as patch:
+        failing(patch, ["fsync", "ftruncate"], range(100), errno.EIO, half=False)
+        with pytest.raises(LedgerError, match=r"unknown\. Hint: read the file again, then try again with nonce='n7'"):
+            book.append("key", {}, nonce="n7")
+    assert book.append("key", {}, nonce="n7").seq == 3
+    assert book.verify().entries == 4
+
+
+def test_a_blob_that_does_not_fit_is_refused(book, monkeypatch):
+    with monkeypatch.context() as patch:
+        failing(patch, ["fsync"], [1], errno.ENOSPC, half=False)
+        with pytest.raises(InputError, match="could not be written: No space"):
+            book.put_blob(b"draws", "f64")
+    assert list((book.folder / "blobs").iterdir()) == []
+    assert book.get_blob(book.put_blob(b"draws", "f64")) == b"draws"
+
+
+WRITER = """
+import os, sys, time
+from scaling.registry import Ledger
+whole = os.write
+def in_pieces(file, data):  # so that a kill can fall between two pieces of one line
+    for i in range(0, len(data), 64):
+        whole(file, data[i:i + 64])
+        time.sleep(0.0005)
+    return len(data)
+os.write = in_pieces
+book = Ledger(sys.argv[1])
+for i in range(100_000):
+    entry = book.append("key", {"writer": sys.argv[2], "i": i})
+    whole(1, f"{entry.hash}\\n".encode())
+"""
+
+
+def test_a_storm_of_kills(tmp_path):
+    """Three writers, killed with SIGKILL again and again: every acknowledged entry is there, and once."""
+    chance, acknowledged = random.Random(0), []
+    for wave in range(4):
+        writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), f"{wave}-{i}"],
+                                    stdout=subprocess.PIPE) for i in range(3)]
+        said = [writer.stdout.readline() for writer in writers]
+        for writer in writers:
+            time.sleep(chance.uniform(0, 0.1))
+            writer.send_signal(signal.SIGKILL)
+        said += [writer.communicate()[0] for writer in writers]
+        acknowledged += b"".join(said).decode().splitlines()
+        assert {p.reason for p in Ledger(tmp_path).verify().problems} <= {Reason.TORN_TAIL}
+    last = Ledger(tmp_path).append("key", {})
+    assert Ledger(tmp_path).verify().ok
+    present = [entry.hash for entry in Ledger(tmp_path)]
+    assert len(set(acknowledged)) == len(acknowledged) >= 12
+    assert {h for h in acknowledged if len(h) == 64} <= set(present)
+    assert len(set(present)) == len(present) == last.seq + 1
+    assert len(present) <= len(acknowledged) + 1 + 4 * 3  # at most one entry of each dead writer was not acknowledged

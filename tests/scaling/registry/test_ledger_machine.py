@@ -1,0 +1,111 @@
+"""Any order of appends, crashes, reopenings, heads and blobs leaves a ledger that verifies and has lost nothing."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from scaling import records
+from scaling.errors import InputError
+from scaling.registry import Ledger, Reason
+from scaling.registry.merkle import consistency_proof, leaf_hash, root, verify_consistency
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-2**70, 2**70)
+VALUES = st.recursive(st.none() | st.booleans() | NUMBERS | st.text(max_size=8),
+                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+                      max_leaves=4)
+BODIES = st.dictionaries(st.text(max_size=5).filter(lambda k: k not in ("prediction", "blobs")), VALUES, max_size=4)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """The model: the lines that were acknowledged, and the heads that were handed out."""
+
+    @initialize()
+    def start(self):
+        self.home = tempfile.TemporaryDirectory()
+        self.book = Ledger(self.home.name)
+        self.path = Path(self.home.name) / "entries.jsonl"
+        self.lines, self.heads, self.told, self.torn = [], [], [], []
+        self.nonces = {}
+        self.keep(self.book.append("key", {}))
+
+    def keep(self, entry):
+        self.lines.append(entry.line)
+
+    @rule(body=BODIES, nonce=st.sampled_from([None, "a", "b.c"]))
+    def predict(self, body, nonce):
+        if nonce in self.nonces and self.nonces[nonce] != records.canonical(body):
+            with pytest.raises(InputError, match="other content"):
+                self.book.append("prediction", body, nonce)
+            return
+        entry = self.book.append("prediction", body, nonce)
+        if nonce not in self.nonces:
+            self.keep(entry)
+            self.told.append(entry.hash)
+        self.nonces[entry.nonce] = records.canonical(body)
+        assert records.canonical(entry.body) == records.canonical(body)
+
+    @rule(data=st.data(), kind=st.sampled_from(["start", "outcome", "withdraw"]))
+    def refer(self, data, kind):
+        if self.told:
+            self.keep(self.book.append(kind, {"prediction": data.draw(st.sampled_from(self.told))}))
+
+    @rule(blob=st.binary(max_size=40))
+    def store(self, blob):
+        digest = self.book.put_blob(blob, "bin")
+        assert self.book.get_blob(digest) == blob
+        self.keep(self.book.append("commit", {"blobs": [digest]}))
+
+    @rule(kind=st.sampled_from(["start", "outcome"]))
+    def refer_to_nothing(self, kind):
+        with pytest.raises(InputError):
+            self.book.append(kind, {"prediction": "0" * 64})
+
+    @rule()
+    def reopen(self):
+        self.book = Ledger(self.home.name, create=False)
+
+    @rule(tail=st.binary(min_size=1, max_size=60).map(lambda b: b.replace(b"\n", b"\0")))
+    def crash(self, tail):
+        with open(self.path, "ab") as file:
+            file.write(tail)
+        assert [p.reason for p in self.book.verify().problems] == [Reason.TORN_TAIL]
+        assert self.book.head().size == len(self.lines)
+        self.keep(self.book.append("key", {}))
+        self.torn.append(tail)
+
+    @rule(keep=st.floats(0, 1, exclude_max=True))
+    def crash_in_an_append(self, keep):
+        sound = self.path.read_bytes()
+        line = self.book.append("key", {"lost": True}).line
+        part = line[:int(keep * len(line))]
+        self.path.write_bytes(sound + part)
+        self.keep(self.book.append("key", {}))
+        self.torn += [part] * bool(part)
+
+    @rule()
+    def hand_out_a_head(self):
+        self.heads.append(self.book.remember())
+
+    @invariant()
+    def nothing_is_lost(self):
+        report = self.book.verify(self.heads)
+        assert report.ok, report.problems
+        leaves = [leaf_hash(line) for line in self.lines]
+        assert [entry.line for entry in self.book] == self.lines
+        assert (report.head.size, report.head.root) == (len(leaves), root(leaves))
+        for head in self.heads[-3:]:
+            verify_consistency(head.size, len(leaves), head.root, report.head.root,
+                               consistency_proof(leaves, head.size))
+        assert sorted(path.read_bytes() for path in self.path.parent.glob("torn-*")) == sorted(self.torn)
+
+    def teardown(self):
+        self.home.cleanup()
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None,
+                                      suppress_health_check=list(HealthCheck))
