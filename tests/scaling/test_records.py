@@ -1,0 +1,174 @@
+"""The codec: what strict reading refuses, what canonical writing keeps, whole files or none."""
+
+import dataclasses
+import enum
+import json
+import math
+import os
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaling import records
+from scaling.errors import InputError
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(st.none() | st.booleans() | FLOATS | st.integers(-2**80, 2**80) | st.text(),
+                      lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+                      max_leaves=12)
+
+
+@pytest.mark.parametrize(("bits", "text"), [  # RFC 8785 appendix B
+    ("0000000000000000", "0"), ("8000000000000000", "0"), ("0000000000000001", "5e-324"),
+    ("7fefffffffffffff", "1.7976931348623157e+308"), ("4340000000000000", "9007199254740992"),
+    ("4430000000000000", "295147905179352830000"), ("44b52d02c7e14af5", "9.999999999999997e+22"),
+    ("44b52d02c7e14af6", "1e+23"), ("444b1ae4d6e2ef4e", "999999999999999700000"),
+    ("444b1ae4d6e2ef50", "1e+21"), ("3eb0c6f7a0b5ed8c", "9.999999999999997e-7"),
+    ("3eb0c6f7a0b5ed8d", "0.000001"), ("41b3de4355555557", "333333333.33333343"),
+    ("becbf647612f3696", "-0.0000033333333333333333"),
+])
+def test_numbers_are_written_as_the_rfc_shows(bits, text):
+    value, = struct.unpack(">d", bytes.fromhex(bits))
+    assert records.canonical(value).decode() == text
+    assert records.parse(text) == value
+
+
+def test_the_example_of_the_rfc():
+    text = r'''{"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+               "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/", "literals": [null, true, false]}'''
+    assert records.canonical(records.parse(text)).decode() == (
+        '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],'
+        '"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}')
+
+
+def test_keys_are_sorted_by_utf16_units():
+    keys = ["€", "\r", "\ufb33", "1", "😀", "\x80", "ö"]
+    written = json.loads(records.canonical(dict.fromkeys(keys, 0)))
+    assert list(written) == ["\r", "1", "\x80", "ö", "€", "😀", "\ufb33"]
+
+
+@pytest.mark.parametrize("exponent", range(3, 31))
+def test_flop_counts_survive(exponent):
+    for value in (float(f"1e{exponent}"), float(f"-2.5e{exponent}"), 10**exponent, 10**exponent + 1):
+        written = records.canonical({"flop": value})
+        assert records.parse(written)["flop"] == float(value)
+        assert records.canonical(records.parse(written)) == written
+
+
+@pytest.mark.parametrize("value", [2**53 - 1, 2**53, 2**53 + 1, 10**16, 10**20, 10**21, -2**53, 2**63 - 1])
+def test_integers_at_the_border(value):
+    read = records.parse(str(value))
+    assert read == float(value)
+    assert type(read) is (int if abs(value) < 2**53 else float)
+    assert records.parse(records.canonical(value)) == read
+
+
+@given(VALUES)
+def test_writing_is_a_fixed_point_of_reading(value):
+    written = records.canonical(value)
+    assert records.canonical(records.parse(written)) == written
+    assert records.digest(value) == records.sha256(written)
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    ('{"a":1,"a":2}', "key 'a' stands twice"), ('{"a":{"b":1,"b":1}}', "'b' stands twice"),
+    ("1e999", "not a finite number"), ("-1e999", "not a finite"), ("NaN", "not a finite"),
+    ("[Infinity]", "not a finite"),
+    ("-Infinity", "not a finite"), ('"\\ud800"', "surrogates"), ('{"\\udfff":1}', "surrogates"),
+    ("9" * 41, "integer of 41 digits"), ("9" * 100_000, "integer of"), ("[" * 66 + "]" * 66, "nested deeper than 64"),
+    ("[" * 200_000, "nested deeper"), ('{"a":' * 100_000, "nested deeper"), ("", "not valid"), ("{} {}", "not valid"),
+    ("{'a':1}", "not valid"), ("[1,]", "not valid"), ("01", "not valid"), ("\ufeff{}", "not valid"),
+    (b"\xff", "not valid"), (b"\xed\xa0\x80", "not valid"), ("\x00", "not valid"), ('"\n"', "not valid"),
+])
+def test_strict_reading_refuses(text, reason):
+    with pytest.raises(InputError, match=reason) as caught:
+        records.parse(text, what="line 7")
+    assert str(caught.value).startswith("line 7 ")
+
+
+def test_long_input_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(records, "MAX_BYTES", 2**20)
+    with pytest.raises(InputError, match="larger than 1 MiB"):
+        records.parse(b" " * (2**20 + 1))
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60))
+def test_any_input_is_read_or_refused(text):
+    try:
+        value = records.parse(text)
+    except InputError:
+        return
+    assert records.parse(records.canonical(value)) == value
+
+
+@given(VALUES, st.data())
+def test_a_flipped_byte_is_refused_or_another_value(value, data):
+    written = bytearray(records.canonical(value))
+    position = data.draw(st.integers(0, len(written) - 1))
+    written[position] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        read = records.parse(bytes(written))
+    except InputError:
+        return
+    same = records.canonical(read) == bytes(written)
+    assert not same or records.digest(read) != records.digest(value)
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: float
+    colour: Colour
+    more: tuple = ()
+
+
+class Own:
+    def to_json(self):
+        return {"own": np.float64(0.5)}
+
+
+def test_plain_unwraps_what_programs_hold():
+    value = {"p": Point(1.0, Colour.RED, (np.int64(3), Own())), "set": {3, 1, 2}, 5: np.arange(3), "b": np.bool_(True)}
+    assert records.canonical(value) == (b'{"5":[0,1,2],"b":true,"p":{"colour":"red","more":[3,{"own":0.5}],"x":1},'
+                                        b'"set":[1,2,3]}')
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, np.float32("nan"), b"bytes", "\ud800", {"a": [object()]}, 1j])
+def test_what_json_cannot_hold_is_refused(value):
+    with pytest.raises(InputError, match="canonical JSON"):
+        records.canonical(value)
+
+
+@given(st.dictionaries(st.text(), FLOATS, min_size=2), st.randoms())
+def test_a_digest_knows_no_order_of_keys(value, chance):
+    items = list(value.items())
+    chance.shuffle(items)
+    assert records.digest(dict(items)) == records.digest(value)
+
+
+def test_file_digest(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc" * 100_000)
+    assert records.file_digest(tmp_path / "f") == records.sha256(b"abc" * 100_000)
+    assert records.sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, name):
+    path = tmp_path / "result.json"
+    records.write_atomic(path, "old ä")
+    with monkeypatch.context() as patch:
+        def full(*arguments):
+            raise OSError(28, "No space left on device")
+        patch.setattr(os, name, full)
+        with pytest.raises(OSError, match="No space"):
+            records.write_atomic(path, b"new")
+    assert path.read_text() == "old ä"
+    assert list(tmp_path.iterdir()) == [path]
+    records.write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
