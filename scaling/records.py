@@ -48,7 +48,7 @@ def canonical(value: Any) -> bytes:
     """RFC 8785 bytes of a JSON-able value (dataclasses, mappings, tuples and numpy scalars are unwrapped first)."""
     try:
         return rfc8785.dumps(plain(value))
-    except (rfc8785.CanonicalizationError, ValueError, UnicodeEncodeError) as error:
+    except (rfc8785.CanonicalizationError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"value cannot be written as canonical JSON: {error}") from None
 
 

@@ -139,8 +139,15 @@ def test_plain_unwraps_what_programs_hold():
                                         b'"set":[1,2,3]}')
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, np.float32("nan"), b"bytes", "\ud800", {"a": [object()]}, 1j])
+@pytest.mark.parametrize("value", [math.nan, math.inf, np.float32("nan"), b"bytes", "\ud800", [object()], 1j, 10**400])
 def test_what_json_cannot_hold_is_refused(value):
+    with pytest.raises(InputError, match="canonical JSON"):
+        records.canonical(value)
+
+
+def test_what_is_nested_without_end_is_refused():
+    value = []
+    value.append(value)
     with pytest.raises(InputError, match="canonical JSON"):
         records.canonical(value)
 

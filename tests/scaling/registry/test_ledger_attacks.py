@@ -1,5 +1,8 @@
 """Every byte cut, every bit flipped, and the attacks that a chain of hashes is there to show, or cannot show."""
 
+import itertools
+import os
+
 import pytest
 
 from scaling.errors import LedgerError
@@ -16,15 +19,15 @@ def first(book, heads=()):
 def test_every_flipped_bit_is_named(book, path):
     sound = path.read_bytes()
     line_of = [sound[:i].count(b"\n") for i in range(len(sound))]
-    for position in range(len(sound)):
-        for bit in range(8):
-            path.write_bytes(sound[:position] + bytes([sound[position] ^ 1 << bit]) + sound[position + 1:])
-            problem = first(book)
-            assert problem.index == line_of[position], (position, bit)
-            assert problem.line == problem.index + 1
-            assert problem.offset == len(b"".join(sound.splitlines(keepends=True)[:problem.index]))
-            last = position == len(sound) - 1
-            assert problem.reason == (Reason.TORN_TAIL if last else Reason.BAD_ENTRY)
+    starts = [0, *(i + 1 for i, byte in enumerate(sound) if byte == 10)]
+    with open(path, "r+b", buffering=0) as file:
+        for position, bit in itertools.product(range(len(sound)), range(8)):
+            os.pwrite(file.fileno(), bytes([sound[position] ^ 1 << bit]), position)
+            problem, index = first(book), line_of[position]
+            os.pwrite(file.fileno(), sound[position:position + 1], position)
+            assert (problem.index, problem.line, problem.offset) == (index, index + 1, starts[index]), (position, bit)
+            assert problem.reason == (Reason.TORN_TAIL if position == len(sound) - 1 else Reason.BAD_ENTRY)
+    assert book.verify().ok
 
 
 def test_a_flip_in_the_last_entry_stops_the_next_append(book, path):

@@ -135,7 +135,7 @@ for i in range(100_000):
 def test_a_storm_of_kills(tmp_path):
     """Three writers, killed with SIGKILL again and again: every acknowledged entry is there, and once."""
     chance, acknowledged = random.Random(0), []
-    for wave in range(4):
+    for wave in range(3):
         writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), f"{wave}-{i}"],
                                     stdout=subprocess.PIPE) for i in range(3)]
         said = [writer.stdout.readline() for writer in writers]
@@ -148,7 +148,7 @@ def test_a_storm_of_kills(tmp_path):
     last = Ledger(tmp_path).append("key", {})
     assert Ledger(tmp_path).verify().ok
     present = [entry.hash for entry in Ledger(tmp_path)]
-    assert len(set(acknowledged)) == len(acknowledged) >= 12
+    assert len(set(acknowledged)) == len(acknowledged) >= 9
     assert {h for h in acknowledged if len(h) == 64} <= set(present)
     assert len(set(present)) == len(present) == last.seq + 1
-    assert len(present) <= len(acknowledged) + 1 + 4 * 3  # at most one entry of each dead writer was not acknowledged
+    assert len(present) <= len(acknowledged) + 1 + 3 * 3  # at most one entry of each dead writer was not acknowledged
