@@ -1,1 +1,40 @@
+"""From observations to forecasts: fit a law, draw what else it could be, back-test it, extrapolate, or refuse to.
 
+    >>> fit = fits.fit(scaling.laws.POWER, Observations.read("points.csv"))
+    >>> print(fits.forecast(fit, "1e23 FLOP"))
+
+Names are imported on first use, so that `import fits` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_ROOMS = {
+    "fit": "fits.estimate",
+    "default_law": "fits.estimate",
+    "subjects": "fits.estimate",
+    "fit_all": "fits.selection",
+    "compare": "fits.selection",
+    "forecast": "fits.forecasts",
+    "forecast_all": "fits.forecasts",
+    "solve": "fits.forecasts",
+    "backtest": "fits.backtests",
+    "backtest_summary": "fits.backtests",
+    "earned_factor": "fits.backtests",
+    "LeastSquares": "fits.objectives",
+    "HuberLog": "fits.objectives",
+    "Prior": "fits.priors",
+}
+__all__ = list(_ROOMS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'fits' has no attribute {name!r}")
+    return getattr(importlib.import_module(_ROOMS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ROOMS])

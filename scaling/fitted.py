@@ -7,22 +7,25 @@ S predictive draws on a grid of compute that contains every target: one draw pre
 
 from __future__ import annotations
 
+import base64
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scaling.errors import InputError
 from scaling.metrics import metric as metric_named
-from scaling.records import digest, sha256
+from scaling.records import canonical, digest, parse, sha256, write_atomic
 from scaling.units import format_compute, format_interval, format_value
 
 # Quantile levels of every stored forecast: fixed, so that a score is computable from the ledger alone.
 LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
+FORECAST_VERSION = 1
 
 
 class FitStatus(enum.StrEnum):
@@ -70,8 +73,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Fit:
-    """`draws_SP` are bootstrap estimates of the parameters; `noise` is the standard deviation of one run around the
-    law, on the fitting scale (`noise_kind`: "log" = relative, "absolute")."""
+    """`draws_SP` are draws of the parameters; `noise` is the standard deviation of one run around the law, on the
+    fitting scale (`noise_kind`: "log" = relative, "absolute"), known to `noise_dof` degrees of freedom (None: known).
+
+    `misfit` is how far the means of compute scales miss the law beyond that noise. `earned_factor` and `failed_factor`
+    are the largest factor beyond the data at which back-tests held, and the smallest at which they did not."""
 
     subject: Subject
     law: str
@@ -87,7 +93,10 @@ class Fit:
     data_digest: str
     method: str = "one law; bootstrap over base trials"
     seed: int = 0
+    noise_dof: float | None = None
+    misfit: float = 0.0
     earned_factor: float | None = None
+    failed_factor: float | None = None
     verdict: str = "not tested"
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -199,6 +208,58 @@ class Forecast:
         unit = metric_named(self.subject.metric).unit
         at = format_compute(self.target)
         return f"{self.subject.label} at {at}: {middle} [{low}, {high}] 90 % {unit}, {self.reach} ({self.method})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field; arrays as base64 of little-endian float64, each with the digest that reading checks."""
+        body = {n: getattr(self, n) for n in self.__dataclass_fields__ if not n.endswith(("_G", "_SG"))}
+        arrays = {n: _packed(getattr(self, n)) for n in ("grid_G", "draws_SG", "latent_SG")}
+        return {"v": FORECAST_VERSION, **body, **arrays}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any], *, what: str = "forecast") -> Forecast:
+        """The inverse of `to_json`. Raises InputError where a digest does not fit its numbers."""
+        try:
+            fields = dict(body)
+            if fields.pop("v") != FORECAST_VERSION:
+                raise InputError(f"{what}: version {body['v']!r}, this program reads {FORECAST_VERSION}")
+            for name in ("grid_G", "draws_SG", "latent_SG"):
+                fields[name] = _unpacked(fields[name], f"{what}, {name}")
+            fields["subject"], fields["grade"] = Subject(**fields["subject"]), Grade(fields["grade"])
+            fields["warnings"] = tuple(fields["warnings"])
+            found = cls(**fields)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{what} is not a forecast: {error}") from None
+        if found.draws_SG.shape != found.latent_SG.shape or found.draws_SG.shape[1:] != found.grid_G.shape:
+            raise InputError(f"{what}: draws {found.draws_SG.shape} do not fit a grid of {found.grid_G.shape}")
+        return found
+
+
+def write_forecasts(path: str | Path, forecasts: Sequence[Forecast]) -> None:
+    """One JSON file: {"v": 1, "forecasts": [...]}."""
+    write_atomic(path, canonical({"v": FORECAST_VERSION, "forecasts": list(forecasts)}) + b"\n")
+
+
+def read_forecasts(path: str | Path) -> list[Forecast]:
+    """What `write_forecasts` wrote, every digest checked."""
+    body = parse(Path(path).read_bytes(), what=str(path))
+    if not isinstance(body, dict) or not isinstance(body.get("forecasts"), list):
+        raise InputError(f"{path} is not a file of forecasts", "write one with: scaling forecast ... -o forecasts.json")
+    return [Forecast.from_json(f, what=f"{path}, forecast {i}") for i, f in enumerate(body["forecasts"])]
+
+
+def _packed(array: np.ndarray) -> dict[str, Any]:
+    data = np.ascontiguousarray(array, "<f8").tobytes()
+    return {"shape": list(array.shape), "float64": base64.b64encode(data).decode(), "sha256": sha256(data)}
+
+
+def _unpacked(body: Mapping[str, Any], what: str) -> np.ndarray:
+    data = base64.b64decode(body["float64"], validate=True)
+    if sha256(data) != body["sha256"]:
+        raise InputError(f"{what} does not have the digest it states", "the file was changed: make the forecast again")
+    array = np.frombuffer(data, "<f8").reshape(body["shape"]).astype(float)
+    if not np.all(np.isfinite(array)):
+        raise InputError(f"{what} holds numbers that are not finite")
+    return array
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,18 @@ class Law:
             found = self._inverse(np.asarray(target, float), *columns, *(references[str(c)] for c in self.constants))
         found = np.broadcast_to(np.asarray(found), columns.shape[1:])
         found = np.where(np.abs(np.imag(found)) < 1e-9 * (1 + np.abs(found)), np.real(found), math.nan)
-        return np.where(np.isfinite(found) & (found > 0), found, math.nan)
+        found = np.where(np.isfinite(found) & (found > 0), found, math.nan)
+        return np.where(self._returns(found, target, parameters_SP, references), found, math.nan)
+
+    def _returns(
+        self, found: np.ndarray, target: Any, parameters_SP: np.ndarray, references: Mapping[str, float]
+    ) -> np.ndarray:
+        """Does the law take the value at the input found? (A value below the floor, to an even power, looks like one.)"""
+        rows = np.atleast_2d(np.asarray(parameters_SP, float))
+        columns = [found, *rows.T, *(references[str(c)] for c in self.constants)]
+        with np.errstate(all="ignore"):
+            back = np.asarray(self._value(*columns), float)
+        return np.isclose(back, target, rtol=1e-6, atol=1e-12)
 
     def _evaluate(self, function: Callable[..., Any], parameters_SP: np.ndarray, inputs: Mapping[str, Any]) -> list:
         rows = np.atleast_2d(np.asarray(parameters_SP, float))

@@ -1,0 +1,207 @@
+"""fit(law, observations) -> Fit: the optimum, its status, its noise, and draws of the parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fits.noise import Noise, estimate_noise
+from fits.objectives import HuberLog, LeastSquares, Objective, backward, check_scale, default_objective, forward
+from fits.points import Points, check_enough, final_rows, points_of
+from fits.priors import Prior, default_priors, describe
+from fits.solver import Problems, Solution, minimise, starts
+from fits.uncertainty import parameter_draws
+from fits.verdicts import verdict_of
+from scaling.fitted import Fit, FitStatus
+from scaling.laws import LAWS, Law
+from scaling.observations import Observations
+
+ROUNDS = 4  # noise and optimum are estimated in turn
+LARGEST_CONDITION = 1e9
+METHOD = "one law; refits to redrawn runs, one draw per base trial, the noise itself drawn from its own error"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The optimum of one law on one set of points, and all that a redraw needs."""
+
+    law: Law
+    points: Points
+    objective: Objective
+    priors: tuple[Prior, ...]
+    references: dict[str, float]
+    theta: np.ndarray
+    noise: Noise
+    solution: Solution
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray | float]:
+        return {**self.points.inputs, **self.references}
+
+    @property
+    def targets(self) -> np.ndarray:
+        return forward(self.objective.scale, self.points.value)
+
+    @property
+    def residual(self) -> np.ndarray:
+        """Data minus law on the fitting scale, (n,)."""
+        return self.targets - forward(self.objective.scale, self.law.value(self.theta[None], **self.inputs)[0])
+
+    @property
+    def free(self) -> int:
+        return int((~self.solution.bound_SP[self.solution.best]).sum())
+
+
+def fit(
+    law: Law,
+    observations: Observations,
+    objective: Objective | None = None,
+    *,
+    priors: Sequence[Prior] | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Fit:
+    """Fit one law to the finished runs of ONE metric, stage, bucket and protocol.
+
+    Minimises sum_i share_i rho(r_i / s_i) + sum_k prior_k^2 / 2 over the law's bounds (objectives.py, noise.py,
+    priors.py). The reference scale C_0 is the geometric mean of the axis.
+
+    objective   default: least squares on log value (every metric; on the value itself where a value is 0)
+    priors      default: `default_priors(law, ...)`, weak; () for none
+    resamples   S draws of the parameters
+
+    Returns a `scaling.fitted.Fit` with draws_SP. Raises NotEarned where there are fewer distinct compute scales than
+    parameters, InputError where the table mixes subjects or the law does not speak of the metric.
+    """
+    points = points_of(law, observations)
+    check_enough(law, points)
+    estimate, note = optimum(law, points, objective, priors=priors)
+    draws_SP = parameter_draws(estimate, seed=seed, draws=resamples)
+    best = estimate.solution.best
+    return Fit(
+        subject=points.subject,
+        law=law.name,
+        parameters=dict(zip(law.names, map(float, estimate.theta), strict=True)),
+        references=estimate.references,
+        draws_SP=draws_SP,
+        noise=estimate.noise.typical,
+        noise_kind=estimate.objective.scale,
+        noise_dof=estimate.noise.dof,
+        misfit=estimate.noise.misfit,
+        objective=estimate.objective.name + describe(estimate.priors),
+        objective_value=float(estimate.solution.cost_S[best]),
+        status=status_of(estimate, draws_SP),
+        points=points.columns(),
+        data_digest=final_rows(observations).digest,
+        method=METHOD,
+        seed=seed,
+        verdict=verdict_of(points, estimate.objective.scale),
+        notes=(*((note,) if note else ()), f"noise from {estimate.noise.source}"),
+        sources=dict(observations.sources),
+    )
+
+
+def optimum(
+    law: Law,
+    points: Points,
+    objective: Objective | None = None,
+    *,
+    priors: Sequence[Prior] | None = None,
+    references: dict[str, float] | None = None,
+) -> tuple[Estimate, str]:
+    """The optimum from a grid of starts; noise and optimum in turn until neither moves. Returns it and a note."""
+    note = ""
+    if objective is None:
+        objective, note = default_objective(points.value)
+    check_scale(objective.scale, points.value)
+    references = references or references_of(law, points)
+    inputs = {**points.inputs, **references}
+    if priors is None:
+        priors = default_priors(law, backward(objective.scale, points.means(forward(objective.scale, points.value))))
+    start = starts(law, inputs, points.value)
+    # a relative spread of 1 % starts the alternation; it only weighs the prior in the first round
+    sd = np.full(len(points), 0.01 if objective.scale == "log" else 0.01 * float(np.ptp(points.value)) or 1.0)
+    for _ in range(ROUNDS):
+        problems = Problems(
+            law,
+            inputs,
+            objective,
+            forward(objective.scale, points.value)[None],
+            (np.sqrt(points.share) / sd)[None],
+            tuple(priors),
+        )
+        solution = minimise(problems, start)
+        theta = solution.parameters_SP[solution.best]
+        noise = Noise(0.0, None, 0.0, np.zeros(len(points)), "")
+        estimate = Estimate(law, points, objective, tuple(priors), references, theta, noise, solution)
+        noise = estimate_noise(
+            points, estimate.residual, objective.scale, estimate.free, robust=isinstance(objective, HuberLog)
+        )
+        estimate, start = replace(estimate, noise=noise), np.vstack([theta, start])
+        new = np.sqrt(noise.variance(points))
+        if np.allclose(new, sd, rtol=1e-3):
+            break
+        sd = new
+    return estimate, note
+
+
+def references_of(law: Law, points: Points) -> dict[str, float]:
+    """The geometric mean of each input that has a reference: fixed once, held over resamples and back-test cuts."""
+    return {
+        str(i.reference): float(np.exp(np.mean(np.log(points.inputs[str(i.symbol)]))))
+        for i in law.inputs
+        if i.reference is not None
+    }
+
+
+def status_of(estimate: Estimate, draws_SP: np.ndarray) -> FitStatus:
+    """DIVERGED: no finite, stationary optimum. NOT_IDENTIFIED: the data alone leave a direction of the parameters open
+    (condition of the scaled J'J), or the law's rise or fall over the data is within its own 95 % error.
+    BOUND_HIT: a parameter rests on a bound."""
+    best = estimate.solution.best
+    if not (np.isfinite(estimate.solution.cost_S[best]) and estimate.solution.stationary_S[best]):
+        return FitStatus.DIVERGED
+    if not _identified(estimate, draws_SP):
+        return FitStatus.NOT_IDENTIFIED
+    return FitStatus.BOUND_HIT if estimate.solution.bound_SP[best].any() else FitStatus.CONVERGED
+
+
+def _identified(estimate: Estimate, draws_SP: np.ndarray) -> bool:
+    sd = np.sqrt(estimate.noise.variance(estimate.points))
+    problems = Problems(
+        estimate.law, estimate.inputs, estimate.objective, estimate.targets[None], (1 / sd)[None], estimate.priors
+    )
+    free = ~estimate.solution.bound_SP[estimate.solution.best]
+    information = problems.information(estimate.theta[None])[0][np.ix_(free, free)]
+    root = np.sqrt(np.diag(information))
+    if not (np.all(np.isfinite(information)) and np.all(root > 0)):
+        return False
+    if free.any() and np.linalg.cond(information / np.outer(root, root)) > LARGEST_CONDITION:
+        return False
+    ends = [int(np.argmin(estimate.points.x)), int(np.argmax(estimate.points.x))]
+    inputs = {k: v[ends] if isinstance(v, np.ndarray) else v for k, v in estimate.inputs.items()}
+    change = np.diff(forward(estimate.objective.scale, estimate.law.value(draws_SP, **inputs)), axis=1)[:, 0]
+    return bool(math.fabs(float(np.mean(change))) > 2 * float(np.std(change)))
+
+
+DEFAULT_LAWS = {"pass_rate": "pass_rate", "neg_log_pass": "neg_log_pass"}
+
+
+def default_law(observations: Observations) -> Law:
+    """The law a metric is fitted with when none is named: power, but for the two pass metrics their own."""
+    return LAWS[DEFAULT_LAWS.get(observations.one_metric()[0], "power")]
+
+
+def subjects(observations: Observations) -> list[Observations]:
+    """One table per (stage, metric, bucket, protocol), before RL first, the whole problem set before its buckets."""
+    keys = observations.frame[["stage", "metric", "bucket", "protocol"]].drop_duplicates()
+    order = sorted(
+        keys.itertuples(index=False, name=None), key=lambda k: (k[0] != "pretrain", k[1], k[2] != "all", k[2:])
+    )
+    return [observations.select(stage=s, metric=m, bucket=b, protocol=p) for s, m, b, p in order]
+
+
+__all__ = ["LeastSquares", "default_law", "fit", "optimum", "subjects"]

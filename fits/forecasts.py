@@ -1,0 +1,193 @@
+"""forecast(fit, compute) -> Forecast: what one larger run will measure, with a grade, simple baselines and warnings.
+
+Grades (f: how far the target lies beyond the largest run; e, b: earned and failed factor of the back-tests):
+
+    REFUSED    the fit is DIVERGED or NOT_IDENTIFIED, the verdict is not "predictable", or a back-test failed at b <= f
+    EARNED     f <= 1 (inside the data), or f <= e
+    EXTENDED   anything else: a forecast beyond what the data's own back-tests could test
+    UNEARNED   refused, but asked for with beyond=True
+
+An untested verdict, or too few scales for one, counts as predictable, with a warning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fits.points import scales_of
+from fits.uncertainty import predictive_draws
+from fits.verdicts import PREDICTABLE, TOO_LITTLE, UNTESTED
+from scaling.errors import InputError, NotEarned
+from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade
+from scaling.laws import law_named
+from scaling.metrics import metric as metric_named
+from scaling.units import format_compute, parse_compute
+
+GRID = 49
+FAR = 10.0  # beyond the back-tested factor: an interval of one law is then known to be too narrow
+
+
+def forecast(
+    fit: Fit,
+    compute: str | float,
+    *,
+    beyond: bool = False,
+    backtests: Sequence[BacktestRow] | None = None,
+) -> Forecast:
+    """The forecast at `compute` ("1e23 FLOP", "3 PF-day", or a number on the fit's axis in base units).
+
+    `backtests` (rows of `backtest`) decide what was earned; without them the factors stored in the fit do.
+    Raises NotEarned, with the forecast as `.estimate`, where it is REFUSED; `beyond=True` returns it as UNEARNED.
+    """
+    found, why = assess(fit, compute, backtests)
+    if found.grade != Grade.REFUSED:
+        return found
+    if beyond:
+        return replace(found, grade=Grade.UNEARNED, warnings=(*found.warnings, f"UNEARNED: {why}"))
+    raise NotEarned(
+        f"{fit.subject.label} at {format_compute(found.target)}: {why}",
+        f"add runs near {format_compute(math.sqrt(found.max_x * max(found.target, found.max_x)))}, or pass beyond=True "
+        "(--beyond) to have it marked UNEARNED",
+        estimate=found,
+    )
+
+
+def forecast_all(fits: Iterable[Fit], compute: str | float, *, beyond: bool = False) -> list[Forecast]:
+    """One forecast per fit, refused ones included, with the grade REFUSED (UNEARNED with beyond=True)."""
+    found = [assess(fit, compute)[0] for fit in fits]
+    return [replace(f, grade=Grade.UNEARNED) if beyond and f.grade == Grade.REFUSED else f for f in found]
+
+
+def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | None = None) -> tuple[Forecast, str]:
+    """The forecast with its grade, never raised; and the reason where it is REFUSED (else "")."""
+    from fits.backtests import earned_factor, failed_factor  # back-tests make forecasts themselves
+
+    if backtests is not None:
+        fit = replace(fit, earned_factor=earned_factor(backtests), failed_factor=failed_factor(backtests))
+    target = _target(compute)
+    grid_G = _grid(fit, target)
+    draws_SG, latent_SG = predictive_draws(fit, grid_G)
+    why = _refusal(fit, target)
+    made = Forecast(
+        subject=fit.subject,
+        law=fit.law,
+        fit_digest=fit.digest,
+        data_digest=fit.data_digest,
+        grid_G=grid_G,
+        draws_SG=draws_SG,
+        latent_SG=latent_SG,
+        target=target,
+        max_x=fit.max_x,
+        grade=Grade.REFUSED if why else _grade(fit, target),
+        earned_factor=fit.earned_factor,
+        baselines=baselines(fit, target),
+        method=f"one law: {fit.law}",
+    )
+    return replace(made, warnings=(*_warnings(fit, made), *((f"refused: {why}",) if why else ()))), why
+
+
+def baselines(fit: Fit, target: float) -> dict[str, float]:
+    """Point forecasts without a law, in the metric's unit and range.
+
+    last value          mean of the runs at the largest compute scale
+    linear in log C     least squares line of the value on log C through the scale means of the upper half of the
+                        scales (at least two of them), read at the target
+    constant            mean over the scales of their means
+    """
+    x, value = np.asarray(fit.points["x"], float), np.asarray(fit.points["value"], float)
+    scale = scales_of(x)
+    count = np.bincount(scale)
+    means, log_x = np.bincount(scale, value) / count, np.bincount(scale, np.log(x)) / count
+    upper = slice(min(len(means) // 2, len(means) - 2) if len(means) > 1 else 0, None)
+    found = {"last value": means[-1], "constant": float(np.mean(means))}
+    if len(means) > 1:
+        rate, level = np.polyfit(log_x[upper] - log_x[-1], means[upper], 1)
+        found["linear in log C"] = level + rate * (math.log(target) - log_x[-1])
+    clip = metric_named(fit.subject.metric).clip
+    return {name: float(clip(np.array(v))) for name, v in found.items()}
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Compute at which the law's mean reaches a value; infinite where it never does. `never` is the share of draws."""
+
+    value: float
+    median: float
+    low: float
+    high: float
+    never: float
+    level: float = 0.9
+
+    def __str__(self) -> str:
+        show = [format_compute(v) if math.isfinite(v) else "never" for v in (self.median, self.low, self.high)]
+        never = f", never in {100 * self.never:.0f} % of the draws" if self.never else ""
+        return f"value {self.value:g} at {show[0]} [{show[1]}, {show[2]}] {100 * self.level:.0f} %{never}"
+
+
+def solve(fit: Fit, value: float, *, level: float = 0.9) -> Needed:
+    """The compute that brings the mean of runs to `value`, over the draws of the parameters.
+
+    One law's own uncertainty only. A draw whose floor (or ceiling) keeps it from `value` counts as infinite compute.
+    """
+    metric_named(fit.subject.metric).check(value, "value")
+    found = law_named(fit.law).solve(value, fit.draws_SP, **fit.references)
+    x = np.sort(np.where(np.isfinite(found), found, math.inf))
+    # order statistics: between a finite number and infinity there is nothing to interpolate
+    at = [x[min(int(q * len(x)), len(x) - 1)] for q in (0.5, (1 - level) / 2, (1 + level) / 2)]
+    return Needed(value, float(at[0]), float(at[1]), float(at[2]), float(np.mean(~np.isfinite(x))), level)
+
+
+def _target(compute: str | float) -> float:
+    if isinstance(compute, str):
+        return parse_compute(compute)
+    if not (math.isfinite(compute) and compute > 0):
+        raise InputError(f"compute {compute!r} is not a positive, finite amount", "write for example '1e23 FLOP'")
+    return float(compute)
+
+
+def _grid(fit: Fit, target: float) -> np.ndarray:
+    """Log grid over data and target that holds both the largest run and the target exactly."""
+    low, high = min(float(np.min(fit.points["x"])), target), max(fit.max_x, target)
+    grid = np.geomspace(low, high, GRID) if high > low else np.array([low])
+    return np.unique(np.concatenate([grid[1:-1], [low, high, fit.max_x, target]]))
+
+
+def _refusal(fit: Fit, target: float) -> str:
+    if fit.status in (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED):
+        return f"the fit is {fit.status}: {fit.status.says}"
+    if fit.verdict not in (PREDICTABLE, UNTESTED, TOO_LITTLE):
+        return f"the verdict on the data is '{fit.verdict}'"
+    if fit.failed_factor is not None and target / fit.max_x >= fit.failed_factor:
+        return f"back-tests on these data failed at {fit.failed_factor:.3g}x"
+    return ""
+
+
+def _grade(fit: Fit, target: float) -> Grade:
+    factor = target / fit.max_x
+    earned = factor <= 1 or (fit.earned_factor is not None and factor <= fit.earned_factor * (1 + 1e-9))
+    return Grade.EARNED if earned else Grade.EXTENDED
+
+
+def _warnings(fit: Fit, made: Forecast) -> tuple[str, ...]:
+    found = []
+    if fit.verdict == UNTESTED:
+        found.append("whether the trend is predictable was not tested")
+    if fit.verdict == TOO_LITTLE:
+        found.append("too little data to test whether the trend is predictable")
+    if fit.status == FitStatus.BOUND_HIT:
+        found.append(f"the fit is BOUND_HIT: {FitStatus.BOUND_HIT.says}")
+    if made.factor > FAR * (fit.earned_factor or 1.0):
+        found.append(f"{made.reach}; the interval is that of one law and tends to be too narrow this far out")
+    smallest = float(np.min(fit.points["x"]))
+    if made.target < smallest:
+        found.append(f"the target lies below the smallest run ({format_compute(smallest)})")
+    if all(s is None for s in fit.points["se"]):
+        found.append("no usable standard errors were given: the noise is estimated from the scatter of the runs")
+    return tuple(found)
+
+
+__all__ = ["Needed", "assess", "baselines", "forecast", "forecast_all", "solve"]

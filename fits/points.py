@@ -1,0 +1,160 @@
+"""The numbers of a fit, taken out of a table: inputs, values, errors, and who belongs together.
+
+Rows of one base trial at one compute scale are ONE unit of evidence (they share its seed), however many they are.
+Compute scales closer than 10 % count as the same scale: a ladder's rungs, whatever the rounding of their steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from scaling.errors import InputError, NotEarned
+from scaling.fitted import FitStatus, Subject
+from scaling.laws import Law
+from scaling.observations import Observations
+from scaling.units import format_compute
+
+SAME_SCALE = 1.1
+
+
+@dataclass(frozen=True)
+class Points:
+    """n rows, sorted by x. `inputs` by the law's symbol; `se` is NaN where no usable error was declared.
+
+    `unit` numbers the (base trial, scale) pairs, `cluster` the base trials, `scale` the compute scales, all from 0.
+    """
+
+    subject: Subject
+    inputs: Mapping[str, np.ndarray]
+    x: np.ndarray
+    value: np.ndarray
+    se: np.ndarray
+    trial: tuple[str, ...]
+    base_trial: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @cached_property
+    def cluster(self) -> np.ndarray:
+        return np.unique(np.array(self.base_trial), return_inverse=True)[1]
+
+    @cached_property
+    def scale(self) -> np.ndarray:
+        return scales_of(self.x)
+
+    @cached_property
+    def unit(self) -> np.ndarray:
+        return np.unique(self.cluster * len(self) + self.scale, return_inverse=True)[1]
+
+    @property
+    def n_scales(self) -> int:
+        return int(self.scale.max()) + 1
+
+    @property
+    def n_units(self) -> int:
+        return int(self.unit.max()) + 1
+
+    @cached_property
+    def share(self) -> np.ndarray:
+        """Weight of a row within its unit, 1 / rows of the unit."""
+        return 1.0 / np.bincount(self.unit)[self.unit]
+
+    @cached_property
+    def scale_x(self) -> np.ndarray:
+        """Geometric mean of x at each scale."""
+        return np.exp(self.means(np.log(self.x)))
+
+    def means(self, z: np.ndarray) -> np.ndarray:
+        """Mean of a row quantity at each scale, every unit counting once."""
+        return np.bincount(self.scale, self.share * z) / np.bincount(self.scale, self.share)
+
+    def columns(self) -> dict[str, list]:
+        """What a Fit stores of its data."""
+        return {
+            "x": self.x.tolist(),
+            "value": self.value.tolist(),
+            "se": [None if np.isnan(s) else float(s) for s in self.se],
+            "trial": list(self.trial),
+            "base_trial": list(self.base_trial),
+        }
+
+
+def scales_of(x: np.ndarray) -> np.ndarray:
+    """Number of the compute scale of each x: a new one starts 10 % above the first member of the last."""
+    order = np.argsort(x, kind="stable")
+    found = np.empty(len(x), int)
+    first, number = -np.inf, -1
+    for i in order:
+        if x[i] > first * SAME_SCALE or number < 0:
+            first, number = x[i], number + 1
+        found[i] = number
+    return found
+
+
+def final_rows(observations: Observations) -> Observations:
+    """Finished runs with a known axis: the rows an across-run law may use; what is left out keeps its reason."""
+    frame = observations.frame
+    table = observations.without(~frame["final"].to_numpy(bool), "not the end of a run")
+    if observations.axis not in frame.columns:
+        raise InputError(
+            f"there is no compute column {observations.axis!r}", f"inputs: {', '.join(observations.inputs)}"
+        )
+    x = table.frame[observations.axis].to_numpy(float)
+    table = table.without(~(np.isfinite(x) & (x > 0)), f"no {observations.axis}")
+    if not len(table):
+        raise InputError("no finished run is in the table", "laws across runs use rows with final = true")
+    return table
+
+
+def points_of(law: Law, observations: Observations) -> Points:
+    """Rows of ONE metric, stage, bucket and protocol as arrays, checked against what the law can speak of."""
+    metric, stage, bucket, protocol = observations.one_metric()
+    if law.metrics and metric not in law.metrics:
+        raise InputError(
+            f"law {law.name} speaks of {', '.join(law.metrics)}, the observations are {metric}",
+            "pass_rate and neg_log_pass are two metrics; choose the law of the metric, or `power` for any",
+        )
+    table = final_rows(observations)
+    # sorted by content, so that neither the order of the rows nor the numbering of their ids changes a draw
+    frame = table.frame.sort_values([table.axis, "value", "base_trial", "trial"], kind="stable")
+    symbols = [str(i.symbol) for i in law.inputs]
+    columns = {s: table.axis if len(symbols) == 1 else s for s in symbols}
+    missing = [c for c in columns.values() if c not in frame.columns]
+    if missing:
+        raise InputError(f"law {law.name} needs the input {missing[0]}", f"inputs: {', '.join(table.inputs)}")
+    return Points(
+        subject=Subject(metric, stage, bucket, protocol, table.axis, table.compute_definition),
+        inputs={s: frame[c].to_numpy(float) for s, c in columns.items()},
+        x=frame[table.axis].to_numpy(float),
+        value=frame["value"].to_numpy(float),
+        se=_usable_errors(frame),
+        trial=tuple(frame["trial"].astype(str)),
+        base_trial=tuple(frame["base_trial"].astype(str)),
+    )
+
+
+def check_enough(law: Law, points: Points) -> None:
+    """Refuse fewer distinct scales than parameters: such a law runs through any data."""
+    needed, found = len(law.parameters), points.n_scales
+    if len(law.inputs) > 1:
+        found = len(np.unique(np.round(np.log(np.column_stack(list(points.inputs.values()))), 9), axis=0))
+    if found >= needed:
+        return
+    what = f"one compute scale only ({format_compute(points.x[0])})" if found == 1 else f"only {found} compute scales"
+    raise NotEarned(
+        f"{points.subject.label}: {what}; law {law.name} has {needed} parameters: "
+        f"{FitStatus.TOO_FEW_POINTS} ({FitStatus.TOO_FEW_POINTS.says})",
+        f"add runs until there are at least {max(needed, 4)} scales, spread over a factor of 30 or more",
+    )
+
+
+def _usable_errors(frame: pd.DataFrame) -> np.ndarray:
+    """Declared and sampling errors. The choice of problems is shared by all rows of a protocol, so it cancels."""
+    se = frame["se"].to_numpy(float)
+    return np.where(frame["se_kind"].isin(["declared", "sampling"]), se, np.nan)

@@ -1,0 +1,208 @@
+"""Verbs of this room: fit, forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scaling.cli import emit, json_option, note, output_option, table
+from scaling.errors import NotEarned
+
+if TYPE_CHECKING:
+    from scaling.fitted import Fit, Forecast
+    from scaling.observations import Observations
+
+REFUSED_EXIT = 3
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What to read from the table: the same options for every verb that reads one."""
+    for option in (
+        click.option("--seed", default=0, show_default=True, help="Seed of the random draws."),
+        click.option("--axis", help="Compute column to fit against: C, C_pre, C_rl or C_total."),
+        click.option("--law", help="Law to fit: power, pass_rate, neg_log_pass.  [default: by metric]"),
+        click.option("--bucket", help="Fit this bucket of problems only, e.g. all or 'depth 3'."),
+        click.option("--stage", help="Fit this stage only: pretrain (before RL) or rl (after RL)."),
+        click.option("--metric", help="Fit this metric only, e.g. loss, pass_rate, neg_log_pass."),
+        click.argument("path", type=click.Path(path_type=Path)),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@selection_options
+@json_option
+@output_option
+def fit(
+    path: Path,
+    metric: str | None,
+    stage: str | None,
+    bucket: str | None,
+    law: str | None,
+    axis: str | None,
+    seed: int,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    """Fit a scaling law to finished runs and say how well the data determine it.
+
+    PATH is a folder of trials (forecast/runs) or a CSV with one of these headers; C is in FLOP, or `C [PF-day]`:
+
+    \b
+    C,loss            C,loss,se            one run a row; any metric may take the place of loss
+    C,problem,n,c     ... ,bucket          c passes of n samples per problem: pass_rate and neg_log_pass
+    C,passes,problems                      totals: pass_rate
+
+    \b
+    scaling fit points.csv
+    scaling fit forecast/runs --metric pass_rate --stage rl
+    scaling fit points.csv --json -o fits.json
+    """
+    tables = _subjects(path, metric, stage, bucket, axis)
+    fits = _fits(tables, law, seed, backtests=False)
+    rows = [
+        [f.subject.label, f.law, _parameters(f), str(f.status), f"{f.n_points} at {_scales(f)} scales", f.verdict]
+        for f in fits
+    ]
+    headers = ["subject", "law", "parameters ± error", "status", "points", "verdict"]
+    emit([_fit_json(f) for f in fits], lambda: table(headers, rows), as_json=as_json, output=output)
+    for made in fits:
+        for remark in made.notes:
+            note(f"{made.subject.label}: {remark}")
+
+
+@click.command()
+@selection_options
+@click.option("--at", "compute", required=True, metavar="COMPUTE", help="Where: '1e23 FLOP' or '3 PF-day'.")
+@click.option("--threshold", type=float, help="Also give the probability that the run measures more than this.")
+@click.option("--beyond", is_flag=True, help="Print refused forecasts too, marked UNEARNED.")
+@json_option
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the forecasts for `scaling register`.")
+def forecast(
+    path: Path,
+    compute: str,
+    metric: str | None,
+    stage: str | None,
+    bucket: str | None,
+    law: str | None,
+    axis: str | None,
+    seed: int,
+    threshold: float | None,
+    beyond: bool,
+    as_json: bool,
+    output: Path | None,
+) -> int:
+    """Forecast what one larger run will measure, with an interval and a grade.
+
+    PATH is what `scaling fit` reads. The grade says what the data's own back-tests support: EARNED (within the factor
+    at which they held), EXTENDED (beyond it), REFUSED (exit code 3 when every forecast is; --beyond prints it all the
+    same, as UNEARNED).
+
+    \b
+    scaling forecast points.csv --at "1e23 FLOP"
+    scaling forecast forecast/runs --at "1e13 FLOP" --metric pass_rate --threshold 0.8
+    scaling forecast points.csv --at "3 PF-day" -o forecasts.json
+    """
+    from fits.forecasts import forecast_all
+    from scaling.fitted import Grade, write_forecasts
+    from scaling.units import parse_compute
+
+    at = parse_compute(compute, where="--at")
+    fits = _fits(_subjects(path, metric, stage, bucket, axis), law, seed, backtests=True)
+    made = forecast_all(fits, at, beyond=beyond)
+    kept = [f for f in made if f.grade != Grade.REFUSED]
+    headers = ["subject", "forecast", "50 %", "90 %", "beyond", "grade"] + (
+        ["P(more)"] if threshold is not None else []
+    )
+    rows = [_line(f, threshold) for f in made]
+    emit([_forecast_json(f, threshold) for f in made], lambda: table(headers, rows), as_json=as_json)
+    for f in made:
+        for warning in f.warnings:
+            note(f"{f.subject.label}: {warning}")
+    if not kept:
+        note("every forecast is refused: the numbers above are estimates that the data do not support")
+        return REFUSED_EXIT
+    if output:
+        write_forecasts(output, kept)
+        note(f"{len(kept)} forecasts written to {output}; next: scaling register {output}")
+    return 0
+
+
+def _subjects(
+    path: Path, metric: str | None, stage: str | None, bucket: str | None, axis: str | None
+) -> list[Observations]:
+    from fits.estimate import subjects
+    from scaling.observations import Observations
+
+    observations = Observations.read(path, metric=metric, stage=stage, bucket=bucket)
+    return subjects(replace(observations, axis=axis) if axis else observations)
+
+
+def _fits(tables: list[Observations], law: str | None, seed: int, *, backtests: bool) -> list[Fit]:
+    """One fit per subject; those with too few scales are named on standard error, unless all have too few."""
+    from fits.selection import fit_all
+    from scaling.laws import law_named
+
+    found: list[Fit] = []
+    refused: list[NotEarned] = []
+    for one in tables:
+        try:
+            found += fit_all(one, law=law_named(law) if law else None, seed=seed, backtests=backtests)
+        except NotEarned as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    for error in refused:
+        note(str(error))
+    return found
+
+
+def _parameters(fit: Fit) -> str:
+    from scaling.units import format_value
+
+    return ", ".join(f"{n} {format_value(v, fit.standard_error(n))}" for n, v in fit.parameters.items())
+
+
+def _scales(fit: Fit) -> int:
+    import numpy as np
+
+    from fits.points import scales_of
+
+    return int(scales_of(np.asarray(fit.points["x"], float)).max()) + 1
+
+
+def _fit_json(fit: Fit) -> dict[str, Any]:
+    errors = {n: fit.standard_error(n) for n in fit.parameters}
+    return {**fit.to_json(), "standard_errors": errors, "digest": fit.digest}
+
+
+def _line(f: Forecast, threshold: float | None) -> list[Any]:
+    from scaling.units import format_interval
+
+    middle, low, high = format_interval(*f.interval(0.9), middle=f.median)
+    inner = format_interval(*f.interval(0.5))
+    more = [] if threshold is None else [f"{f.probability_above(threshold):.2f}"]
+    return [
+        f.subject.label,
+        middle,
+        f"[{inner[0]}, {inner[1]}]",
+        f"[{low}, {high}]",
+        f"{f.factor:.3g}x",
+        f.grade,
+        *more,
+    ]
+
+
+def _forecast_json(f: Forecast, threshold: float | None) -> dict[str, Any]:
+    """A summary without the draws: they go to the file that -o names."""
+    from scaling.fitted import LEVELS
+
+    body = {n: getattr(f, n) for n in f.__dataclass_fields__ if not n.endswith(("_G", "_SG"))}
+    above = {} if threshold is None else {"threshold": threshold, "probability_above": f.probability_above(threshold)}
+    quantiles = dict(zip(map(str, LEVELS), f.quantiles, strict=True))
+    return {**body, "factor": f.factor, "median": f.median, "quantiles": quantiles, "reach": f.reach, **above}
