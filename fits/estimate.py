@@ -118,7 +118,7 @@ def optimum(
         objective, note = default_objective(points.value)
     check_scale(objective.scale, points.value)
     references = references or references_of(law, points)
-    inputs = {**points.inputs, **references}
+    inputs: dict[str, np.ndarray | float] = {**points.inputs, **references}
     if priors is None:
         priors = default_priors(law, backward(objective.scale, points.means(forward(objective.scale, points.value))))
     start = starts(law, inputs, points.value)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fits.objectives import Scale, slope
+from fits.objectives import Scale, forward, slope
 from fits.points import Points
 
 REPLICATES = 3  # degrees of freedom within scales from which they are trusted over the residuals
@@ -52,6 +52,7 @@ class Noise:
 
 def estimate_noise(points: Points, residual_n: np.ndarray, scale: Scale, free: int, robust: bool = False) -> Noise:
     """Noise of the rows, given their residuals around a law with `free` parameters (numbers on bounds do not count)."""
+    z_n = forward(scale, points.value)
     declared = np.nan_to_num(points.se * slope(scale, points.value))
     left = points.n_units - free
     if np.all(declared > 0):
@@ -62,6 +63,9 @@ def estimate_noise(points: Points, residual_n: np.ndarray, scale: Scale, free: i
     if dof >= REPLICATES:
         misfit = _misfit(points, residual_n, within, free)
         return Noise(within, float(dof), misfit, np.zeros(len(points)), f"replicates at {points.n_scales} scales")
+    if left < 1 and len(points.inputs) == 1:
+        run, dof_line = _around_line(points, z_n)
+        return Noise(run, dof_line, 0.0, np.zeros(len(points)), "scatter around a straight line: no degree of freedom")
     if robust:
         run = 1.4826 * float(np.median(np.abs(residual_n))) * math.sqrt(points.n_units / max(left, 1))
     else:
@@ -79,6 +83,15 @@ def _within(points: Points, residual_n: np.ndarray) -> tuple[float, int]:
     if dof < 1:
         return 0.0, 0
     return math.sqrt(float(np.sum((of_unit - mean[at_scale]) ** 2)) / dof), dof
+
+
+def _around_line(points: Points, z_n: np.ndarray) -> tuple[float, float]:
+    """(s, degrees of freedom) around the line z ~ log x: too large for a curve, which is the safe side."""
+    log_x = np.log(points.x)
+    basis = np.column_stack([np.ones_like(log_x), log_x - log_x.mean()])
+    residual = z_n - basis @ np.linalg.lstsq(basis, z_n, rcond=None)[0]
+    dof = max(points.n_units - 2, 1)
+    return math.sqrt(float(np.sum(points.share * residual**2)) / dof), float(dof)
 
 
 def _misfit(points: Points, residual_n: np.ndarray, within: float, free: int) -> float:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fits.objectives import backward, forward
+from fits.objectives import Scale, backward, forward
 from fits.solver import Problems, minimise
 from scaling.fitted import Fit
 from scaling.laws import law_named
@@ -72,7 +72,7 @@ def predictive_draws(fit: Fit, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     law, metric = law_named(fit.law), metric_named(fit.subject.metric)
     symbol = str(law.inputs[0].symbol)
-    scale = "log" if fit.noise_kind == "log" else "absolute"
+    scale: Scale = "log" if fit.noise_kind == "log" else "absolute"
     rng = np.random.default_rng([fit.seed, MISFIT])
     count = len(fit.draws_SP)
     misfit_S, run_S = fit.misfit * rng.standard_normal(count), rng.standard_normal(count)

@@ -157,8 +157,8 @@ def _fits(tables: list[Observations], law: str | None, seed: int, *, backtests: 
             refused.append(error)
     if not found:
         raise refused[0]
-    for error in refused:
-        note(str(error))
+    for skipped in refused:
+        note(str(skipped))
     return found
 
 

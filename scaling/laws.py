@@ -104,7 +104,7 @@ class Law:
     def _returns(
         self, found: np.ndarray, target: Any, parameters_SP: np.ndarray, references: Mapping[str, float]
     ) -> np.ndarray:
-        """Does the law take the value at the input found? (A value below the floor, to an even power, looks like one.)"""
+        """Does the law take the value there? (To an even power, a value below the floor has a root as well.)"""
         rows = np.atleast_2d(np.asarray(parameters_SP, float))
         columns = [found, *rows.T, *(references[str(c)] for c in self.constants)]
         with np.errstate(all="ignore"):
