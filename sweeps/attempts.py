@@ -1,0 +1,208 @@
+"""One attempt at one trial, from its folder to its folder: claim, resume, train, measure, record.
+
+Runs inside a worker process. Whatever happens ends in the store: COMPLETE with observations, DIVERGED or FAILED with
+the reason. Only a stop leaves no result: the trial goes on from its checkpoint another time.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import platform
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from scaling.compute import inputs_of
+from scaling.errors import StoreError
+from scaling.trials import TrialSpec, TrialState
+from sweeps import checkpoints
+from sweeps.ladder import expected_seconds
+from sweeps.lease import lease
+from sweeps.store import StepLog, Store, Trial
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sweeps.train import Checkpoint, Trained
+
+PACKAGES = ("torch", "transformers", "peft", "numpy", "safetensors")
+OFFERS_S = 1.0  # a checkpoint is offered about this often: the delay of a clean stop
+
+
+class Stopped(Exception):
+    """The runner asked to stop; the newest state is saved."""
+
+
+@dataclass
+class Attempt:
+    """One trial in the making. `report` hears of steps, `stopping` says whether to leave at the next checkpoint,
+    `failed` is the digest of the failed result that may be tried again ("" for none)."""
+
+    spec: TrialSpec
+    store: Store
+    checkpoint_s: float = 20.0
+    code: Mapping[str, Any] = field(default_factory=dict)
+    report: Callable[[int], None] = lambda step: None
+    stopping: Callable[[], bool] = lambda: False
+    failed: str = ""
+    warn: Callable[[str], None] = lambda text: None
+
+    def run(self) -> Trial:
+        """Carry the trial to its end, or find that it has one. Raises `Busy` and `Stopped`."""
+        self.folder = self.store.path(self.spec)
+        self.store.start(self.spec)
+        with lease(self.folder):
+            found = self.store.trial(self.spec)
+            if found.ended and found.result["digest"] != self.failed:
+                return found  # another runner was quicker
+            if found.ended:
+                self.store.forget(self.spec)
+            if found.reason and not found.ended:
+                self.warn(found.reason)
+            return self._close()
+
+    def _close(self) -> Trial:
+        from sweeps.optim import Diverged
+
+        self.started, self.earlier_s, self.saved_at = time.monotonic(), 0.0, time.monotonic()
+        try:
+            return self._complete()
+        except (Stopped, OSError):
+            raise
+        except Diverged as error:
+            state, reason, trace = TrialState.DIVERGED, f"step {error.step}: {error.reason}", ""
+        except MemoryError:
+            state, reason, trace = TrialState.FAILED, "out of memory", ""
+        except Exception as error:
+            state, reason, trace = TrialState.FAILED, f"{type(error).__name__}: {error}", traceback.format_exc(limit=-6)
+        return self._finish(state, reason=reason, traceback=trace, inputs=inputs_of(self.spec) | self._seconds())
+
+    def _complete(self) -> Trial:
+        from sweeps.evaluate import evaluate
+        from sweeps.measured import observations_of
+
+        base = self._base()
+        trained = self._train(base)
+        inputs = {
+            **inputs_of(self.spec),
+            "tokens": float(trained.tokens),
+            "executed_flop": float(trained.executed_flop),
+            **self._seconds(),
+        }
+        begun = time.monotonic()
+        measured = evaluate(self.spec, trained.tensors, base=base)
+        rows = observations_of(self.spec, measured, inputs, trained.steps)
+        n = self.spec.evaluation.samples
+        sampled = None if measured.samples is None else {"n": n, "pass_rate": float(measured.samples.mean()) / n}
+        return self._finish(
+            TrialState.COMPLETE,
+            observations=rows,
+            inputs=inputs,
+            checkpoint=self.newest.sha256,
+            evaluate_s=time.monotonic() - begun,
+            sampled=sampled,
+        )
+
+    def _train(self, base: Mapping[str, Tensor] | None) -> Trained:
+        from sweeps.train import train
+
+        resume = self._resume()
+        log = StepLog(self.folder, resume.step if resume else 0)
+
+        def on_log(row: Mapping[str, Any]) -> None:
+            log.add(row)
+            self.report(int(row["step"]))
+
+        def on_save(checkpoint: Checkpoint) -> None:
+            last, stopping = checkpoint.step == self.spec.steps, self.stopping()
+            if last or stopping or time.monotonic() - self.saved_at >= self.checkpoint_s:
+                log.flush()
+                facts = self._seconds()
+                self.newest = checkpoints.save(self.folder, checkpoint.step, checkpoint.tensors, facts, keep=not last)
+                self.saved_at = time.monotonic()
+            if stopping and not last:
+                raise Stopped
+
+        offers = max(1.0, expected_seconds(self.spec) / min(OFFERS_S, max(self.checkpoint_s, 1e-3)))
+        every = max(1, round(self.spec.steps / offers))
+        try:
+            return train(self.spec, base=base, resume=resume, log=on_log, save=on_save, every=every)
+        finally:
+            log.close()
+
+    def _resume(self) -> Checkpoint | None:
+        """The newest whole checkpoint; what was wrong with a newer one is said, never hidden."""
+        from sweeps.train import Checkpoint
+
+        if checkpoints.newest(self.folder) is None and not (self.folder / checkpoints.MANIFEST).exists():
+            return None
+        try:
+            saved, tensors, faults = checkpoints.load(self.folder)
+        except StoreError as error:
+            self.warn(f"{error}; the trial starts from its first step")
+            return None
+        for fault in faults:
+            self.warn(f"{fault}; the trial goes on from step {saved.step}")
+        self.earlier_s = saved.facts.get("wall_s", 0.0)
+        return Checkpoint(saved.step, tensors)
+
+    def _base(self) -> dict[str, Tensor] | None:
+        """The parent's weights, exactly those its result names."""
+        if self.spec.parent is None:
+            return None
+        parent = self.store.trial(self.spec.parent)
+        if parent.state is not TrialState.COMPLETE:
+            raise StoreError(f"parent {parent.id} is {parent.state}", "run the parent first")
+        from sweeps.train import Checkpoint
+
+        saved, tensors, _ = checkpoints.load(parent.folder)
+        if saved.sha256 != parent.result["checkpoint"]:
+            raise StoreError(f"the checkpoint in {parent.folder} is not the one its result.json names")
+        return Checkpoint(saved.step, tensors).weights
+
+    def _seconds(self) -> dict[str, float]:
+        """Time spent on training so far, interrupted attempts' saved part included. One thread is one device."""
+        seconds = self.earlier_s + time.monotonic() - self.started
+        return {"wall_s": seconds, "device_s": seconds}
+
+    def _finish(self, state: TrialState, **facts: Any) -> Trial:
+        import torch
+
+        return self.store.finish(
+            self.spec,
+            state,
+            **facts,
+            cost_usd=None,
+            threads=torch.get_num_threads(),
+            total_s=self.earlier_s + time.monotonic() - self.started,
+            peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            versions=versions(),
+            code=dict(self.code),
+            machine={"cpu": cpu(), "system": platform.platform(), "host": platform.node()},
+        )
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what computes, from the installed distributions' metadata: nothing is imported for it."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+@functools.cache
+def cpu() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

@@ -1,0 +1,148 @@
+"""`sweep.toml`: a recipe and its arguments, read and written.
+
+    recipe = "quick"
+    instance = 7
+    smallest = "2e9 FLOP"
+
+Keys are the recipe's keyword arguments; what is not stated keeps its default. The file that a run leaves in its folder
+states all of them, can be used again as it stands, and keeps under [record] what was passed and the sweep's digest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import InputError
+from scaling.records import MAX_BYTES, canonical, parse, write_atomic
+from scaling.trials import TrialSpec
+from sweeps.recipes import RECIPES, Sweep, Target, arguments_of
+
+NAME, TARGET, RECORD = "sweep.toml", "target.json", "record"
+VERSION = 1
+
+
+def read(source: str | Path, **overrides: Any) -> Sweep:
+    """The sweep of a recipe's name or of a TOML file; `overrides` win over the file."""
+    text = str(source)
+    if text in RECIPES:
+        return make(text, overrides)
+    path = Path(source)
+    if path.suffix != ".toml":
+        raise InputError(
+            f"{text!r} is no recipe", f"{_nearest(text, RECIPES)}recipes: {', '.join(RECIPES)}; or a FILE.toml"
+        )
+    body = _load(path)
+    body.pop(RECORD, None)
+    recipe = body.pop("recipe", None)
+    if recipe not in RECIPES:
+        raise InputError(f'{path} needs recipe = "..."', f"recipes: {', '.join(RECIPES)}")
+    return make(recipe, {**body, **overrides}, where=str(path))
+
+
+def make(recipe: str, arguments: Mapping[str, Any], *, where: str = "arguments") -> Sweep:
+    """Call a recipe with checked arguments; a key it does not know, or a wrong kind of value, is refused."""
+    known = arguments_of(recipe)
+    for name, value in arguments.items():
+        if name not in known:
+            raise InputError(
+                f"{where}: recipe {recipe} has no argument {name!r}",
+                f"{_nearest(name, known)}arguments: {', '.join(known)}",
+            )
+        _check_kind(f"{where}: {name}", value, known[name])
+    return RECIPES[recipe](**{name: _tuples(value) for name, value in arguments.items()})
+
+
+def keep(folder: Path, sweep: Sweep, passed: Mapping[str, Any]) -> None:
+    """Write sweep.toml and target.json on the first run; refuse a folder that holds another sweep."""
+    path = folder / NAME
+    if path.exists():
+        found = _load(path).get(RECORD, {}).get("digest")
+        if found != sweep.digest:
+            raise InputError(
+                f"{folder} holds another sweep ({found or 'unrecorded'!s:.12}, this one is {sweep.digest[:12]})",
+                "give this sweep its own --folder, or run the folder's own: scaling run " + str(path),
+            )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, dump(sweep, passed))
+    if not (folder / TARGET).exists():
+        base, rl = sweep.target
+        target = {"v": VERSION, "rule": sweep.rule, "pretrain": base.to_json(), "rl": rl.to_json()}
+        write_atomic(folder / TARGET, canonical(target) + b"\n")
+
+
+def target_of(specs: Mapping[str, Any], *, where: str) -> Target:
+    """The two seedless specifications of a target, from target.json or a prediction's body."""
+    try:
+        return TrialSpec.from_json(specs["pretrain"]), TrialSpec.from_json(specs["rl"])
+    except (KeyError, TypeError):
+        raise InputError(f"{where} does not state the target's specifications", "pretrain and rl are needed") from None
+
+
+def read_target(folder: Path) -> Target:
+    """The target that a folder's sweep is to predict."""
+    path = folder / TARGET
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "scaling run writes it with the ladder")
+    return target_of(parse(path.read_bytes(), what=str(path)), where=str(path))
+
+
+def dump(sweep: Sweep, passed: Mapping[str, Any]) -> str:
+    """The resolved recipe as TOML."""
+    lines = ["# What this folder's ladder is. Usable again: scaling run sweep.toml --folder elsewhere", ""]
+    lines += [f"recipe = {_toml(sweep.name)}", *(f"{k} = {_toml(v)}" for k, v in sweep.arguments.items())]
+    lines += ["", f"[{RECORD}]", f"v = {VERSION}", f"digest = {_toml(sweep.digest)}", f"rule = {_toml(sweep.rule)}"]
+    lines += ["", f"[{RECORD}.passed]", *(f"{k} = {_toml(v)}" for k, v in passed.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > min(MAX_BYTES, 2**20):
+            raise InputError(f"{path} is larger than 1 MiB", "a sweep file has some ten lines")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from None
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist", f"write one, or name a recipe: {', '.join(RECIPES)}") from None
+
+
+def _check_kind(where: str, value: Any, default: Any) -> None:
+    """The value's kind is the default's; a whole number also serves as a float."""
+    kinds = {str: "a text", int: "a whole number", float: "a number", tuple: "a list"}
+    wanted = type(default)
+    fits = {
+        str: isinstance(value, str),
+        int: isinstance(value, int) and not isinstance(value, bool),
+        float: isinstance(value, (int, float)) and not isinstance(value, bool),
+        tuple: isinstance(value, (list, tuple)) and all(_is_row(row) for row in value),
+    }
+    if not fits[wanted]:
+        raise InputError(f"{where} = {value!r:.60} is not {kinds[wanted]}", f"for example {_toml(default)}")
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, (list, tuple)) and all(isinstance(n, int) and not isinstance(n, bool) for n in row)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {found[0]!r}? " if found else ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return canonical(value).decode()  # a JSON string is a TOML basic string
+    if isinstance(value, Sequence):
+        return f"[{', '.join(_toml(v) for v in value)}]"
+    return repr(value)

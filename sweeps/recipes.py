@@ -1,0 +1,173 @@
+"""Recipes: functions that return a `Sweep`, a ladder of trials and the large target that they are to predict.
+
+Every argument has a default; a `sweep.toml` may set the same arguments by name. Amounts of compute carry their unit.
+
+    >>> sweep = quick(instance=7)
+    >>> len(sweep.trials), sweep.factor          # base and RL trials; the target's C_pre over the largest rung's
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from scaling.compute import inputs_of
+from scaling.errors import InputError
+from scaling.records import digest, sha256
+from scaling.trials import EvaluationSpec, TaskSpec, TrialSpec
+from scaling.units import parse_compute
+from sweeps.ladder import base_trial, expected_seconds, opchain, rl_trial
+
+MAX_INSTANCE = 2**53
+Target = tuple[TrialSpec, TrialSpec]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is run, and what it is to predict.
+
+    trials     every base trial of the ladder and its RL trial
+    target     the large base trial and its RL trial, seedless: `bind` gives them seeds
+    instance   the random instance of the task
+    rule       how RL compute follows from the rung, in words
+    rungs      nominal C_pre of the rungs, FLOP
+    factor     target's C_pre over the largest rung's
+    arguments  of the recipe, as resolved
+    """
+
+    name: str
+    trials: tuple[TrialSpec, ...]
+    target: Target
+    instance: int
+    rule: str
+    rungs: tuple[float, ...]
+    factor: float
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is run and what it is to predict; names and wording do not enter."""
+        return digest({"trials": sorted(t.id for t in self.trials), "target": [t.recipe_digest for t in self.target]})
+
+    def rung(self, spec: TrialSpec) -> int | None:
+        """Index of the rung a trial stands on, from 0; None for the target."""
+        gaps = [abs(math.log(inputs_of(spec)["C_pre"] / rung)) for rung in self.rungs]
+        nearest = min(range(len(gaps)), key=gaps.__getitem__)
+        return nearest if gaps[nearest] < 0.5 else None
+
+    @property
+    def expected_s(self) -> float:
+        """Seconds of the ladder, one trial after another."""
+        return sum(expected_seconds(spec) for spec in self.trials)
+
+
+def bind(target: Target, seed_of: Callable[[str], int]) -> Target:
+    """The target with seeds: `seed_of("pretrain")` for the base trial, `seed_of("rl")` for the RL trial."""
+    base = target[0].with_seed(seed_of("pretrain"))
+    return base, replace(target[1], parent=base, seed=seed_of("rl"))
+
+
+def smoke(
+    *,
+    instance: int = 1,
+    smallest: str = "2e8 FLOP",
+    span: float = 8.0,
+    rungs: int = 3,
+    seeds: Sequence[Sequence[int]] = ((0, 2, 0),),
+    factor: float = 10.0,
+    operations: int = 64,
+    rl_steps: int = 20,
+    prompts: int = 16,
+    group: int = 4,
+    problems: int = 512,
+) -> Sweep:
+    """Everything in about ten seconds, on a task of 64 operations: for tests and first looks, not for claims."""
+    return _ladder("smoke", locals())
+
+
+def quick(
+    *,
+    instance: int = 1,
+    smallest: str = "1.94e9 FLOP",
+    span: float = 30.0,
+    rungs: int = 5,
+    seeds: Sequence[Sequence[int]] = ((0, 4, 0), (0, 4, 1), (1, 3, 1), (1, 3, 1), (0, 2, 1)),
+    factor: float = 100.0,
+    operations: int = 4096,
+    rl_steps: int = 200,
+    prompts: int = 32,
+    group: int = 8,
+    problems: int = 4096,
+) -> Sweep:
+    """Minutes on two cores: five rungs over a factor of 30, and a target 100 times the largest rung.
+
+    `seeds` holds, for every rung, how many base trials are trained one size below, at, and one size above the
+    ladder's width. Small models vary most between seeds and cost least, so they get the most.
+    """
+    return _ladder("quick", locals())
+
+
+RECIPES: dict[str, Callable[..., Sweep]] = {"smoke": smoke, "quick": quick}
+
+
+def arguments_of(recipe: str) -> dict[str, Any]:
+    """The arguments of a recipe with their defaults."""
+    return {name: p.default for name, p in inspect.signature(RECIPES[recipe]).parameters.items()}
+
+
+def _ladder(name: str, a: dict[str, Any]) -> Sweep:
+    """The sweep that a recipe's arguments describe."""
+    _check(a)
+    task = opchain(a["instance"], operations=a["operations"])
+    evaluation = EvaluationSpec(problems=a["problems"], sequences=a["problems"])
+    smallest = parse_compute(a["smallest"], where="smallest")
+    rungs = tuple(smallest * a["span"] ** (i / max(1, a["rungs"] - 1)) for i in range(a["rungs"]))
+    rl = {"steps": a["rl_steps"], "prompts": a["prompts"], "group": a["group"]}
+    trials: list[TrialSpec] = []
+    for index, compute in enumerate(rungs):
+        for size, count in zip((-1, 0, 1), a["seeds"][min(index, len(a["seeds"]) - 1)], strict=True):
+            shape = base_trial(compute, task, size=size, evaluation=evaluation)
+            trials += [t for k in range(count) for t in _pair(shape, k, rl)]
+    target = base_trial(rungs[-1] * a["factor"], task, evaluation=evaluation)
+    return Sweep(
+        name=name,
+        trials=tuple(trials),
+        target=(target, rl_trial(target, **rl)),
+        instance=a["instance"],
+        rule=f"the same RL at every rung: {rl['steps']} steps of {rl['prompts']} prompts x {rl['group']} completions",
+        rungs=rungs,
+        factor=inputs_of(target)["C_pre"] / max(inputs_of(t)["C_pre"] for t in trials),
+        arguments=a,
+    )
+
+
+def _pair(shape: TrialSpec, index: int, rl: Mapping[str, int]) -> Target:
+    """Base and RL trial number `index` of a shape. No two base trials of a sweep share a seed, hence data."""
+    base = shape.with_seed(_seed(shape.task, shape.model.width, shape.steps, index, "pretrain"))
+    return base, rl_trial(base, seed=_seed(shape.task, shape.model.width, shape.steps, index, "rl"), **rl)
+
+
+def _seed(task: TaskSpec, *parts: object) -> int:
+    """31 bits that follow from the instance and the trial's place: rungs added later leave the others as they are."""
+    return int(sha256("/".join(map(str, (task.instance, *parts))).encode())[:8], 16) >> 1
+
+
+def _check(a: Mapping[str, Any]) -> None:
+    if not 0 <= a["instance"] < MAX_INSTANCE:
+        raise InputError(f"instance {a['instance']} is outside 0 .. 2^53 - 1")
+    for name, low in (("rungs", 1), ("rl_steps", 1), ("prompts", 1), ("group", 2), ("problems", 2), ("operations", 1)):
+        if a[name] < low:
+            raise InputError(f"{name} = {a[name]} is too few", f"at least {low}")
+    for name in ("span", "factor"):
+        if not 1.0 <= a[name] < math.inf:
+            raise InputError(f"{name} = {a[name]} is outside 1 .. infinity")
+    rows = a["seeds"]
+    if not rows or any(len(row) != 3 or min(row) < 0 or sum(row) == 0 for row in rows):
+        raise InputError(
+            "seeds needs three counts for every rung: one size smaller, the ladder's size, one size larger",
+            "for example seeds = [[0, 4, 0], [1, 2, 1]]; the last row serves all further rungs",
+        )

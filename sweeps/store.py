@@ -1,0 +1,206 @@
+"""The store: one folder a trial, and what a trial's state is, read from files alone.
+
+    <folder>/runs/<trial id>/
+        spec.json                  the specification, written first
+        lease.json                 who runs it (lease.py)
+        steps.jsonl                the training log, one row for about every half percent of the steps
+        checkpoint.safetensors     (+ checkpoint.json, its manifest): checkpoints.py
+        observations.jsonl         what was measured, in `scaling`'s own format
+        result.json                written LAST: a trial without it is not finished
+
+A result carries the SHA-256 of itself and of the observations, so that a changed byte is noticed and the trial run
+again from its checkpoint, never believed. Reading states needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import InputError, StoreError
+from scaling.observations import Observation
+from scaling.records import canonical, digest, file_digest, parse, write_atomic
+from scaling.trials import ID, TrialSpec, TrialState
+from sweeps import checkpoints
+from sweeps.lease import owner
+
+RESULT_VERSION = 1
+ENDED = (TrialState.COMPLETE, TrialState.FAILED, TrialState.DIVERGED)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial as the store has it. `result` is the content of result.json, once the trial has ended; `reason` says
+    why it failed, or which of its files cannot be read."""
+
+    spec: TrialSpec
+    state: TrialState
+    folder: Path
+    result: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @cached_property
+    def observations(self) -> tuple[Observation, ...]:
+        """What a complete trial measured; empty for any other."""
+        path = self.folder / "observations.jsonl"
+        if self.state is not TrialState.COMPLETE:
+            return ()
+        lines = path.read_bytes().splitlines()
+        return tuple(Observation.from_line(line, f"{path}, line {i}") for i, line in enumerate(lines, 1))
+
+    def value(self, metric: str, bucket: str = "all") -> float:
+        """The measured value of one metric."""
+        for row in self.observations:
+            if (row.metric, row.bucket) == (metric, bucket):
+                return row.value
+        raise InputError(f"trial {self.id} ({self.state}) has no {metric} of bucket {bucket!r}")
+
+
+class Store:
+    """Trials of one project folder."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.runs = self.folder / "runs"
+
+    def path(self, spec: TrialSpec) -> Path:
+        if not ID.match(spec.id) or ".." in spec.id:
+            raise StoreError(f"{spec.id!r} is no trial id")
+        return self.runs / spec.id
+
+    def trial(self, spec: TrialSpec) -> Trial:
+        """The trial's state. Files that cannot be trusted leave it WAITING, with the reason."""
+        folder, reason = self.path(spec), ""
+        try:
+            result = self.result(spec)
+        except StoreError as error:
+            result, reason = None, str(error)
+        if result is not None:
+            return Trial(spec, TrialState(result["state"]), folder, result, result.get("reason") or "")
+        running = folder.exists() and owner(folder) is not None
+        return Trial(spec, TrialState.RUNNING if running else TrialState.WAITING, folder, reason=reason)
+
+    def result(self, spec: TrialSpec) -> dict[str, Any] | None:
+        """result.json, checked; None if there is none. `StoreError` names the file and what is wrong with it."""
+        path = self.path(spec) / "result.json"
+        try:
+            body = parse(path.read_bytes(), what=str(path))
+            stated = body.pop("digest")
+            if body["v"] != RESULT_VERSION or stated != digest(body):
+                raise StoreError(f"{path} is not what was written: its digest differs", "the trial is run again")
+            TrialState(body["state"])
+        except FileNotFoundError:
+            return None
+        except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise StoreError(f"{path} is corrupt: {error}", "the trial is run again") from None
+        if body["spec_digest"] != digest(spec.to_json()):
+            raise InputError(
+                f"{path} belongs to another specification of trial {spec.id} (more or fewer steps)",
+                "use another folder: a finished trial is not extended here",
+            )
+        self._check_beside(path.parent, body)
+        return {**body, "digest": stated}
+
+    def start(self, spec: TrialSpec) -> Path:
+        """Make the trial's folder with its spec.json (a torn one is written again)."""
+        folder = self.path(spec)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = canonical(spec.to_json()) + b"\n"
+        path = folder / "spec.json"
+        if not path.exists() or path.read_bytes() != content:
+            write_atomic(path, content)
+        return folder
+
+    def finish(
+        self,
+        spec: TrialSpec,
+        state: TrialState,
+        *,
+        reason: str = "",
+        observations: Iterable[Observation] = (),
+        **facts: Any,
+    ) -> Trial:
+        """Close a trial: observations first, result.json last. Facts are the rest of the result."""
+        folder = self.start(spec)
+        lines = b"".join(row.line() for row in observations)
+        (folder / "observations.jsonl").unlink(missing_ok=True)
+        if lines:
+            write_atomic(folder / "observations.jsonl", lines)
+        body = {
+            "v": RESULT_VERSION,
+            "trial": spec.id,
+            "stage": spec.stage,
+            "state": state,
+            "reason": reason or None,
+            "spec_digest": digest(spec.to_json()),
+            "observations": file_digest(folder / "observations.jsonl") if lines else None,
+            **facts,
+        }
+        write_atomic(folder / "result.json", canonical({**body, "digest": digest(body)}) + b"\n")
+        return self.trial(spec)
+
+    def forget(self, spec: TrialSpec) -> None:
+        """Set the result of a failed trial aside, under a name that keeps it visible, so that it can run again."""
+        folder = self.path(spec)
+        earlier = len(list(folder.glob("result.failed-*.json")))
+        (folder / "result.json").rename(folder / f"result.failed-{earlier + 1}.json")
+
+    def _check_beside(self, folder: Path, body: Mapping[str, Any]) -> None:
+        """The files that a result vouches for are the ones that stand beside it."""
+        beside = {"observations.jsonl": body.get("observations"), checkpoints.NAME: body.get("checkpoint")}
+        for name, stated in beside.items():
+            path = folder / name
+            if stated is not None and (not path.exists() or file_digest(path) != stated):
+                what = "differs from its digest in result.json" if path.exists() else "is missing"
+                raise StoreError(f"{path} {what}", "the trial is run again, from its checkpoint where that is whole")
+
+
+class StepLog:
+    """steps.jsonl: rows are buffered and flushed before each checkpoint; a resumed run drops what came after it."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.path = folder / "steps.jsonl"
+        kept = [row for row in read_steps(folder) if row["step"] <= step]
+        write_atomic(self.path, b"".join(_line(row) for row in kept))
+        self._file = open(self.path, "ab")  # noqa: SIM115  (closed by `close`)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._file.write(_line(row))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_steps(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a trial's training log, up to a torn last line."""
+    rows = []
+    path = folder / "steps.jsonl"
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
+        try:
+            row = parse(line, what=f"{path}, line {number}")
+            rows.append({**row, "step": int(row["step"])})
+        except (InputError, KeyError, TypeError, ValueError):
+            break
+    return rows
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    """One row; a loss that is no number is written as null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(finite, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,232 @@
+"""Running a sweep: which trial next, what to do when one fails, and how to stop and go on.
+
+    run(quick(), "forecast")        # a list of trials; the same call again finishes at once
+    run(bind(target, seed_of), "forecast")
+
+All state is in the store. A finished trial is never run again; a trial that another runner works on is waited for; a
+dead worker's trial is tried once more, from its checkpoint. Nothing here imports torch: only workers do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import StoreError
+from scaling.trials import TrialSpec, TrialState
+from sweeps.executors import Event, Executor
+from sweeps.executors.local import Local
+from sweeps.ladder import expected_seconds
+from sweeps.progress import Progress, choose
+from sweeps.recipes import Sweep
+from sweeps.store import Store, Trial
+
+POLL_S = 0.5
+LOOK_AGAIN_S = 1.0  # at a trial that another runner works on
+LIVES = 2  # workers that one trial may lose before it counts as failed
+
+
+def run(
+    sweep: Sweep | Iterable[TrialSpec],
+    folder: str | Path,
+    *,
+    slots: int = 2,
+    progress: bool | Progress = True,
+    retry_failed: bool = False,
+    checkpoint_s: float = 20.0,
+    executor: Executor | None = None,
+) -> list[Trial]:
+    """Bring every trial to its end and return them in the order given (parents that were not named come along).
+
+    folder        the project's folder; trials live in folder/runs
+    slots         worker processes side by side, one thread each: about one a core
+    progress      True: bars on a terminal, lines elsewhere; False: silent; or an object of one's own
+    retry_failed  try FAILED and DIVERGED trials again; otherwise they stay as they are
+    checkpoint_s  seconds between checkpoints: what a kill -9 can cost
+    executor      another place to run; by default worker processes on this machine
+
+    A trial that fails is in the list as FAILED or DIVERGED and stops nothing but its children. Ctrl-C and SIGTERM
+    save what runs and raise `KeyboardInterrupt` and `SystemExit(143)`; the same call goes on from there.
+    """
+    specs = _with_parents(sweep.trials if isinstance(sweep, Sweep) else sweep)
+    store = Store(folder)
+    schedule = Schedule(store, specs, retry_failed=retry_failed)
+    if schedule.waiting:
+        store.runs.mkdir(parents=True, exist_ok=True)
+        place = executor or Local(folder, slots=slots, checkpoint_s=checkpoint_s, code=code_state())
+        done = [spec for spec in specs if spec.id not in schedule.waiting]
+        with choose(progress, specs, done, slots) as shown, _interruptible(), contextlib.closing(place):
+            _work(schedule, place, shown)
+    return [store.trial(spec) for spec in specs]
+
+
+class Schedule:
+    """What waits, what runs, what has ended; in memory only for as long as a run lasts."""
+
+    def __init__(self, store: Store, specs: list[TrialSpec], *, retry_failed: bool = False) -> None:
+        self.store = store
+        self.found = {spec.id: store.trial(spec) for spec in specs}
+        again = (TrialState.FAILED, TrialState.DIVERGED) if retry_failed else ()
+        self.failed = {name: str(t.result["digest"]) for name, t in self.found.items() if t.state in again}
+        open_ = [spec for spec in specs if not self.found[spec.id].ended or spec.id in self.failed]
+        self.waiting = {spec.id: spec for spec in sorted(open_, key=_chain_seconds(specs), reverse=True)}
+        self.running: dict[str, TrialSpec] = {}
+        self.elsewhere: dict[str, float] = {}  # trial of another runner -> when to look again
+        self.lost: Counter[str] = Counter()
+
+    def next(self) -> TrialSpec | None:
+        """The trial with the longest chain behind it whose parent is complete."""
+        now = time.monotonic()
+        for name, spec in self.waiting.items():
+            if self.elsewhere.get(name, 0.0) <= now and self._parent_state(spec) is TrialState.COMPLETE:
+                return spec
+        return None
+
+    def orphans(self) -> list[TrialSpec]:
+        """Waiting trials whose parent has ended without weights."""
+        return [s for s in self.waiting.values() if self._parent_state(s) in (TrialState.FAILED, TrialState.DIVERGED)]
+
+    def end(self, trial: Trial) -> None:
+        self.found[trial.id] = trial
+        for place in (self.waiting, self.running, self.elsewhere):
+            place.pop(trial.id, None)
+
+    def _parent_state(self, spec: TrialSpec) -> TrialState:
+        if spec.parent is None:
+            return TrialState.COMPLETE
+        name = spec.parent.id
+        return TrialState.WAITING if name in self.waiting or name in self.running else self.found[name].state
+
+
+def _work(schedule: Schedule, place: Executor, shown: Progress) -> None:
+    while schedule.waiting or schedule.running:
+        for spec in schedule.orphans():
+            parent = schedule.found[spec.parent.id] if spec.parent else None
+            assert parent
+            _fail(schedule, shown, spec, f"parent {parent.id} {parent.state}: {parent.reason}")
+        while place.free and (ready := schedule.next()):
+            _launch(schedule, place, shown, ready)
+        for event in place.poll(POLL_S) if schedule.running else _idle():
+            _handle(schedule, place, shown, event)
+
+
+def _launch(schedule: Schedule, place: Executor, shown: Progress, spec: TrialSpec) -> None:
+    found = schedule.store.trial(spec)  # another runner may have been here since
+    failed = schedule.failed.get(spec.id, "")
+    if found.ended and found.result["digest"] != failed:
+        schedule.end(found)
+        shown.ended(spec, found.state, found.reason)
+    elif found.state is TrialState.RUNNING:
+        if spec.id not in schedule.elsewhere:
+            shown.say(f"{spec.id} is being run by another process: waiting for it")
+        schedule.elsewhere[spec.id] = time.monotonic() + LOOK_AGAIN_S
+    else:
+        schedule.running[spec.id] = schedule.waiting.pop(spec.id)
+        place.submit(spec, failed=failed)
+
+
+def _handle(schedule: Schedule, place: Executor, shown: Progress, event: Event) -> None:
+    spec = schedule.running.get(event.trial)
+    if event.kind == "warning":
+        shown.say(event.text)
+    elif spec is None:
+        return
+    elif event.kind == "step":
+        shown.step(spec, event.step)
+    elif event.kind == "ended":
+        trial = schedule.store.trial(spec)
+        schedule.end(trial)
+        shown.ended(spec, trial.state, trial.reason)
+    elif event.kind == "fault":
+        raise StoreError(f"trial {spec.id} cannot be stored: {event.text}", "mend it, then run again: it resumes")
+    elif event.kind == "died":
+        _lost(schedule, shown, spec, event.text)
+    else:  # busy, or stopped by somebody else
+        schedule.waiting[spec.id] = schedule.running.pop(spec.id)
+        schedule.elsewhere[spec.id] = time.monotonic() + LOOK_AGAIN_S
+
+
+def _lost(schedule: Schedule, shown: Progress, spec: TrialSpec, reason: str) -> None:
+    """A worker died: once more from the checkpoint, then the trial has failed."""
+    schedule.lost[spec.id] += 1
+    if schedule.lost[spec.id] < LIVES:
+        shown.say(f"{spec.id}: {reason}; trying once more")
+        schedule.running.pop(spec.id)
+        schedule.waiting = {spec.id: spec, **schedule.waiting}
+    else:
+        _fail(schedule, shown, spec, reason)
+
+
+def _fail(schedule: Schedule, shown: Progress, spec: TrialSpec, reason: str) -> None:
+    old = schedule.store.trial(spec)
+    if old.ended and old.result["digest"] == schedule.failed.get(spec.id):
+        schedule.store.forget(spec)
+    trial = old if old.state is TrialState.COMPLETE else schedule.store.finish(spec, TrialState.FAILED, reason=reason)
+    schedule.end(trial)
+    shown.ended(spec, trial.state, trial.reason)
+
+
+def _idle() -> list[Event]:
+    time.sleep(POLL_S)
+    return []
+
+
+def _with_parents(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
+    """Each trial once, its parent before it."""
+    ordered: dict[str, TrialSpec] = {}
+    for spec in specs:
+        line = [spec]
+        while line[-1].parent is not None:
+            line.append(line[-1].parent)
+        for member in reversed(line):
+            ordered.setdefault(member.id, member)
+    return list(ordered.values())
+
+
+def _chain_seconds(specs: list[TrialSpec]) -> Any:
+    """Longest first: a trial counts with the longest chain of children that waits for it."""
+    behind: dict[str, float] = {}
+    for spec in reversed(specs):  # children stand after their parents
+        seconds = expected_seconds(spec) + behind.get(spec.id, 0.0)
+        behind[spec.id] = seconds
+        if spec.parent:
+            behind[spec.parent.id] = max(behind.get(spec.parent.id, 0.0), seconds)
+    return lambda spec: behind[spec.id]
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM leaves like Ctrl-C does: through every `finally`, with exit code 143."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def code_state() -> dict[str, Any]:
+    """Commit of this program and whether its files were changed since; nulls where there is no git."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            ran = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10)
+            return ran.stdout.strip() if ran.returncode == 0 else None
+        return None
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here), str(here.parent / "scaling"))
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}

@@ -1,0 +1,229 @@
+"""The verbs of this room: `scaling plan` says what a sweep costs, `scaling run` runs it or its registered target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scaling.cli import emit, folder_option, json_option, note, table
+from scaling.errors import InputError
+from scaling.units import format_compute, format_duration
+
+if TYPE_CHECKING:
+    from scaling.trials import TrialSpec
+    from sweeps.recipes import Sweep
+    from sweeps.store import Trial
+
+source_argument = click.argument("source", metavar="[RECIPE|FILE.toml]", required=False)
+instance_option = click.option("--instance", type=int, help="Random instance of the task (other tables, other seeds).")
+slots_option = click.option("--slots", default=2, show_default=True, help="Trials side by side, one thread each.")
+
+
+@click.command()
+@source_argument
+@instance_option
+@slots_option
+@click.option("--usd-per-hour", type=float, help="Price of one slot for an hour; without it nothing is priced.")
+@json_option
+def plan(source: str | None, instance: int | None, slots: int, usd_per_hour: float | None, as_json: bool) -> None:
+    """Show what a sweep will run: sizes, tokens, compute and time, before anything is paid for.
+
+    One dial, pre-training compute in FLOP, fixes everything else of a trial; the ladder climbs it in rungs, and the
+    last rows are the large target that the ladder is to predict. Default: the recipe `quick`.
+
+    \b
+    scaling plan                       five rungs and a target 100 times the largest, for two cores
+    scaling plan smoke                 the same idea in seconds
+    scaling plan mine.toml --json      a file with recipe = "quick" and the arguments you change
+    """
+    sweep = _read(source, instance)
+    rows = [_planned(sweep, spec) for spec in (*sweep.trials, *sweep.target)]
+    hours = {"ladder": sweep.expected_s / 3600, "target": sum(r["expected_s"] for r in rows[-2:]) / 3600}
+    body = {
+        "sweep": sweep.name,
+        "digest": sweep.digest,
+        "arguments": dict(sweep.arguments),
+        "rule": sweep.rule,
+        "factor": sweep.factor,
+        "trials": rows[:-2],
+        "target": rows[-2:],
+        "slot_hours": hours,
+        "cost_usd": None if usd_per_hour is None else {name: h * usd_per_hour for name, h in hours.items()},
+    }
+    emit(body, lambda: _plan_text(sweep, rows, body, slots), as_json=as_json)
+
+
+@click.command()
+@source_argument
+@folder_option
+@instance_option
+@slots_option
+@click.option(
+    "--prediction", metavar="HASH", help="Run the target of this registered prediction, its seeds bound to it."
+)
+@click.option("--retry-failed", is_flag=True, help="Try FAILED and DIVERGED trials again; otherwise they are kept.")
+@click.option("--status", is_flag=True, help="Only say where every trial stands.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be run and how long it would take.")
+@json_option
+def run(
+    source: str | None,
+    folder: Path,
+    instance: int | None,
+    slots: int,
+    prediction: str | None,
+    retry_failed: bool,
+    status: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Run a sweep: every trial in its own folder, resumed where it stopped, finished ones never run twice.
+
+    Stop it at any time (Ctrl-C, a crash, a kill) and give the same command again. Default: the sweep that the folder
+    holds, else the recipe `quick`. With --prediction the registered target is run: its seeds come from the hash of the
+    ledger's entry, so nobody can train first and predict later.
+
+    \b
+    scaling run                            the ladder, into ./forecast
+    scaling run smoke --folder /tmp/try    seconds, to see it work
+    scaling run --status                   where every trial stands
+    scaling run --prediction 3f9c0a1b      the large run that this prediction is about
+    """
+    from sweeps import configs
+    from sweeps.store import Store
+    from sweeps.sweep import run as run_sweep
+
+    store = Store(folder)
+    if prediction:
+        sweep, specs = None, _registered(folder, prediction, start=not (status or dry_run))
+    else:
+        sweep = _read(source or _own(folder), instance)
+        specs = list(sweep.trials)
+        if not (status or dry_run):
+            configs.keep(
+                folder, sweep, {"source": source or "", **({} if instance is None else {"instance": instance})}
+            )
+    if status or dry_run:
+        trials = [store.trial(spec) for spec in specs]
+    else:
+        trials = run_sweep(specs, folder, slots=slots, retry_failed=retry_failed)
+    emit([_stands(t) for t in trials], lambda: _status_text(trials, slots, retry_failed), as_json=as_json)
+    return 0 if status or dry_run or all(t.state == "COMPLETE" for t in trials) else 1
+
+
+def _own(folder: Path) -> str | None:
+    from sweeps.configs import NAME
+
+    return str(folder / NAME) if (folder / NAME).exists() else None
+
+
+def _read(source: str | None, instance: int | None) -> Sweep:
+    from sweeps import configs
+
+    return configs.read(source or "quick", **({} if instance is None else {"instance": instance}))
+
+
+def _registered(folder: Path, prefix: str, *, start: bool) -> list[TrialSpec]:
+    """The target of a registered prediction, bound to its hash; its start is entered before the first step."""
+    from scaling.registry import Kind, Ledger, seed_for
+    from sweeps.configs import target_of
+    from sweeps.recipes import bind
+
+    ledger = Ledger(folder / "ledger", create=False)
+    entry = ledger.find(prefix)
+    if entry.kind != Kind.PREDICTION:
+        raise InputError(f"entry {prefix} is a {entry.kind}, not a prediction", "give the hash of a prediction entry")
+    where = f"prediction {entry.hash[:12]}"
+    target = target_of(entry.body.get("target", {}).get("specs", {}), where=where)
+    specs = list(bind(target, lambda purpose: seed_for(entry.hash, purpose)))
+    if start:
+        body = {
+            "prediction": entry.hash,
+            "trials": {spec.stage: spec.id for spec in specs},
+            "recipe_digests": {spec.stage: spec.recipe_digest for spec in specs},
+        }
+        ledger.append(Kind.START, body, nonce=f"start-{entry.hash[:32]}")  # a resumed run is the same start
+        note(f"{where}: its start is in the ledger; seeds {', '.join(str(spec.seed) for spec in specs)}")
+    return specs
+
+
+def _planned(sweep: Sweep, spec: TrialSpec) -> dict[str, Any]:
+    from scaling.compute import inputs_of
+    from sweeps.ladder import expected_seconds
+
+    inputs = inputs_of(spec)
+    return {
+        "trial": spec.id,
+        "stage": spec.stage,
+        "rung": sweep.rung(spec),
+        "width": spec.model.width,
+        "N": inputs["N"],
+        "tokens": float(spec.steps) * spec.batch * spec.task.sequence_tokens,
+        "steps": spec.steps,
+        "batch": spec.batch,
+        "C_pre": inputs["C_pre"],
+        "C_rl": inputs["C_rl"],
+        "expected_s": expected_seconds(spec),
+    }
+
+
+def _plan_text(sweep: Sweep, rows: Sequence[dict[str, Any]], body: dict[str, Any], slots: int) -> str:
+    """Trials that differ in their seeds alone share a line; the target's lines have no rung."""
+    head = ("trial", "stage", "rung", "seeds", "width", "N", "tokens", "steps x batch", "C_pre", "C_rl", "minutes each")
+    shapes = [row["trial"].rpartition("-s")[0] if row["stage"] == "pretrain" else "" for row in rows]
+    lines: Counter[tuple[Any, ...]] = Counter()
+    for row, shape in zip(rows, shapes, strict=True):
+        rung = "target" if row["rung"] is None else row["rung"] + 1
+        lines[
+            (shape, row["stage"], rung, row["width"], f"{row['N']:,.0f}", f"{row['tokens']:.3g}")
+            + (f"{row['steps']} x {row['batch']}", format_compute(row["C_pre"]))
+            + (format_compute(row["C_rl"]) if row["C_rl"] else None, f"{row['expected_s'] / 60:.2f}")
+        ] += 1
+    cells = [(*line[:3], count, *line[3:]) for line, count in lines.items()]
+    hours = body["slot_hours"]
+    total = format_duration(3600 * hours["ladder"] / slots), format_duration(3600 * hours["target"])
+    price = "".join(f", {name} {usd:.4f} USD" for name, usd in (body["cost_usd"] or {}).items())
+    return "\n".join(
+        [
+            f"{sweep.name}, instance {sweep.instance}: {len(sweep.trials)} trials on {len(sweep.rungs)} rungs, "
+            f"target {sweep.factor:.0f}x the largest rung",
+            f"RL: {sweep.rule}",
+            "",
+            table(head, cells),
+            "",
+            f"expected: ladder about {total[0]} on {slots} slots, target about {total[1]} on one{price}",
+        ]
+    )
+
+
+def _stands(trial: Trial) -> dict[str, Any]:
+    measured = {row.metric: row.value for row in trial.observations if row.bucket == "all"}
+    return {
+        "trial": trial.id,
+        "stage": trial.spec.stage,
+        "state": str(trial.state),
+        "reason": trial.reason or None,
+        "wall_s": trial.result.get("inputs", {}).get("wall_s"),
+        **{name: measured.get(name) for name in ("loss", "pass_rate", "neg_log_pass")},
+    }
+
+
+def _status_text(trials: Sequence[Trial], slots: int, retry_failed: bool) -> str:
+    from sweeps.ladder import expected_seconds
+
+    rows = []
+    for trial in trials:
+        row = _stands(trial)
+        numbers = [row[name] if row[name] is None else f"{row[name]:.4f}" for name in ("loss", "pass_rate")]
+        seconds = None if row["wall_s"] is None else f"{row['wall_s']:.1f}"
+        rows.append((trial.id, trial.spec.stage, trial.spec.model.width, trial.state, *numbers, seconds, trial.reason))
+    states = Counter(str(trial.state) for trial in trials)
+    left = sum(expected_seconds(t.spec) for t in trials if not t.ended or (retry_failed and t.state != "COMPLETE"))
+    lines = [table(("trial", "stage", "width", "state", "loss", "pass_rate", "wall_s", "reason"), rows), ""]
+    lines.append(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    if left:
+        lines[-1] += f"; about {format_duration(left / slots)} of work left on {slots} slots"
+    return "\n".join(lines)
