@@ -152,3 +152,28 @@ def test_a_storm_of_kills(tmp_path):
     assert {h for h in acknowledged if len(h) == 64} <= set(present)
     assert len(set(present)) == len(present) == last.seq + 1
     assert len(present) <= len(acknowledged) + 1 + 3 * 3  # at most one entry of each dead writer was not acknowledged
+
+
+def test_nothing_is_acknowledged_before_it_is_durable(tmp_path, monkeypatch):
+    """The folder is synced before the first line, the file after each, also where an older line is acknowledged."""
+    calls = []
+
+    def note(name):
+        def call(file, *rest):
+            calls.append((name, os.path.basename(os.readlink(f"/proc/self/fd/{file}"))))
+            return REAL[name](file, *rest)
+        return call
+
+    book = Ledger(tmp_path / "book")
+    with monkeypatch.context() as patch:
+        for name in ("write", "fsync"):
+            patch.setattr(os, name, note(name))
+        for step, expected in (
+            (lambda: book.append("key", {}, nonce="n"),
+             ["fsync " + tmp_path.name, "fsync book", "write entries.jsonl", "fsync entries.jsonl"]),
+            (lambda: book.append("key", {}, nonce="n"), ["fsync entries.jsonl"]),
+            (book.remember, ["fsync entries.jsonl", "fsync book", "write heads.jsonl", "fsync heads.jsonl"]),
+        ):
+            calls.clear()
+            step()
+            assert [" ".join(call) for call in calls] == expected
