@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaling.cli import emit, json_option, note, output_option, table
-from scaling.errors import NotEarned
+from scaling.errors import InputError, NotEarned
 
 if TYPE_CHECKING:
     from scaling.fitted import Fit, Forecast
@@ -78,14 +78,20 @@ def fit(
 
 @click.command()
 @selection_options
-@click.option("--at", "compute", required=True, metavar="COMPUTE", help="Where: '1e23 FLOP' or '3 PF-day'.")
+@click.option("--at", "compute", metavar="COMPUTE", help="Where: '1e23 FLOP' or '3 PF-day'.")
+@click.option(
+    "--target",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Where: the run that a sweep's target.json describes.",
+)
 @click.option("--threshold", type=float, help="Also give the probability that the run measures more than this.")
 @click.option("--beyond", is_flag=True, help="Print refused forecasts too, marked UNEARNED.")
 @json_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the forecasts for `scaling register`.")
 def forecast(
     path: Path,
-    compute: str,
+    compute: str | None,
+    target: Path | None,
     metric: str | None,
     stage: str | None,
     bucket: str | None,
@@ -99,9 +105,10 @@ def forecast(
 ) -> int:
     """Forecast what one larger run will measure, with an interval and a grade.
 
-    PATH is what `scaling fit` reads. The grade says what the data's own back-tests support: EARNED (within the factor
-    at which they held), EXTENDED (beyond it), REFUSED (exit code 3 when every forecast is; --beyond prints it all the
-    same, as UNEARNED).
+    PATH is what `scaling fit` reads; only runs cheaper than the target are used.
+
+    The grade says what the data's own back-tests support: EARNED (within the factor at which they held), EXTENDED
+    (beyond it), REFUSED (exit code 3 when every forecast is; --beyond prints it all the same, as UNEARNED).
 
     \b
     scaling forecast points.csv --at "1e23 FLOP"
@@ -112,8 +119,11 @@ def forecast(
     from scaling.fitted import Grade, write_forecasts
     from scaling.units import parse_compute
 
-    at = parse_compute(compute, where="--at")
-    fits = _fits(_subjects(path, metric, stage, bucket, axis), law, seed, backtests=True)
+    if (compute is None) == (target is None):
+        raise click.UsageError("give --at COMPUTE, or --target FILE")
+    at = parse_compute(compute, where="--at") if compute else _compute_of(target)
+    tables = [one.below(at) for one in _subjects(path, metric, stage, bucket, axis)]
+    fits = _fits(tables, law, seed, backtests=True)
     made = forecast_all(fits, at, beyond=beyond)
     kept = [f for f in made if f.grade != Grade.REFUSED]
     headers = ["subject", "forecast", "50 %", "90 %", "beyond", "grade"] + (
@@ -131,6 +141,17 @@ def forecast(
         write_forecasts(output, kept)
         note(f"{len(kept)} forecasts written to {output}; next: scaling register {output}")
     return 0
+
+
+def _compute_of(target: Path | None) -> float:
+    """The compute on a sweep's axis, C_pre, that a target.json states."""
+    from scaling.records import parse
+
+    assert target
+    body = parse(target.read_bytes(), what=str(target))
+    if not isinstance(body, dict) or not isinstance(body.get("C_pre"), float | int):
+        raise InputError(f"{target} states no C_pre", "use the target.json that `scaling run` writes")
+    return float(body["C_pre"])
 
 
 def _subjects(

@@ -52,7 +52,7 @@ def emit(value: Any, human: Callable[[], str], *, as_json: bool, output: Path | 
 
 def note(text: str) -> None:
     """A remark for the person, on standard error, so that standard output stays parseable."""
-    print(clean(text), file=sys.stderr, flush=True)
+    print("\n".join(map(clean, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def _numeric(text: str) -> bool:

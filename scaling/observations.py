@@ -183,6 +183,13 @@ class Observations:
             keep &= matches
         return self._rows(self.frame[keep])
 
+    def below(self, x: float) -> Observations:
+        """Rows cheaper than `x` on the axis: all that a forecast at `x` may use. The others count as dropped."""
+        beyond = (self.frame[self.axis] >= x * (1 - 1e-9)).to_numpy(bool)
+        if beyond.all():
+            raise InputError(f"every run costs at least the target's {x:.3g}", "a forecast needs cheaper runs")
+        return self.without(beyond, "at or beyond the target") if beyond.any() else self
+
     def without(self, drop: np.ndarray, reason: str) -> Observations:
         """Leave rows out, keeping their ids and the reason code."""
         gone = tuple((str(i), reason) for i in self.frame.loc[drop, "id"])

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,13 +70,16 @@ def file_digest(path: str | Path) -> str:
 def plain(value: Any) -> Any:
     """JSON types only: dict, list, str, bool, None, int (|i| < 2^53) and float."""
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        named = {str(k): plain(v) for k, v in value.items()}
+        if len(named) < len(value):
+            raise InputError(f"two keys of a mapping are written alike: {', '.join(map(repr, value))}")
+        return named
     if hasattr(value, "to_json"):
         return plain(value.to_json())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(v) for v in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+        return [plain(v) for v in (sorted(value, key=str) if isinstance(value, (set, frozenset)) else value)]
     if hasattr(value, "tolist"):  # numpy scalars and arrays
         return plain(value.tolist())
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= EXACT_INTEGER:
@@ -90,15 +93,15 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
     """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder."""
     path = Path(path)
     data = data.encode() if isinstance(data, str) else data
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as out:
+        with open(temporary, "xb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 

@@ -14,7 +14,6 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 from scaling.errors import InputError
@@ -43,10 +42,10 @@ class TaskSpec:
     instance: int
     prompt_tokens: int
     response_tokens: int
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        object.__setattr__(self, "options", dict(self.options))
 
     @property
     def sequence_tokens(self) -> int:

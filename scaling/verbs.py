@@ -133,7 +133,7 @@ def resolve(
         assert value is not None
         entry = book.resolve(kept, prediction, value, n=n, evidence=files, note=remark)
     record = book.find(kept, entry.body["prediction"])
-    emit({"hash": entry.hash, "scores": record.scores}, lambda: _scores_table(record), as_json=as_json)
+    emit({"hash": entry.hash, "scores": record.scores}, lambda: scores_table(record), as_json=as_json)
 
 
 @click.command()
@@ -190,7 +190,7 @@ def _bound(record: Record) -> str:
     return "" if not record.resolution else "bound" if record.resolution.bound else "not bound"
 
 
-def _scores_table(record: Record) -> str:
+def scores_table(record: Record) -> str:
     from scaling.units import format_interval
 
     rows = []

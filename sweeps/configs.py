@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scaling.compute import inputs_of
 from scaling.errors import InputError
 from scaling.records import MAX_BYTES, canonical, parse, write_atomic
 from scaling.trials import TrialSpec
@@ -70,9 +71,19 @@ def keep(folder: Path, sweep: Sweep, passed: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, dump(sweep, passed))
     if not (folder / TARGET).exists():
-        base, rl = sweep.target
-        target = {"v": VERSION, "rule": sweep.rule, "pretrain": base.to_json(), "rl": rl.to_json()}
-        write_atomic(folder / TARGET, canonical(target) + b"\n")
+        write_atomic(folder / TARGET, canonical(describe(sweep)) + b"\n")
+
+
+def describe(sweep: Sweep) -> dict[str, Any]:
+    """The target as target.json and a prediction's body state it: seedless `specs` by stage, and their origin."""
+    base, rl = sweep.target
+    return {
+        "v": VERSION,
+        "recipe": sweep.name,
+        "rule": sweep.rule,
+        "C_pre": inputs_of(base)["C_pre"],
+        "specs": {"pretrain": base.to_json(), "rl": rl.to_json()},
+    }
 
 
 def target_of(specs: Mapping[str, Any], *, where: str) -> Target:
@@ -88,7 +99,8 @@ def read_target(folder: Path) -> Target:
     path = folder / TARGET
     if not path.exists():
         raise InputError(f"{path} does not exist", "scaling run writes it with the ladder")
-    return target_of(parse(path.read_bytes(), what=str(path)), where=str(path))
+    body = parse(path.read_bytes(), what=str(path))
+    return target_of(body.get("specs", {}) if isinstance(body, dict) else {}, where=str(path))
 
 
 def dump(sweep: Sweep, passed: Mapping[str, Any]) -> str:

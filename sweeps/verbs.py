@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaling.cli import emit, folder_option, json_option, note, table
-from scaling.errors import InputError
 from scaling.units import format_compute, format_duration
 
 if TYPE_CHECKING:
@@ -41,9 +40,15 @@ def plan(source: str | None, instance: int | None, slots: int, usd_per_hour: flo
     scaling plan mine.toml --json      a file with recipe = "quick" and the arguments you change
     """
     sweep = _read(source, instance)
+    body = planned(sweep, usd_per_hour=usd_per_hour)
+    emit(body, lambda: plan_text(sweep, body, slots), as_json=as_json)
+
+
+def planned(sweep: Sweep, *, usd_per_hour: float | None = None) -> dict[str, Any]:
+    """The plan of a sweep as plain values: every trial, the target, slot-hours and their price."""
     rows = [_planned(sweep, spec) for spec in (*sweep.trials, *sweep.target)]
     hours = {"ladder": sweep.expected_s / 3600, "target": sum(r["expected_s"] for r in rows[-2:]) / 3600}
-    body = {
+    return {
         "sweep": sweep.name,
         "digest": sweep.digest,
         "arguments": dict(sweep.arguments),
@@ -54,7 +59,6 @@ def plan(source: str | None, instance: int | None, slots: int, usd_per_hour: flo
         "slot_hours": hours,
         "cost_usd": None if usd_per_hour is None else {name: h * usd_per_hour for name, h in hours.items()},
     }
-    emit(body, lambda: _plan_text(sweep, rows, body, slots), as_json=as_json)
 
 
 @click.command()
@@ -126,28 +130,15 @@ def _read(source: str | None, instance: int | None) -> Sweep:
     return configs.read(source or "quick", **({} if instance is None else {"instance": instance}))
 
 
-def _registered(folder: Path, prefix: str, *, start: bool) -> list[TrialSpec]:
-    """The target of a registered prediction, bound to its hash; its start is entered before the first step."""
-    from scaling.registry import Kind, Ledger, seed_for
-    from sweeps.configs import target_of
-    from sweeps.recipes import bind
+def _registered(folder: Path, prediction: str, *, start: bool) -> list[TrialSpec]:
+    """The bound target of a registered prediction; its start is entered before the first step."""
+    from scaling.registry import Ledger, book
 
     ledger = Ledger(folder / "ledger", create=False)
-    entry = ledger.find(prefix)
-    if entry.kind != Kind.PREDICTION:
-        raise InputError(f"entry {prefix} is a {entry.kind}, not a prediction", "give the hash of a prediction entry")
-    where = f"prediction {entry.hash[:12]}"
-    target = target_of(entry.body.get("target", {}).get("specs", {}), where=where)
-    specs = list(bind(target, lambda purpose: seed_for(entry.hash, purpose)))
-    if start:
-        body = {
-            "prediction": entry.hash,
-            "trials": {spec.stage: spec.id for spec in specs},
-            "recipe_digests": {spec.stage: spec.recipe_digest for spec in specs},
-        }
-        ledger.append(Kind.START, body, nonce=f"start-{entry.hash[:32]}")  # a resumed run is the same start
-        note(f"{where}: its start is in the ledger; seeds {', '.join(str(spec.seed) for spec in specs)}")
-    return specs
+    entry = book.find(ledger, prediction).entry
+    specs = book.start(ledger, entry) if start else book.target_trials(entry)
+    note(f"prediction {entry.hash[:12]}: seeds {', '.join(str(spec.seed) for spec in specs)} derive from its hash")
+    return list(specs)
 
 
 def _planned(sweep: Sweep, spec: TrialSpec) -> dict[str, Any]:
@@ -170,8 +161,9 @@ def _planned(sweep: Sweep, spec: TrialSpec) -> dict[str, Any]:
     }
 
 
-def _plan_text(sweep: Sweep, rows: Sequence[dict[str, Any]], body: dict[str, Any], slots: int) -> str:
-    """Trials that differ in their seeds alone share a line; the target's lines have no rung."""
+def plan_text(sweep: Sweep, body: dict[str, Any], slots: int) -> str:
+    """The plan as a table. Trials that differ in their seeds alone share a line; the target's lines have no rung."""
+    rows = [*body["trials"], *body["target"]]
     head = ("trial", "stage", "rung", "seeds", "width", "N", "tokens", "steps x batch", "C_pre", "C_rl", "minutes each")
     shapes = [row["trial"].rpartition("-s")[0] if row["stage"] == "pretrain" else "" for row in rows]
     lines: Counter[tuple[Any, ...]] = Counter()

@@ -14,7 +14,6 @@ from scaling.registry.entries import Entry, Kind, seed_for
 from scaling.registry.ledger import Ledger
 from scaling.trials import TrialSpec
 
-
 LATEST = "latest"
 
 
@@ -131,6 +130,21 @@ def target_trials(entry: Entry) -> tuple[TrialSpec, ...]:
     if not described:
         raise InputError(f"prediction {entry.hash[:12]} names no trial specifications", "register it with --target")
     return bind({stage: TrialSpec.from_json(spec) for stage, spec in described.items()}, entry.hash)
+
+
+def start(ledger: Ledger, entry: Entry) -> tuple[TrialSpec, ...]:
+    """Enter the start of a prediction's run, before its first step, and return its bound specifications.
+
+    Started again (a resumed run), the entry that is there counts.
+    """
+    specs = target_trials(entry)
+    body = {
+        "prediction": entry.hash,
+        "trials": {s.stage: s.id for s in specs},
+        "recipe_digests": {s.stage: s.recipe_digest for s in specs},
+    }
+    ledger.append(Kind.START, body, nonce=f"start-{entry.hash[:32]}")
+    return specs
 
 
 def resolve_from_runs(

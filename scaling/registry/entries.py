@@ -66,8 +66,15 @@ class Entry:
 
 def make_entry(kind: Kind, body: Mapping[str, Any], nonce: str, time: str, previous: Entry | None) -> Entry:
     """The entry that follows `previous`, unsigned; exactly what a reader of its line will get."""
-    record = {"body": body, "kind": kind, "nonce": nonce, "prev": previous.hash if previous else GENESIS,
-              "seq": previous.seq + 1 if previous else 0, "time": time, "v": VERSION}
+    record = {
+        "body": body,
+        "kind": kind,
+        "nonce": nonce,
+        "prev": previous.hash if previous else GENESIS,
+        "seq": previous.seq + 1 if previous else 0,
+        "time": time,
+        "v": VERSION,
+    }
     return read_entry(records.canonical({**record, "hash": _entry_hash(record), "sig": None}))
 
 

@@ -25,9 +25,13 @@ MAX_LINE = 4 * 2**20
 LOCK_PATIENCE_S = 30.0
 LOCK_POLL_S = 0.005
 BLOCK = 64 * 2**10
-HINTS = {errno.ENOSPC: "free some space, then try again", errno.EDQUOT: "free some space, then try again",
-         errno.EACCES: "check the permissions of the folder", errno.EROFS: "the file system is read-only",
-         errno.ELOOP: "it is a symbolic link: name the real file's folder"}
+HINTS = {
+    errno.ENOSPC: "free some space, then try again",
+    errno.EDQUOT: "free some space, then try again",
+    errno.EACCES: "check the permissions of the folder",
+    errno.EROFS: "the file system is read-only",
+    errno.ELOOP: "it is a symbolic link: name the real file's folder",
+}
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,10 @@ class Journal:
                 return fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise InputError(f"{self.path} is still locked by another process after {LOCK_PATIENCE_S:g} s",
-                                     "wait until it has finished, then try again") from None
+                    raise InputError(
+                        f"{self.path} is still locked by another process after {LOCK_PATIENCE_S:g} s",
+                        "wait until it has finished, then try again",
+                    ) from None
                 time.sleep(LOCK_POLL_S)
 
     def _is_current(self, descriptor: int) -> bool:
@@ -158,11 +164,15 @@ class Writer:
                     os.ftruncate(self._descriptor, start)
                     os.fsync(self._descriptor)
             except OSError:
-                raise LedgerError(f"{self.path}: writing failed ({error.strerror}) and could not be undone; whether "
-                                  "the new line is on disk is unknown", f"read the file again, then {retry}",
-                                  offset=start) from error
-            raise InputError(f"nothing was appended to {self.path}: {error.strerror}",
-                             HINTS.get(error.errno or 0, retry)) from error
+                raise LedgerError(
+                    f"{self.path}: writing failed ({error.strerror}) and could not be undone; whether "
+                    "the new line is on disk is unknown",
+                    f"read the file again, then {retry}",
+                    offset=start,
+                ) from error
+            raise InputError(
+                f"nothing was appended to {self.path}: {error.strerror}", HINTS.get(error.errno or 0, retry)
+            ) from error
 
     def _line_before(self, end: int) -> Line | None:
         if end == 0:
@@ -180,8 +190,11 @@ class Writer:
             if found >= 0:
                 return position + found + 1
             if end - position > MAX_LINE:
-                raise LedgerError(f"{self.path}: no line ends in the {MAX_LINE >> 20} MiB before byte {end}",
-                                  "this is no ledger, or it was overwritten: restore it from a copy", offset=position)
+                raise LedgerError(
+                    f"{self.path}: no line ends in the {MAX_LINE >> 20} MiB before byte {end}",
+                    "this is no ledger, or it was overwritten: restore it from a copy",
+                    offset=position,
+                )
         return 0
 
 
@@ -214,5 +227,6 @@ def _io_errors(path: Path, verb: str, *, missing: bool = False) -> Iterator[None
     except OSError as error:
         if missing and isinstance(error, FileNotFoundError):
             raise
-        raise InputError(f"{path} could not be {verb}: {error.strerror or error}",
-                         HINTS.get(error.errno or 0, "")) from error
+        raise InputError(
+            f"{path} could not be {verb}: {error.strerror or error}", HINTS.get(error.errno or 0, "")
+        ) from error

@@ -14,9 +14,9 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaling import records
 from scaling.errors import InputError, LedgerError
@@ -27,6 +27,10 @@ from scaling.registry.entries import HEX64, NONCE, Entry, Kind
 from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, read_lines
 from scaling.registry.merkle import Checkpoint
 from scaling.registry.verify import Chain, Head, Inspection, Reason, VerifyReport
+
+if TYPE_CHECKING:
+    from scaling.fitted import Forecast
+    from scaling.predictions import Measured, Question
 
 PREFIX = re.compile(r"\A[0-9a-f]{8,64}\Z")
 
@@ -57,15 +61,19 @@ class Ledger:
             last = self._last_entry(file)
             if nonce is not None and (found := self._find_nonce(file, nonce)):
                 if (found.kind, records.canonical(found.body)) != (kind, records.canonical(body)):
-                    raise InputError(f"nonce {nonce} already stands in entry {found.seq} with other content",
-                                     "give every entry its own nonce, or none")
+                    raise InputError(
+                        f"nonce {nonce} already stands in entry {found.seq} with other content",
+                        "give every entry its own nonce, or none",
+                    )
                 file.sync()
                 return found
             self._check_reference(file, kind, body)
             entry = entry_format.make_entry(kind, body, nonce or secrets.token_hex(16), entry_format.utc_now(), last)
             if len(entry.line) > MAX_LINE:
-                raise InputError(f"entry of {len(entry.line)} bytes is longer than {MAX_LINE >> 20} MiB",
-                                 "store the large part with put_blob and name its digest")
+                raise InputError(
+                    f"entry of {len(entry.line)} bytes is longer than {MAX_LINE >> 20} MiB",
+                    "store the large part with put_blob and name its digest",
+                )
             file.write(entry.line, retry=f"try again with nonce={entry.nonce!r}: it cannot be entered twice")
         return entry
 
@@ -130,8 +138,10 @@ class Ledger:
             inspection = Inspection([*inside, *outside], self._blobs)  # nothing is left: every head says so
         for reason, message in torn:
             inspection.add(reason, None, message)
-        inspection.warnings += [f"{path.name} holds {path.stat().st_size} bytes of an append that died"
-                                for path in sorted(self.folder.glob("torn-*"))]
+        inspection.warnings += [
+            f"{path.name} holds {path.stat().st_size} bytes of an append that died"
+            for path in sorted(self.folder.glob("torn-*"))
+        ]
         return inspection.report()
 
     def put_blob(self, data: bytes, suffix: str) -> str:
@@ -142,14 +152,32 @@ class Ledger:
         """The bytes with this SHA-256, checked."""
         return self._blobs.get(digest)
 
+    def register(
+        self, questions: Question | Sequence[Question], forecasts: Forecast | Sequence[Forecast], **facts: Any
+    ) -> Entry:
+        """Append a prediction: `book.register`."""
+        from scaling.registry import book  # the book is written in a ledger
+
+        return book.register(self, questions, forecasts, **facts)
+
+    def resolve(self, receipt: Entry | str, value: Mapping[str, Measured] | float, **facts: Any) -> Entry:
+        """Append a prediction's outcome: `book.resolve`."""
+        from scaling.registry import book
+
+        return book.resolve(self, receipt, value, **facts)
+
     def _last_entry(self, file: Writer) -> Entry | None:
         """Set a torn tail aside, then read the last entry again: nothing is chained to what is not sound."""
         file.repair(completes=_is_next_entry)
         line = file.last_line()
         last = self._read(file, line) if line else None
         if line and last and (line.offset == 0) != (last.seq == 0):
-            raise LedgerError(f"{file.path}: its last entry has number {last.seq} but begins at byte {line.offset}",
-                              "run verify", index=last.seq, offset=line.offset)
+            raise LedgerError(
+                f"{file.path}: its last entry has number {last.seq} but begins at byte {line.offset}",
+                "run verify",
+                index=last.seq,
+                offset=line.offset,
+            )
         self._check_not_cut(last.seq + 1 if last else 0)
         return last
 
@@ -177,8 +205,9 @@ class Ledger:
                     entry = self._read(file, line)
                     if entry.hash == reference and entry.kind == Kind.PREDICTION:
                         return
-        raise InputError(f"{checks.dangling(kind, reference)} in {self.folder}",
-                         "give the full hash of a prediction entry")
+        raise InputError(
+            f"{checks.dangling(kind, reference)} in {self.folder}", "give the full hash of a prediction entry"
+        )
 
     def _check_blobs(self, body: Mapping[str, Any]) -> None:
         for digest in entry_format.blob_digests(body):
@@ -190,15 +219,19 @@ class Ledger:
         with contextlib.suppress(FileNotFoundError), self._heads.reading() as (handle, end):
             lines = [line for line in read_lines(handle, end) if line.whole]
             if lines and (head := self._read_head(lines[-1])).size > size:
-                raise LedgerError(f"{self._entries.path} has {size} entries, but a head of {head.size} was printed at "
-                                  f"{head.time}: the newest were cut off", "restore the file from a copy")
+                raise LedgerError(
+                    f"{self._entries.path} has {size} entries, but a head of {head.size} was printed at "
+                    f"{head.time}: the newest were cut off",
+                    "restore the file from a copy",
+                )
 
     def _read_head(self, line: Line) -> Head:
         try:
             return checks.read_head(line.data, f"the head at byte {line.offset} of {self._heads.path.name}")
         except InputError as error:
-            raise LedgerError(str(error), "run verify; set the file aside only if a copy of it exists",
-                              offset=line.offset) from None
+            raise LedgerError(
+                str(error), "run verify; set the file aside only if a copy of it exists", offset=line.offset
+            ) from None
 
     def _remembered(self) -> tuple[list[Head], list[tuple[Reason, str]]]:
         """The heads of heads.jsonl, and what is wrong with its lines."""
@@ -237,8 +270,10 @@ class Ledger:
             raise self._missing() from None
 
     def _missing(self) -> InputError:
-        return InputError(f"no ledger in {self.folder} (there is no entries.jsonl)",
-                          "check the path; the first registered prediction makes a ledger")
+        return InputError(
+            f"no ledger in {self.folder} (there is no entries.jsonl)",
+            "check the path; the first registered prediction makes a ledger",
+        )
 
 
 def _plain_body(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,6 +294,10 @@ def _is_next_entry(tail: bytes, last: Line | None) -> bool:
 
 
 def _placed(line: Line, error: InputError, path: Path) -> LedgerError:
-    return LedgerError(f"{path}: entry {line.index} (line {line.index + 1}, byte {line.offset}): {error.message}",
-                       "run verify for the full list; restore the file from a copy",
-                       index=line.index, line=line.index + 1, offset=line.offset)
+    return LedgerError(
+        f"{path}: entry {line.index} (line {line.index + 1}, byte {line.offset}): {error.message}",
+        "run verify for the full list; restore the file from a copy",
+        index=line.index,
+        line=line.index + 1,
+        offset=line.offset,
+    )

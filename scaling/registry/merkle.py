@@ -172,6 +172,8 @@ class Checkpoint:
             if len(head.root) != 32 or head.text != text:
                 raise ValueError
         except (ValueError, binascii.Error):
-            raise InputError(f"not a checkpoint: {text[:120]!r}",
-                             "three lines are needed: origin, number of entries, base64 of a 32-byte root") from None
+            raise InputError(
+                f"not a checkpoint: {text[:120]!r}",
+                "three lines are needed: origin, number of entries, base64 of a 32-byte root",
+            ) from None
         return head

@@ -86,8 +86,14 @@ def read_head(line: bytes, where: str) -> Head:
     if records.canonical(record) != line:
         raise InputError(f"{where}: stored bytes are not canonical JSON (RFC 8785)")
     root, size, time = record["root"], record["size"], record["time"]
-    if not (isinstance(root, str) and HEX64.match(root) and isinstance(time, str) and TIME.match(time)
-            and type(size) is int and size >= 0):
+    if not (
+        isinstance(root, str)
+        and HEX64.match(root)
+        and isinstance(time, str)
+        and TIME.match(time)
+        and type(size) is int
+        and size >= 0
+    ):
         raise InputError(f"{where} is no remembered head: root, size or time is malformed")
     return Head(size, root, where, time)
 
@@ -143,8 +149,11 @@ class Inspection:
     def report(self) -> VerifyReport:
         size = self.chain.frontier.size
         for head in (h for later, found in sorted(self._heads.items()) if later > size for h in found):
-            self.add(Reason.HEAD_NOT_CONSISTENT, None, f"{head.where} is of {head.size} entries, only {size} are here: "
-                                                       "the newest were cut off")
+            self.add(
+                Reason.HEAD_NOT_CONSISTENT,
+                None,
+                f"{head.where} is of {head.size} entries, only {size} are here: the newest were cut off",
+            )
         return VerifyReport(size, self.chain.head, tuple(self.problems), tuple(self.warnings))
 
     def add(self, reason: Reason, line: Line | None, message: str) -> None:
@@ -155,8 +164,11 @@ class Inspection:
 
     def check(self, line: Line) -> None:
         if not line.whole:
-            return self.add(Reason.TORN_TAIL, line, f"{len(line.data)} bytes without a newline: an append that died; "
-                                                    "the next append sets them aside")
+            return self.add(
+                Reason.TORN_TAIL,
+                line,
+                f"{len(line.data)} bytes without a newline: an append that died; the next append sets them aside",
+            )
         with self._adding(line):
             entry = self.chain.read(line)
             for step in (self.chain.link, self._check_nonce, self._check_clock):
@@ -187,21 +199,30 @@ class Inspection:
                 self._sound[digest] = self._blobs.sound(digest)
             if not self._sound[digest]:
                 bad = self._blobs.paths(digest)
-                self.add(Reason.BLOB_BAD if bad else Reason.BLOB_MISSING, line,
-                         f"{bad[0]} does not hold the bytes of its name" if bad else f"blob {digest} is not there")
+                self.add(
+                    Reason.BLOB_BAD if bad else Reason.BLOB_MISSING,
+                    line,
+                    f"{bad[0]} does not hold the bytes of its name" if bad else f"blob {digest} is not there",
+                )
 
     def _check_clock(self, entry: Entry) -> None:
         if entry.time < self._latest:
-            self.warnings.append(f"entry {entry.seq} is dated {entry.time}, before an earlier entry ({self._latest}): "
-                                 "a clock was set back; entries are ordered by number")
+            self.warnings.append(
+                f"entry {entry.seq} is dated {entry.time}, before an earlier entry ({self._latest}): "
+                "a clock was set back; entries are ordered by number"
+            )
         self._latest = max(self._latest, entry.time)
 
     def _compare_heads(self) -> None:
         size, root = self.chain.frontier.size, self.chain.frontier.root().hex()
         for head in self._heads.get(size, []):
             if head.root != root:
-                self.add(Reason.HEAD_NOT_CONSISTENT, None, f"{head.where} says that {size} entries had the root "
-                         f"{head.root[:16]}..., they now have {root[:16]}...: the ledger was rewritten")
+                self.add(
+                    Reason.HEAD_NOT_CONSISTENT,
+                    None,
+                    f"{head.where} says that {size} entries had the root "
+                    f"{head.root[:16]}..., they now have {root[:16]}...: the ledger was rewritten",
+                )
 
 
 def dangling(kind: Kind, reference: object) -> str:

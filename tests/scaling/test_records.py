@@ -16,32 +16,45 @@ from scaling import records
 from scaling.errors import InputError
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-VALUES = st.recursive(st.none() | st.booleans() | FLOATS | st.integers(-2**80, 2**80) | st.text(),
-                      lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-                      max_leaves=12)
+VALUES = st.recursive(
+    st.none() | st.booleans() | FLOATS | st.integers(-(2**80), 2**80) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
 
 
-@pytest.mark.parametrize(("bits", "text"), [  # RFC 8785 appendix B
-    ("0000000000000000", "0"), ("8000000000000000", "0"), ("0000000000000001", "5e-324"),
-    ("7fefffffffffffff", "1.7976931348623157e+308"), ("4340000000000000", "9007199254740992"),
-    ("4430000000000000", "295147905179352830000"), ("44b52d02c7e14af5", "9.999999999999997e+22"),
-    ("44b52d02c7e14af6", "1e+23"), ("444b1ae4d6e2ef4e", "999999999999999700000"),
-    ("444b1ae4d6e2ef50", "1e+21"), ("3eb0c6f7a0b5ed8c", "9.999999999999997e-7"),
-    ("3eb0c6f7a0b5ed8d", "0.000001"), ("41b3de4355555557", "333333333.33333343"),
-    ("becbf647612f3696", "-0.0000033333333333333333"),
-])
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [  # RFC 8785 appendix B
+        ("0000000000000000", "0"),
+        ("8000000000000000", "0"),
+        ("0000000000000001", "5e-324"),
+        ("7fefffffffffffff", "1.7976931348623157e+308"),
+        ("4340000000000000", "9007199254740992"),
+        ("4430000000000000", "295147905179352830000"),
+        ("44b52d02c7e14af5", "9.999999999999997e+22"),
+        ("44b52d02c7e14af6", "1e+23"),
+        ("444b1ae4d6e2ef4e", "999999999999999700000"),
+        ("444b1ae4d6e2ef50", "1e+21"),
+        ("3eb0c6f7a0b5ed8c", "9.999999999999997e-7"),
+        ("3eb0c6f7a0b5ed8d", "0.000001"),
+        ("41b3de4355555557", "333333333.33333343"),
+        ("becbf647612f3696", "-0.0000033333333333333333"),
+    ],
+)
 def test_numbers_are_written_as_the_rfc_shows(bits, text):
-    value, = struct.unpack(">d", bytes.fromhex(bits))
+    (value,) = struct.unpack(">d", bytes.fromhex(bits))
     assert records.canonical(value).decode() == text
     assert records.parse(text) == value
 
 
 def test_the_example_of_the_rfc():
-    text = r'''{"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
-               "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/", "literals": [null, true, false]}'''
+    text = r"""{"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+               "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/", "literals": [null, true, false]}"""
     assert records.canonical(records.parse(text)).decode() == (
         '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],'
-        '"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}')
+        '"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'
+    )
 
 
 def test_keys_are_sorted_by_utf16_units():
@@ -58,7 +71,7 @@ def test_flop_counts_survive(exponent):
         assert records.canonical(records.parse(written)) == written
 
 
-@pytest.mark.parametrize("value", [2**53 - 1, 2**53, 2**53 + 1, 10**16, 10**20, 10**21, -2**53, 2**63 - 1])
+@pytest.mark.parametrize("value", [2**53 - 1, 2**53, 2**53 + 1, 10**16, 10**20, 10**21, -(2**53), 2**63 - 1])
 def test_integers_at_the_border(value):
     read = records.parse(str(value))
     assert read == float(value)
@@ -73,16 +86,35 @@ def test_writing_is_a_fixed_point_of_reading(value):
     assert records.digest(value) == records.sha256(written)
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ('{"a":1,"a":2}', "key 'a' stands twice"), ('{"a":{"b":1,"b":1}}', "'b' stands twice"),
-    ("1e999", "not a finite number"), ("-1e999", "not a finite"), ("NaN", "not a finite"),
-    ("[Infinity]", "not a finite"),
-    ("-Infinity", "not a finite"), ('"\\ud800"', "surrogates"), ('{"\\udfff":1}', "surrogates"),
-    ("9" * 41, "integer of 41 digits"), ("9" * 100_000, "integer of"), ("[" * 66 + "]" * 66, "nested deeper than 64"),
-    ("[" * 200_000, "nested deeper"), ('{"a":' * 100_000, "nested deeper"), ("", "not valid"), ("{} {}", "not valid"),
-    ("{'a':1}", "not valid"), ("[1,]", "not valid"), ("01", "not valid"), ("\ufeff{}", "not valid"),
-    (b"\xff", "not valid"), (b"\xed\xa0\x80", "not valid"), ("\x00", "not valid"), ('"\n"', "not valid"),
-])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"a":1,"a":2}', "key 'a' stands twice"),
+        ('{"a":{"b":1,"b":1}}', "'b' stands twice"),
+        ("1e999", "not a finite number"),
+        ("-1e999", "not a finite"),
+        ("NaN", "not a finite"),
+        ("[Infinity]", "not a finite"),
+        ("-Infinity", "not a finite"),
+        ('"\\ud800"', "surrogates"),
+        ('{"\\udfff":1}', "surrogates"),
+        ("9" * 41, "integer of 41 digits"),
+        ("9" * 100_000, "integer of"),
+        ("[" * 66 + "]" * 66, "nested deeper than 64"),
+        ("[" * 200_000, "nested deeper"),
+        ('{"a":' * 100_000, "nested deeper"),
+        ("", "not valid"),
+        ("{} {}", "not valid"),
+        ("{'a':1}", "not valid"),
+        ("[1,]", "not valid"),
+        ("01", "not valid"),
+        ("\ufeff{}", "not valid"),
+        (b"\xff", "not valid"),
+        (b"\xed\xa0\x80", "not valid"),
+        ("\x00", "not valid"),
+        ('"\n"', "not valid"),
+    ],
+)
 def test_strict_reading_refuses(text, reason):
     with pytest.raises(InputError, match=reason) as caught:
         records.parse(text, what="line 7")
@@ -135,8 +167,9 @@ class Own:
 
 def test_plain_unwraps_what_programs_hold():
     value = {"p": Point(1.0, Colour.RED, (np.int64(3), Own())), "set": {3, 1, 2}, 5: np.arange(3), "b": np.bool_(True)}
-    assert records.canonical(value) == (b'{"5":[0,1,2],"b":true,"p":{"colour":"red","more":[3,{"own":0.5}],"x":1},'
-                                        b'"set":[1,2,3]}')
+    assert records.canonical(value) == (
+        b'{"5":[0,1,2],"b":true,"p":{"colour":"red","more":[3,{"own":0.5}],"x":1},"set":[1,2,3]}'
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, np.float32("nan"), b"bytes", "\ud800", [object()], 1j, 10**400])
@@ -170,8 +203,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, name):
     path = tmp_path / "result.json"
     records.write_atomic(path, "old ä")
     with monkeypatch.context() as patch:
+
         def full(*arguments):
             raise OSError(28, "No space left on device")
+
         patch.setattr(os, name, full)
         with pytest.raises(OSError, match="No space"):
             records.write_atomic(path, b"new")

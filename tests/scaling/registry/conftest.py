@@ -27,21 +27,32 @@ def path(book):
 @pytest.fixture
 def forge():
     """A whole chain with correct hashes, as its owner could write it: forge((kind, body), ...) -> bytes."""
+
     def chain(*contents, nonces=None, times=None):
         entries = []
         for i, (kind, body) in enumerate(contents):
-            entries.append(make_entry(Kind(kind), body, nonces[i] if nonces else f"n{i}",
-                                      times[i] if times else utc_now(), entries[-1] if entries else None))
+            entries.append(
+                make_entry(
+                    Kind(kind),
+                    body,
+                    nonces[i] if nonces else f"n{i}",
+                    times[i] if times else utc_now(),
+                    entries[-1] if entries else None,
+                )
+            )
         return b"".join(entry.line + b"\n" for entry in entries)
+
     return chain
 
 
 @pytest.fixture
 def rehash():
     """Change fields of one line and give it the hash that fits: its owner's edit, chain not followed up."""
+
     def edit(line, **changes):
         record = {**json.loads(line), **changes}
         content = {name: value for name, value in record.items() if name not in ("hash", "sig")}
         record["hash"] = records.sha256(b"scaling-entry-v1\0" + records.canonical(content))
         return records.canonical(record) + b"\n"
+
     return edit

@@ -16,8 +16,15 @@ SECOND = make_entry(Kind.START, {"prediction": FIRST.hash}, "cd" * 16, TIME, FIR
 
 
 def test_the_line_and_its_hash_by_hand():
-    content = ('{"body":{"compute_flop":1000000000000000000,"name":"größer"},"kind":"prediction","nonce":"'
-               + "ab" * 16 + '","prev":"' + "0" * 64 + '","seq":0,"time":"' + TIME + '","v":1}')
+    content = (
+        '{"body":{"compute_flop":1000000000000000000,"name":"größer"},"kind":"prediction","nonce":"'
+        + "ab" * 16
+        + '","prev":"'
+        + "0" * 64
+        + '","seq":0,"time":"'
+        + TIME
+        + '","v":1}'
+    )
     expected = hashlib.sha256(b"scaling-entry-v1\0" + content.encode()).hexdigest()
     assert FIRST.hash == expected
     assert list(json.loads(FIRST.line)) == ["body", "hash", "kind", "nonce", "prev", "seq", "sig", "time", "v"]
@@ -33,23 +40,40 @@ def edited(**changes):
     return records.canonical({**record, "hash": records.sha256(b"scaling-entry-v1\0" + records.canonical(content))})
 
 
-@pytest.mark.parametrize(("line", "reason"), [
-    (b"", "not valid"), (b"[]", "not an entry"), (b"{}", "not an entry"), (b"\x00" * 40, "not valid"),
-    (FIRST.line + b" ", "not canonical"), (FIRST.line + b"\r", "not canonical"),
-    (b"\xff", "not valid"), (b"\xef\xbb\xbf" + FIRST.line, "not valid"),
-    (FIRST.line.replace(b'"seq":0', b'"seq":0.0'), "not canonical"),
-    (FIRST.line.replace(b'"seq":0', b'"seq":1'), "hash does not match"),
-    (FIRST.line.replace(b"{", b'{"body":{},', 1), "stands twice"),
-    (FIRST.line.replace(b"1000000000000000000", b"1e999"), "not a finite number"),
-    (FIRST.line.replace(b"1000000000000000000", b"1e18"), "not canonical"),
-    (FIRST.line.replace("ö".encode(), b"\\u00f6"), "not canonical"),
-    (edited(v=2), "version 2"), (edited(v=True), "version True"), (edited(kind="bribe"), "unknown"),
-    (edited(body=[]), "not an object"), (edited(seq=-1), "not a count"), (edited(seq=True), "not a count"),
-    (edited(nonce="A" * 32), "nonce"), (edited(nonce=7), "nonce"), (edited(nonce="a\n"), "nonce"),
-    (edited(prev=GENESIS[:-1]), "prev"), (edited(time="2026-03-01"), "time"), (edited(time=TIME + "\n"), "time"),
-    (edited(sig="00" * 64), "signed"), (edited(extra=1), "not an entry"),
-    (FIRST.line.replace(FIRST.hash.encode(), FIRST.hash.upper().encode()), "hash"),
-])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"", "not valid"),
+        (b"[]", "not an entry"),
+        (b"{}", "not an entry"),
+        (b"\x00" * 40, "not valid"),
+        (FIRST.line + b" ", "not canonical"),
+        (FIRST.line + b"\r", "not canonical"),
+        (b"\xff", "not valid"),
+        (b"\xef\xbb\xbf" + FIRST.line, "not valid"),
+        (FIRST.line.replace(b'"seq":0', b'"seq":0.0'), "not canonical"),
+        (FIRST.line.replace(b'"seq":0', b'"seq":1'), "hash does not match"),
+        (FIRST.line.replace(b"{", b'{"body":{},', 1), "stands twice"),
+        (FIRST.line.replace(b"1000000000000000000", b"1e999"), "not a finite number"),
+        (FIRST.line.replace(b"1000000000000000000", b"1e18"), "not canonical"),
+        (FIRST.line.replace("ö".encode(), b"\\u00f6"), "not canonical"),
+        (edited(v=2), "version 2"),
+        (edited(v=True), "version True"),
+        (edited(kind="bribe"), "unknown"),
+        (edited(body=[]), "not an object"),
+        (edited(seq=-1), "not a count"),
+        (edited(seq=True), "not a count"),
+        (edited(nonce="A" * 32), "nonce"),
+        (edited(nonce=7), "nonce"),
+        (edited(nonce="a\n"), "nonce"),
+        (edited(prev=GENESIS[:-1]), "prev"),
+        (edited(time="2026-03-01"), "time"),
+        (edited(time=TIME + "\n"), "time"),
+        (edited(sig="00" * 64), "signed"),
+        (edited(extra=1), "not an entry"),
+        (FIRST.line.replace(FIRST.hash.encode(), FIRST.hash.upper().encode()), "hash"),
+    ],
+)
 def test_strict_reading_names_the_reason(line, reason):
     with pytest.raises(InputError, match=reason):
         read_entry(line)
@@ -58,8 +82,11 @@ def test_strict_reading_names_the_reason(line, reason):
 def test_links():
     check_link(FIRST, None)
     check_link(SECOND, FIRST)
-    for entry, previous, reason in ((SECOND, None, "seq is 1 where 0"), (FIRST, FIRST, "seq is 0 where 1"),
-                                    (SECOND, read_entry(edited(body={})), "prev is not the hash")):
+    for entry, previous, reason in (
+        (SECOND, None, "seq is 1 where 0"),
+        (FIRST, FIRST, "seq is 0 where 1"),
+        (SECOND, read_entry(edited(body={})), "prev is not the hash"),
+    ):
         with pytest.raises(InputError, match=reason):
             check_link(entry, previous)
 

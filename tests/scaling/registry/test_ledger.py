@@ -47,8 +47,12 @@ def test_find(book):
     told = next(book.entries())
     assert book.find(told.hash) == book.find(told.hash[:8]) == told
     other = ("0" if told.hash[0] != "0" else "1") + told.hash[1:]
-    for prefix, reason in ((told.hash[:7], "at least its first 8"), (told.hash.upper(), "no entry hash"),
-                           ("../../../x", "no entry hash"), (other, "is the hash of no entry")):
+    for prefix, reason in (
+        (told.hash[:7], "at least its first 8"),
+        (told.hash.upper(), "no entry hash"),
+        ("../../../x", "no entry hash"),
+        (other, "is the hash of no entry"),
+    ):
         with pytest.raises(InputError, match=reason):
             book.find(prefix)
 
@@ -65,8 +69,11 @@ def test_a_nonce_makes_a_retry_safe(book, path):
     told = next(book.entries())
     assert book.append("prediction", {"value": 0.67, "compute_flop": 1e18}, nonce="p1") == told
     assert path.read_bytes() == before
-    for kind, body in (("prediction", {"compute_flop": 1e18, "value": 0.68}), ("commit", dict(told.body)),
-                       ("prediction", {"compute_flop": 1e18, "value": 0.67, "ok": True})):
+    for kind, body in (
+        ("prediction", {"compute_flop": 1e18, "value": 0.68}),
+        ("commit", dict(told.body)),
+        ("prediction", {"compute_flop": 1e18, "value": 0.67, "ok": True}),
+    ):
         with pytest.raises(InputError, match=r"nonce p1 already stands in entry 0 with other content"):
             book.append(kind, body, nonce="p1")
     assert path.read_bytes() == before
@@ -84,13 +91,18 @@ def test_what_could_never_be_verified_is_not_written(book, path):
     told, start, _ = book.entries()
     before = path.read_bytes()
     for kind, body, reason in (
-        ("outcome", {}, "names no prediction"), ("outcome", {"prediction": start.hash}, "no prediction with this hash"),
+        ("outcome", {}, "names no prediction"),
+        ("outcome", {"prediction": start.hash}, "no prediction with this hash"),
         ("start", {"prediction": told.hash[:16]}, "no prediction with this hash"),
         ("start", {"prediction": 3}, "refers to"),
-        ("withdraw", {"prediction": "f" * 64}, "withdraw refers to"), ("bribe", {}, "kinds are key, prediction"),
-        ("prediction", {"blobs": ["f" * 64]}, "no sound blob"), ("prediction", {"blobs": "f" * 64}, "not a list"),
-        ("prediction", {"blobs": ["../../etc/passwd"]}, "not a list"), ("key", [], "mapping"),
-        ("key", {"x": float("nan")}, "canonical"), ("key", {"x": b"bytes"}, "canonical"),
+        ("withdraw", {"prediction": "f" * 64}, "withdraw refers to"),
+        ("bribe", {}, "kinds are key, prediction"),
+        ("prediction", {"blobs": ["f" * 64]}, "no sound blob"),
+        ("prediction", {"blobs": "f" * 64}, "not a list"),
+        ("prediction", {"blobs": ["../../etc/passwd"]}, "not a list"),
+        ("key", [], "mapping"),
+        ("key", {"x": float("nan")}, "canonical"),
+        ("key", {"x": b"bytes"}, "canonical"),
         ("key", {"x": "\ud800"}, "canonical"),
         ("key", {"x": "y" * MAX_LINE}, "put_blob"),
     ):
@@ -124,12 +136,12 @@ def test_blobs(book):
     stored.write_bytes(draws[:-1])
     with pytest.raises(LedgerError, match="does not hold the bytes of its name"):
         book.get_blob(digest)
-    problem, = book.verify().problems
+    (problem,) = book.verify().problems
     assert (problem.reason, problem.index) == (Reason.BLOB_BAD, entry.seq)
     stored.unlink()
     with pytest.raises(InputError, match="no blob"):
         book.get_blob(digest)
-    problem, = book.verify().problems
+    (problem,) = book.verify().problems
     assert (problem.reason, problem.index) == (Reason.BLOB_MISSING, entry.seq)
     book.put_blob(draws, "f64")
     assert book.verify().ok
@@ -159,8 +171,10 @@ def test_a_clock_set_back_is_a_warning(book, monkeypatch):
 
 def test_one_entry_from_many_threads_with_one_nonce(tmp_path):
     results = []
-    threads = [threading.Thread(target=lambda: results.append(Ledger(tmp_path).append("key", {}, nonce="once")))
-               for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: results.append(Ledger(tmp_path).append("key", {}, nonce="once")))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

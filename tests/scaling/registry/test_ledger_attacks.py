@@ -24,7 +24,7 @@ def test_every_flipped_bit_is_named(book, path):
         for position, bit in itertools.product(range(len(sound)), range(8)):
             os.pwrite(file.fileno(), bytes([sound[position] ^ 1 << bit]), position)
             problem, index = first(book), line_of[position]
-            os.pwrite(file.fileno(), sound[position:position + 1], position)
+            os.pwrite(file.fileno(), sound[position : position + 1], position)
             assert (problem.index, problem.line, problem.offset) == (index, index + 1, starts[index]), (position, bit)
             assert problem.reason == (Reason.TORN_TAIL if position == len(sound) - 1 else Reason.BAD_ENTRY)
     assert book.verify().ok
@@ -34,12 +34,12 @@ def test_a_flip_in_the_last_entry_stops_the_next_append(book, path):
     sound = path.read_bytes()
     start = sound[:-1].rindex(b"\n") + 1
     for position in range(start, len(sound) - 1):
-        path.write_bytes(sound[:position] + bytes([sound[position] ^ 1]) + sound[position + 1:])
+        path.write_bytes(sound[:position] + bytes([sound[position] ^ 1]) + sound[position + 1 :])
         with pytest.raises(LedgerError, match=r"entry [23] \(line [34], byte \d+\)"):
             book.append("key", {})
     path.write_bytes(sound[:-1] + b"\x0b")  # without its newline it is a tail: set aside, whole and findable
     assert book.append("key", {}).seq == 2
-    torn, = book.folder.glob("torn-*")
+    (torn,) = book.folder.glob("torn-*")
     assert torn.read_bytes() == sound[start:-1] + b"\x0b"
 
 
@@ -75,8 +75,18 @@ def test_a_tail_without_newline_is_set_aside(book, path, tail):
     assert next(book.folder.glob("torn-*")).read_bytes() == tail
 
 
-@pytest.mark.parametrize("tail", [b"\n", b"garbage\n", b"\0" * 512 + b"\n", b"{}\n", b"[" * 100_000 + b"\n",
-                                  b"x" * (MAX_LINE + 9) + b"\n", b"x" * (2 * MAX_LINE + 99)])
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"\n",
+        b"garbage\n",
+        b"\0" * 512 + b"\n",
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        b"x" * (MAX_LINE + 9) + b"\n",
+        b"x" * (2 * MAX_LINE + 99),
+    ],
+)
 def test_garbage_that_ends_in_a_newline_is_refused_and_named(book, path, tail):
     end = path.stat().st_size
     path.write_bytes(path.read_bytes() + tail)
@@ -100,8 +110,11 @@ def test_edits_reorderings_and_insertions_are_named(book, path, rehash):
     for lines, index, reason in (
         ([a.replace(b"0.67", b"0.71"), b, c], 0, "hash does not match"),
         ([edited, b, c], 1, "prev is not the hash of the entry before"),
-        ([b, a, c], 0, "seq is 1 where 0 belongs"), ([a, c, b], 1, "seq is 2 where 1 belongs"),
-        ([b, c], 0, "seq is 1 where 0"), ([a, c], 1, "seq is 2 where 1"), ([a, b, b, c], 2, "seq is 1 where 2"),
+        ([b, a, c], 0, "seq is 1 where 0 belongs"),
+        ([a, c, b], 1, "seq is 2 where 1 belongs"),
+        ([b, c], 0, "seq is 1 where 0"),
+        ([a, c], 1, "seq is 2 where 1"),
+        ([a, b, b, c], 2, "seq is 1 where 2"),
         ([a, rehash(b, seq=1, nonce="new"), b, c], 2, "seq is 1 where 2"),
         ([a, b, rehash(c, prev="f" * 64)], 2, "prev is not the hash"),
         ([a, b, c.replace(b'"sig":null', b'"sig":""')], 2, "signed"),
@@ -123,11 +136,13 @@ def test_edits_reorderings_and_insertions_are_named(book, path, rehash):
 def test_an_outcome_before_its_prediction_is_named(book, path, forge):
     told = next(book.entries())
     for contents, index in (
-        ([("outcome", {"value": 1})], 0), ([("start", {"prediction": told.hash}), ("prediction", dict(told.body))], 0),
-        ([("key", {}), ("outcome", {"prediction": "f" * 64})], 1), ([("key", {}), ("amend", {"prediction": None})], 1),
+        ([("outcome", {"value": 1})], 0),
+        ([("start", {"prediction": told.hash}), ("prediction", dict(told.body))], 0),
+        ([("key", {}), ("outcome", {"prediction": "f" * 64})], 1),
+        ([("key", {}), ("amend", {"prediction": None})], 1),
     ):
         path.write_bytes(forge(*contents))
-        problem, = book.verify().problems
+        (problem,) = book.verify().problems
         assert (problem.reason, problem.index) == (Reason.OUTCOME_BEFORE_PREDICTION, index)
 
 
@@ -135,12 +150,14 @@ def test_an_outcome_moved_before_its_prediction_is_named_twice(book, path):
     a, b, c = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(c + a + b)
     assert {p.reason for p in book.verify().problems if p.index == 0} == {
-        Reason.BAD_ENTRY, Reason.OUTCOME_BEFORE_PREDICTION}
+        Reason.BAD_ENTRY,
+        Reason.OUTCOME_BEFORE_PREDICTION,
+    }
 
 
 def test_a_reused_nonce_is_named(book, path, forge):
     path.write_bytes(forge(("key", {}), ("key", {}), nonces=["same", "same"]))
-    problem, = book.verify().problems
+    (problem,) = book.verify().problems
     assert (problem.reason, problem.index) == (Reason.BAD_ENTRY, 1)
 
 
@@ -151,7 +168,7 @@ def test_the_owner_rewrites_everything_and_only_a_remembered_head_sees_it(book, 
     better = book.append("start", {"prediction": next(book.entries()).hash}).prediction
     book.append("outcome", {**outcome.body, "prediction": better})
     assert book.verify().ok  # the chain is perfect: that is why heads are handed out
-    problem, = book.verify([held]).problems
+    (problem,) = book.verify([held]).problems
     assert problem.reason == Reason.HEAD_NOT_CONSISTENT
     assert "was rewritten" in problem.message
 
@@ -160,10 +177,14 @@ def test_heads_in_the_folder_see_a_cut_a_rewrite_and_a_deletion(book, path, forg
     sound = path.read_bytes()
     book.remember()
     lines = sound.splitlines(keepends=True)
-    for content, reason in ((lines[0], "only 1 are here"), (b"", "only 0 are here"), (None, "only 0 are here"),
-                            (forge(("key", {}), ("key", {}), ("key", {})), "was rewritten")):
+    for content, reason in (
+        (lines[0], "only 1 are here"),
+        (b"", "only 0 are here"),
+        (None, "only 0 are here"),
+        (forge(("key", {}), ("key", {}), ("key", {})), "was rewritten"),
+    ):
         path.unlink() if content is None else path.write_bytes(content)
-        problem, = book.verify().problems
+        (problem,) = book.verify().problems
         assert problem.reason == Reason.HEAD_NOT_CONSISTENT
         assert reason in problem.message
         if "only" in reason:
@@ -179,12 +200,15 @@ def test_damaged_heads_are_named_never_skipped(book):
     book.remember()
     file = book.folder / "heads.jsonl"
     sound = file.read_bytes()
-    for content, reason in ((b"garbage\n", Reason.HEAD_NOT_CONSISTENT), (sound[:-1], Reason.TORN_TAIL),
-                            (sound.replace(b'"size":3', b'"size":4'), Reason.HEAD_NOT_CONSISTENT),
-                            (sound.replace(b'"size":3', b'"size":-3'), Reason.HEAD_NOT_CONSISTENT),
-                            (sound.replace(b'"v":1', b'"v":true'), Reason.HEAD_NOT_CONSISTENT),
-                            (sound.replace(b'{', b'{ '), Reason.HEAD_NOT_CONSISTENT),
-                            (sound.replace(b'"root":"', b'"root":"A'), Reason.HEAD_NOT_CONSISTENT)):
+    for content, reason in (
+        (b"garbage\n", Reason.HEAD_NOT_CONSISTENT),
+        (sound[:-1], Reason.TORN_TAIL),
+        (sound.replace(b'"size":3', b'"size":4'), Reason.HEAD_NOT_CONSISTENT),
+        (sound.replace(b'"size":3', b'"size":-3'), Reason.HEAD_NOT_CONSISTENT),
+        (sound.replace(b'"v":1', b'"v":true'), Reason.HEAD_NOT_CONSISTENT),
+        (sound.replace(b"{", b"{ "), Reason.HEAD_NOT_CONSISTENT),
+        (sound.replace(b'"root":"', b'"root":"A'), Reason.HEAD_NOT_CONSISTENT),
+    ):
         file.write_bytes(content)
         assert first(book).reason == reason
     file.write_bytes(b"garbage\n")

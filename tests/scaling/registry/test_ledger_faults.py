@@ -26,8 +26,9 @@ def failing(monkeypatch, names, when, code, half):
             if count[0] not in when:
                 return REAL[name](*arguments, **options)
             if name == "write" and half:
-                REAL["write"](arguments[0], arguments[1][:len(arguments[1]) // 2])
+                REAL["write"](arguments[0], arguments[1][: len(arguments[1]) // 2])
             raise OSError(code, os.strerror(code))
+
         return call
 
     for name in names:
@@ -136,8 +137,10 @@ def test_a_storm_of_kills(tmp_path):
     """Three writers, killed with SIGKILL again and again: every acknowledged entry is there, and once."""
     chance, acknowledged = random.Random(0), []
     for wave in range(3):
-        writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), f"{wave}-{i}"],
-                                    stdout=subprocess.PIPE) for i in range(3)]
+        writers = [
+            subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), f"{wave}-{i}"], stdout=subprocess.PIPE)
+            for i in range(3)
+        ]
         said = [writer.stdout.readline() for writer in writers]
         for writer in writers:
             time.sleep(chance.uniform(0, 0.1))
@@ -162,6 +165,7 @@ def test_nothing_is_acknowledged_before_it_is_durable(tmp_path, monkeypatch):
         def call(file, *rest):
             calls.append((name, os.path.basename(os.readlink(f"/proc/self/fd/{file}"))))
             return REAL[name](file, *rest)
+
         return call
 
     book = Ledger(tmp_path / "book")
@@ -169,8 +173,10 @@ def test_nothing_is_acknowledged_before_it_is_durable(tmp_path, monkeypatch):
         for name in ("write", "fsync"):
             patch.setattr(os, name, note(name))
         for step, expected in (
-            (lambda: book.append("key", {}, nonce="n"),
-             ["fsync " + tmp_path.name, "fsync book", "write entries.jsonl", "fsync entries.jsonl"]),
+            (
+                lambda: book.append("key", {}, nonce="n"),
+                ["fsync " + tmp_path.name, "fsync book", "write entries.jsonl", "fsync entries.jsonl"],
+            ),
             (lambda: book.append("key", {}, nonce="n"), ["fsync entries.jsonl"]),
             (book.remember, ["fsync entries.jsonl", "fsync book", "write heads.jsonl", "fsync heads.jsonl"]),
         ):

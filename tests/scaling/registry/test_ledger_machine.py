@@ -13,10 +13,12 @@ from scaling.errors import InputError
 from scaling.registry import Ledger, Reason
 from scaling.registry.merkle import consistency_proof, leaf_hash, root, verify_consistency
 
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-2**70, 2**70)
-VALUES = st.recursive(st.none() | st.booleans() | NUMBERS | st.text(max_size=8),
-                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-                      max_leaves=4)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
 BODIES = st.dictionaries(st.text(max_size=5).filter(lambda k: k not in ("prediction", "blobs")), VALUES, max_size=4)
 
 
@@ -81,7 +83,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def crash_in_an_append(self, keep):
         sound = self.path.read_bytes()
         line = self.book.append("key", {"lost": True}).line
-        part = line[:int(keep * len(line))]
+        part = line[: int(keep * len(line))]
         self.path.write_bytes(sound + part)
         self.keep(self.book.append("key", {}))
         self.torn += [part] * bool(part)
@@ -98,8 +100,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [entry.line for entry in self.book] == self.lines
         assert (report.head.size, report.head.root) == (len(leaves), root(leaves))
         for head in self.heads[-3:]:
-            verify_consistency(head.size, len(leaves), head.root, report.head.root,
-                               consistency_proof(leaves, head.size))
+            verify_consistency(
+                head.size, len(leaves), head.root, report.head.root, consistency_proof(leaves, head.size)
+            )
         assert sorted(path.read_bytes() for path in self.path.parent.glob("torn-*")) == sorted(self.torn)
 
     def teardown(self):
@@ -107,5 +110,6 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None,
-                                      suppress_health_check=list(HealthCheck))
+TestLedgerMachine.settings = settings(
+    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+)

@@ -20,15 +20,17 @@ from scaling.registry.merkle import (
 
 # The inputs and roots that implementations of RFC 6962 test with.
 INPUTS = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
-ROOTS = ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
-         "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
-         "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
-         "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
-         "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
-         "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
-         "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
-         "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"]
+ROOTS = [
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+]
 LEAVES = [leaf_hash(bytes([i])) for i in range(17)]
 
 
@@ -65,12 +67,17 @@ def test_every_inclusion_proof_holds_and_no_other_does():
         for index in range(size):
             proof = inclusion_proof(leaves, index)
             verify_inclusion(leaves[index], index, size, proof, top)
-            forged = [(leaf_hash(b"other"), index, size, proof, top), (leaves[index], index, size, [*proof, top], top),
-                      (leaves[index], size, size, proof, top), (leaves[index], -1, size, proof, top),
-                      (leaves[index], index, size, proof, EMPTY_ROOT)]
+            forged = [
+                (leaf_hash(b"other"), index, size, proof, top),
+                (leaves[index], index, size, [*proof, top], top),
+                (leaves[index], size, size, proof, top),
+                (leaves[index], -1, size, proof, top),
+                (leaves[index], index, size, proof, EMPTY_ROOT),
+            ]
             forged += [(leaves[index], other, size, proof, top) for other in range(size) if other != index]
-            forged += [(leaves[index], index, size, proof[:k] + [EMPTY_ROOT] + proof[k + 1:], top)
-                       for k in range(len(proof))]
+            forged += [
+                (leaves[index], index, size, proof[:k] + [EMPTY_ROOT] + proof[k + 1 :], top) for k in range(len(proof))
+            ]
             forged += [(leaves[index], index, size, proof[:-1], top)] * bool(proof)
             for attempt in forged:
                 with pytest.raises(LedgerError, match="inclusion proof"):
@@ -85,10 +92,13 @@ def test_every_consistency_proof_holds_and_no_other_does():
             verify_consistency(old, size, old_top, top, proof)
             rewritten = root([leaf_hash(b"edited"), *LEAVES[1:old]])
             forged = [(old, size, old_top, leaf_hash(b"x"), proof)] if old else []
-            forged += [(old, size, rewritten, top, proof), (old, size, old_top, top, [*proof, top]),
-                       (size + 1, size, old_top, top, proof)]
+            forged += [
+                (old, size, rewritten, top, proof),
+                (old, size, old_top, top, [*proof, top]),
+                (size + 1, size, old_top, top, proof),
+            ]
             forged += [(old, size, old_top, top, proof[:-1])] * bool(proof)
-            forged += [(old, size, old_top, top, proof[:k] + [EMPTY_ROOT] + proof[k + 1:]) for k in range(len(proof))]
+            forged += [(old, size, old_top, top, proof[:k] + [EMPTY_ROOT] + proof[k + 1 :]) for k in range(len(proof))]
             for attempt in forged:
                 with pytest.raises(LedgerError, match="not consistent"):
                     verify_consistency(*attempt)
@@ -111,7 +121,16 @@ def test_a_checkpoint_is_three_lines_and_has_one_spelling():
     assert head.text == "scaling-ledger/0123\n8\nXcnaeacGWamtVZy3Ad7ZoqudgjqtL0lgz+Nw7/RgQyg=\n"
     assert Checkpoint.parse(head.text) == head
     other = head.text.replace("g=\n", "h=\n")  # the same 32 bytes: the last two bits of base64 are unused
-    for text in ("", head.text[:-1], head.text + "\n", other, head.text.replace("\n8\n", "\n08\n"), "a b" + head.text,
-                 head.text.replace("Xcn", "Xc"), head.text.replace("\n8\n", "\n٨\n"), head.text.replace("\n", "\r\n")):
+    for text in (
+        "",
+        head.text[:-1],
+        head.text + "\n",
+        other,
+        head.text.replace("\n8\n", "\n08\n"),
+        "a b" + head.text,
+        head.text.replace("Xcn", "Xc"),
+        head.text.replace("\n8\n", "\n٨\n"),
+        head.text.replace("\n", "\r\n"),
+    ):
         with pytest.raises(InputError, match="not a checkpoint"):
             Checkpoint.parse(text)

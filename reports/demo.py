@@ -1,0 +1,133 @@
+"""The main job: predict a larger GRPO-LoRA run before it is trained, train it, and say how it went.
+
+    plan -> sweep -> fit -> forecast -> register -> target with seeds bound to the entry -> resolve -> score -> report
+
+Every step looks first at what the folder already holds, so the same command again resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reports.project import Project, made_from, read_project, report_input
+from scaling.errors import InputError
+from scaling.fitted import Grade
+from scaling.predictions import Question
+from scaling.registry import Entry, Ledger, book
+from sweeps.configs import describe, keep
+from sweeps.recipes import Sweep
+
+DAYS = 30  # until when the demo's own prediction must be resolved
+VOIDS = (
+    "another problem set, decoding or held-out corpus than the registered protocol",
+    "a target run whose seeds do not derive from this entry",
+)
+ASSUMPTIONS = (
+    "the ladder's rules (width, batch, learning rate as functions of compute) hold up to the target",
+    "one law per question holds from the smallest rung to the target",
+    "RL is the same at every rung and at the target, so that 'after RL' is a function of pre-training compute",
+)
+
+
+def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], None] = print) -> book.Record:
+    """Do the main job in `folder`, or what is left of it. Returns the prediction with its outcome.
+
+    `say` hears one line per step. Writes report.html, report.pdf and report.json.
+    """
+    from sweeps import run
+
+    keep(folder, sweep, sweep.arguments)
+    run(sweep, folder, slots=slots)
+    say("fit, back-test and forecast")
+    project = read_project(folder)
+    for forecast in project.forecasts:
+        say(f"  {forecast}")
+    ledger = Ledger(folder / "ledger")
+    entry = registered(ledger, sweep) or register(ledger, sweep, project)
+    say(f"registered before the run: entry {entry.seq}, {entry.hash}")
+    run(book.start(ledger, entry), folder, slots=slots)
+    record = book.find(ledger, entry.hash)
+    if not record.outcomes:
+        book.resolve_from_runs(ledger, entry, folder / "runs")
+        record = book.find(ledger, entry.hash)
+    ledger.remember()
+    write_reports(folder, record)
+    return record
+
+
+def registered(ledger: Ledger, sweep: Sweep) -> Entry | None:
+    """The prediction that this sweep already has."""
+    if not (ledger.folder / "entries.jsonl").exists():
+        return None
+    return next((r.entry for r in book.records(ledger) if r.entry.nonce == _nonce(sweep)), None)
+
+
+def register(ledger: Ledger, sweep: Sweep, project: Project) -> Entry:
+    """One entry for all questions about the target. Refused forecasts are not claimed; the report shows them."""
+    made = [f for f in project.forecasts if f.grade != Grade.REFUSED]
+    if not made:
+        raise InputError("every forecast was refused: there is nothing to register", "add rungs or seeds to the sweep")
+    until = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=DAYS)).isoformat()
+    questions = [Question(f"{f.subject.label} of the target run", until, voids=VOIDS) for f in made]
+    return book.register(
+        ledger,
+        questions,
+        made,
+        title=f"{sweep.name} sweep, instance {sweep.instance}: the target run",
+        target=describe(sweep),
+        provenance=made_from(project),
+        assumptions=ASSUMPTIONS,
+        nonce=_nonce(sweep),
+    )
+
+
+def write_reports(folder: Path, record: book.Record | None, *, only: Path | None = None) -> list[Path]:
+    """report.html, report.pdf and report.json of a folder, or `only` one file."""
+    import reports
+
+    document = reports.forecast_document(report_input(read_project(folder), record))
+    paths = [only] if only else [folder / f"report.{suffix}" for suffix in ("html", "pdf", "json")]
+    for path in paths:
+        reports.render(document, path)
+    return paths
+
+
+def _nonce(sweep: Sweep) -> str:
+    return f"sweep-{sweep.digest[:32]}"
+
+
+def summary(record: book.Record) -> dict[str, Any]:
+    """The prediction and its outcome in short: what README's table is made from."""
+    claims = []
+    for claim, score in zip(record.prediction.claims, record.scores, strict=True):
+        claims.append(
+            {
+                "id": claim.id,
+                "label": claim.subject.label,
+                "law": claim.law,
+                "method": claim.method,
+                "grade": claim.grade,
+                "target": claim.target,
+                "factor": claim.factor,
+                "median": claim.median,
+                **{f"interval_{level}": claim.interval(level / 100) for level in (50, 80, 90)},
+                "actual": score.value,
+                "error": score.error,
+                "hits": score.hits,
+                "crps": score.crps,
+                "pit": score.pit,
+                "baselines": score.baselines,
+            }
+        )
+    return {
+        "title": record.prediction.title,
+        "hash": record.entry.hash,
+        "time": record.entry.time,
+        "bound": bool(record.resolution and record.resolution.bound),
+        "claims": claims,
+        "code": record.prediction.provenance.get("code"),
+        "v": 1,
+    }

@@ -1,0 +1,184 @@
+"""A project's folder, read as a whole: what its report is made from.
+
+Everything stands in the folder (trials, target, ledger); fits and forecasts are made again from it, by the same
+functions and seeds as when they were registered. A forecast of a target uses cheaper runs only, so a folder whose
+target is already trained gives the same forecast as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import fits
+from fits.backtests import with_backtests
+from reports.inputs import Receipt, ReportInput
+from scaling.compute import inputs_of, trial_flop
+from scaling.errors import InputError
+from scaling.fitted import BacktestRow, Fit, Forecast
+from scaling.observations import Observations
+from scaling.provenance import provenance
+from scaling.records import parse
+from scaling.registry import Ledger, book
+from scaling.trials import TrialSpec
+from scaling.units import parse_compute
+from sweeps.configs import read_target
+from sweeps.store import Store, Trial
+
+AXIS = "C_pre"  # the one dial of a sweep
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folder's target (seedless specifications by stage), its trials, and the forecasts made from the ladder."""
+
+    folder: Path
+    target: Mapping[str, TrialSpec]
+    ladder: tuple[Trial, ...]
+    large: tuple[Trial, ...]
+    observations: Observations
+    fits: tuple[Fit, ...]
+    forecasts: tuple[Forecast, ...]
+    backtests: tuple[BacktestRow, ...]
+
+    @property
+    def target_compute(self) -> float:
+        return inputs_of(self.target["pretrain"])[AXIS]
+
+
+def read_project(folder: Path, *, seed: int = 0) -> Project:
+    """Read a folder and fit, back-test and forecast from what is in it."""
+    target = dict(zip(("pretrain", "rl"), read_target(folder), strict=True))
+    compute = inputs_of(target["pretrain"])[AXIS]
+    recipes = {spec.recipe_digest for spec in target.values()}
+    trials = trials_in(folder)
+    observations = Observations.read(folder / "runs").below(compute)
+    made, tested = fitted(observations, seed=seed)
+    return Project(
+        folder=folder,
+        target=target,
+        ladder=tuple(t for t in trials if t.spec.recipe_digest not in recipes),
+        large=tuple(t for t in trials if t.spec.recipe_digest in recipes),
+        observations=observations,
+        fits=tuple(made),
+        forecasts=tuple(fits.forecast_all(made, compute)),
+        backtests=tuple(tested),
+    )
+
+
+def fitted(observations: Observations, *, seed: int = 0) -> tuple[list[Fit], list[BacktestRow]]:
+    """One fit per subject with what its back-tests earned, and the rows of those back-tests."""
+    made, tested = [], []
+    for table in fits.subjects(observations):
+        law = fits.default_law(table)
+        rows = fits.backtest(law, table, seed=seed)
+        made.append(with_backtests(fits.fit(law, table, seed=seed), rows))
+        tested += rows
+    return made, tested
+
+
+def trials_in(folder: Path) -> list[Trial]:
+    """Every trial of a folder, failed and unfinished ones too."""
+    store = Store(folder)
+    found = []
+    for path in sorted((folder / "runs").glob("*/spec.json")):
+        spec = TrialSpec.from_json(parse(path.read_bytes(), what=str(path)))
+        found.append(store.trial(spec))
+    return found
+
+
+def report_input(project: Project, record: book.Record | None = None, *, notes: Sequence[str] = ()) -> ReportInput:
+    """All that the report of a project shows; `record` is its prediction in the ledger, if there is one."""
+    task = project.target["pretrain"].task
+    return ReportInput(
+        title=f"{task.name} {task.instance}: a GRPO-LoRA run predicted before it was trained",
+        observations=project.observations,
+        fits=project.fits,
+        forecasts=project.forecasts,
+        prediction=record.prediction if record else None,
+        receipt=_receipt(project.folder, record.entry) if record else None,
+        resolution=record.resolution if record else None,
+        outcome_receipt=_receipt(project.folder, record.outcomes[0]) if record and record.outcomes else None,
+        scores=record.scores if record else (),
+        trials=[trial_row(t) for t in (*project.ladder, *project.large)],
+        costs=costs(project),
+        provenance=_provenance(record.prediction.provenance if record else made_from(project)),
+        backtests=project.backtests,
+        notes=tuple(notes),
+    )
+
+
+def made_from(project: Project) -> dict[str, Any]:
+    return provenance(
+        data=dict(project.observations.sources), replay=f"scaling demo --folder {project.folder.name}", seed=0
+    )
+
+
+def trial_row(trial: Trial) -> dict[str, Any]:
+    inputs = {**inputs_of(trial.spec), **trial.result.get("inputs", {})}
+    keys = ("N", "D", "C_pre", "C_rl", "executed_flop", "wall_s")
+    return {
+        "id": trial.id,
+        "stage": trial.spec.stage,
+        "rung": inputs["C_pre"],
+        "seed": str(trial.spec.seed),
+        "state": str(trial.state),
+        "reason": trial.reason,
+        **{k: inputs.get(k) for k in keys},
+    }
+
+
+def costs(project: Project) -> dict[str, float]:
+    """Spent on the ladder and on the target: algorithmic and executed FLOP, core-hours of the trials."""
+    found: dict[str, float] = {}
+    for name, trials in (("spent", project.ladder), ("target", project.large)):
+        ended = [t for t in trials if t.ended]
+        if not ended and name == "target":
+            found["target_flop"] = sum(trial_flop(s).total for s in project.target.values())
+            continue
+        found[f"{name}_flop"] = sum(trial_flop(t.spec).total for t in ended)
+        found[f"{name}_executed_flop"] = sum(t.result["inputs"].get("executed_flop", 0.0) for t in ended)
+        found[f"{name}_core_h"] = sum(t.result.get("total_s", 0.0) for t in ended) / 3600
+    return found
+
+
+def _receipt(folder: Path, entry: Any) -> Receipt:
+    head = Ledger(folder / "ledger", create=False).head()
+    return Receipt(
+        entry.hash, entry.time, entry.seq, head=head.root.hex(), size=head.size, signed=entry.sig is not None
+    )
+
+
+def _provenance(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of a prediction under the names that the report prints."""
+    code = made.get("code") or {}
+    rest = {k: v for k, v in made.items() if k not in ("code", "argv") and v is not None}
+    return {**rest, "commit": code.get("commit"), "dirty": code.get("uncommitted")}
+
+
+def with_notes(inputs: ReportInput, *notes: str) -> ReportInput:
+    return replace(inputs, notes=(*inputs.notes, *notes))
+
+
+def report_of(path: Path, *, at: str | None = None, prediction: str = "latest") -> ReportInput:
+    """The report of a folder (with its prediction, if the ledger has one) or of a CSV at a stated compute."""
+    if path.is_dir():
+        if at:
+            raise InputError("--at goes with a CSV", "a folder's target stands in its target.json")
+        ledger = path / "ledger"
+        known = (ledger / "entries.jsonl").exists()
+        record = book.find(Ledger(ledger, create=False), prediction) if known else None
+        return report_input(read_project(path), record)
+    observations = Observations.read(path)
+    compute = parse_compute(at, where="--at") if at else None
+    made, tested = fitted(observations.below(compute) if compute else observations)
+    return ReportInput(
+        title=f"Forecast from {path.name}",
+        observations=observations,
+        fits=made,
+        forecasts=fits.forecast_all(made, compute) if compute else (),
+        backtests=tested,
+        provenance=_provenance(provenance(data=dict(observations.sources), replay=f"scaling report {path.name}")),
+    )
