@@ -1,0 +1,102 @@
+"""What a forecast report is made from: nouns of the ground floor, and a few plain facts around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scaling.fitted import BacktestRow, Fit, Forecast, Subject
+from scaling.observations import OVERALL, Observations
+from scaling.predictions import Claim, Prediction, Question, Resolution, Score
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the ledger gave back for one entry. `head` is the Merkle root, `size` the number of entries it covers."""
+
+    entry_hash: str
+    time: str
+    seq: int
+    head: str = ""
+    size: int | None = None
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """Everything is optional but the title: a report shows what there is and says what is missing.
+
+    `trials`      rows of the sweep: id, stage, rung, N, D, C_pre, C_rl, seed, state, reason, wall_s, executed_flop
+    `costs`       numbers by name: spent_flop, target_flop, spent_executed_flop, target_executed_flop, spent_core_h,
+                  target_core_h, spent_usd, target_usd (others are listed under their own name)
+    `provenance`  commit, dirty, versions (mapping), data (mapping path -> digest), replay (command), seed, machine,
+                  lock; others are listed under their own name
+    `answers`     checklist items the other fields cannot answer, by key (see checklist.py)
+    `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
+    """
+
+    title: str
+    observations: Observations | None = None
+    fits: Sequence[Fit] = ()
+    forecasts: Sequence[Forecast] = ()
+    prediction: Prediction | None = None
+    receipt: Receipt | None = None
+    resolution: Resolution | None = None
+    outcome_receipt: Receipt | None = None
+    scores: Sequence[Score] = ()
+    trials: Sequence[Mapping[str, Any]] = ()
+    costs: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    backtests: Sequence[BacktestRow] = ()
+    notes: Sequence[str] = ()
+    answers: Mapping[str, str] = field(default_factory=dict)
+    made_at: str = ""
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The registered claims; before registration, what the forecasts would claim."""
+        if self.prediction:
+            return list(self.prediction.claims)
+        found: dict[str, Claim] = {}
+        for f in self.forecasts:
+            base = f"{f.subject.stage}.{f.subject.metric}.{f.subject.bucket}"
+            name = base if base not in found else f"{base}.{f.law}"
+            while name in found:
+                name += "+"
+            question = Question(text=f.subject.label, until="9999-12-31")
+            found[name] = Claim.of(question, f, draws_blob="", identifier=name)
+        return list(found.values())
+
+    @property
+    def headlines(self) -> list[Claim]:
+        """Claims about the whole problem set; all of them if there are none such."""
+        claims = self.claims
+        return [c for c in claims if c.subject.bucket == OVERALL] or claims
+
+    def forecast_of(self, claim: Claim) -> Forecast | None:
+        """The forecast that a claim was made from (same draws), else the first that speaks of the same thing."""
+        same = [f for f in self.forecasts if f.subject == claim.subject]
+        return next((f for f in same if f.draws_digest == claim.draws_digest), same[0] if same else None)
+
+    def fit_of(self, forecast: Forecast) -> Fit | None:
+        named = next((f for f in self.fits if f.digest == forecast.fit_digest), None)
+        return named or next((f for f in self.fits if f.subject == forecast.subject and f.law == forecast.law), None)
+
+    def score_of(self, claim: Claim) -> Score | None:
+        return next((s for s in self.scores if s.claim == claim.id), None)
+
+    def measured(self, claim: Claim) -> float | None:
+        """The outcome of a claim; a score speaks where the resolution itself was not passed."""
+        if self.resolution and claim.id in self.resolution.values:
+            return self.resolution.values[claim.id].value
+        score = self.score_of(claim)
+        return score.value if score else None
+
+
+def order_of(subject: Subject) -> tuple[int, str, int, str]:
+    """Reading order: loss first, then pass rates before and after RL, the whole set before its buckets."""
+    metrics = {"loss": 0, "pass_rate": 1, "neg_log_pass": 2}
+    stages = {"pretrain": 0, "rl": 1}
+    bucket = "" if subject.bucket == OVERALL else subject.bucket
+    return metrics.get(subject.metric, 3), subject.metric, stages.get(subject.stage, 2), bucket

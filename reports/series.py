@@ -1,0 +1,215 @@
+"""What a chart of one subject needs: points, the forecast's quantiles on its grid, target and outcome. No drawing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.inputs import ReportInput, order_of
+from reports.text import clean, compute, number, shorten
+from scaling.fitted import LEVELS, Fit, Subject
+from scaling.laws import LAWS
+from scaling.observations import OVERALL
+from scaling.predictions import Claim
+
+FITTED, OTHER = "fitted", "not in the fit"
+CURVE_POINTS = 60
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    value: float
+    se: float | None
+    trial: str
+    kind: str
+
+    @property
+    def says(self) -> str:
+        error = f" ± {number(self.se, 2)}" if self.se else ""
+        return clean(f"{shorten(self.trial, 40)}: {number(self.value)}{error} at {compute(self.x)} ({self.kind})")
+
+
+@dataclass(frozen=True)
+class Series:
+    """`quantiles_LG`: levels x grid, predictive (of one run's measured value) or, without a forecast, of the law."""
+
+    subject: Subject
+    points: tuple[Point, ...]
+    grid_G: np.ndarray
+    quantiles_LG: np.ndarray
+    max_x: float
+    target: float | None = None
+    measured: float | None = None
+    predictive: bool = True
+    grade: str = ""
+    fit: Fit | None = field(default=None, compare=False)
+
+    @cached_property
+    def stage(self) -> str:
+        return {"pretrain": "before RL", "rl": "after RL"}.get(self.subject.stage, self.subject.stage)
+
+    def at_level(self, level: float) -> np.ndarray:
+        return self.quantiles_LG[LEVELS.index(level)]
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """(series, what, trial, compute, value, error, low 90 %, high 90 %): the numbers drawn."""
+        name = self.subject.label
+        found: list[tuple[Any, ...]] = [
+            (name, p.kind, p.trial, p.x, p.value, p.se, None, None)
+            for p in sorted(self.points, key=lambda p: (p.x, p.trial))
+        ]
+        middle, low, high = self.at_level(0.5), self.at_level(0.05), self.at_level(0.95)
+        what = "predicted" if self.predictive else "law"
+        for i, x in enumerate(self.grid_G):
+            found.append((name, what, "", float(x), float(middle[i]), None, float(low[i]), float(high[i])))
+        if self.measured is not None:
+            found.append((name, "outcome", "", self.target, self.measured, None, None, None))
+        return found
+
+
+ROW_HEADERS = ("series", "what", "run", "compute [FLOP]", "value", "standard error", "low 90 %", "high 90 %")
+
+
+def all_series(report: ReportInput) -> list[Series]:
+    """One per subject that was forecast (the first forecast of it speaks), else per fit, else per observed subject."""
+    found: dict[tuple[str, str, str], Series] = {}
+    for claim in report.claims:
+        series = _of_claim(report, claim)
+        if series is not None:
+            found.setdefault(_key(claim.subject), series)
+    for fit in report.fits:
+        if _key(fit.subject) not in found:
+            found[_key(fit.subject)] = _of_fit(report, fit)
+    return sorted(found.values(), key=lambda s: order_of(s.subject))
+
+
+def headline_series(series: Sequence[Series]) -> list[Series]:
+    return [s for s in series if s.subject.bucket == OVERALL] or list(series)
+
+
+def _key(subject: Subject) -> tuple[str, str, str]:
+    return subject.metric, subject.stage, subject.bucket
+
+
+def _of_claim(report: ReportInput, claim: Claim) -> Series | None:
+    """Drawn from the claim's own draws; from its registered quantiles alone (no curve) where these are not here."""
+    forecast = report.forecast_of(claim)
+    fit = report.fit_of(forecast) if forecast else next((f for f in report.fits if f.subject == claim.subject), None)
+    max_x = forecast.max_x if forecast else claim.target / claim.factor
+    grid = forecast.grid_G if forecast else np.array([claim.target])
+    levels = np.quantile(forecast.draws_SG, LEVELS, axis=0) if forecast else np.array(claim.quantiles)[:, None]
+    return Series(
+        subject=claim.subject,
+        points=_points(report, claim.subject, fit, claim.target if report.measured(claim) is not None else None),
+        grid_G=np.asarray(grid, float),
+        quantiles_LG=levels,
+        max_x=max_x,
+        target=claim.target,
+        measured=report.measured(claim),
+        grade=str(claim.grade),
+        fit=fit,
+    )
+
+
+def _of_fit(report: ReportInput, fit: Fit) -> Series:
+    """A fit without a forecast: the law inside the data, with the spread of its parameter draws."""
+    x = np.asarray(fit.points["x"], float)
+    grid = np.geomspace(x.min(), x.max(), CURVE_POINTS)
+    values_SG = law_values(fit, grid, fit.draws_SP)
+    keep = np.isfinite(values_SG).all(axis=1)
+    values_SG = values_SG[keep] if keep.any() else np.full((1, len(grid)), math.nan)
+    return Series(
+        subject=fit.subject,
+        points=_points(report, fit.subject, fit, None),
+        grid_G=grid,
+        quantiles_LG=np.quantile(values_SG, LEVELS, axis=0),
+        max_x=fit.max_x,
+        predictive=False,
+        fit=fit,
+    )
+
+
+def law_values(fit: Fit, x: np.ndarray, parameters_SP: np.ndarray) -> np.ndarray:
+    """The fitted law at x, (S, n): its single input is the subject's compute axis. NaN where the law is not known."""
+    law = LAWS.get(fit.law)
+    if law is None or len(law.inputs) != 1:
+        return np.full((len(np.atleast_2d(parameters_SP)), len(x)), math.nan)
+    return law.value(parameters_SP, **{str(law.inputs[0].symbol): x}, **fit.references)
+
+
+def best_row(fit: Fit) -> np.ndarray:
+    return np.array([list(fit.parameters.values())], float)
+
+
+def _points(report: ReportInput, subject: Subject, fit: Fit | None, resolved: float | None) -> tuple[Point, ...]:
+    """Fitted points from the fit itself; other final runs from the observations, the resolved target run left out."""
+    points: list[Point] = []
+    if fit is not None:
+        errors = fit.points.get("se") or [None] * fit.n_points
+        names = fit.points.get("trial") or [""] * fit.n_points
+        for x, value, se, trial in zip(fit.points["x"], fit.points["value"], errors, names, strict=True):
+            points.append(Point(float(x), float(value), _error(se), clean(trial), FITTED))
+    fitted = {(p.trial, p.x) for p in points}
+    for row in _observed(report, subject):
+        point = Point(float(row[subject.axis]), float(row["value"]), _error(row["se"]), clean(row["trial"]), OTHER)
+        is_target = resolved is not None and math.isclose(point.x, resolved, rel_tol=1e-6)
+        if (point.trial, point.x) not in fitted and not is_target:
+            points.append(point)
+    return tuple(points)
+
+
+def _observed(report: ReportInput, subject: Subject) -> list[dict[Any, Any]]:
+    if report.observations is None or subject.axis not in report.observations.frame.columns:
+        return []
+    frame = report.observations.frame
+    keep = (
+        (frame["metric"] == subject.metric)
+        & (frame["stage"] == subject.stage)
+        & (frame["bucket"] == subject.bucket)
+        & frame["final"].astype(bool)
+        & frame[subject.axis].gt(0)
+    )
+    if subject.protocol != "unstated":
+        keep &= frame["protocol"] == subject.protocol
+    return frame[keep].to_dict("records")
+
+
+def _error(se: Any) -> float | None:
+    return None if se is None or pd.isna(se) or se <= 0 else float(se)
+
+
+@dataclass(frozen=True)
+class Residual:
+    point: Point
+    fitted: float
+    z: float
+
+    @property
+    def x(self) -> float:
+        return self.point.x
+
+
+def residual_rows(series: Series) -> list[Residual]:
+    """On the scale the fit was made on ("log": relative), divided by the fit's run-to-run noise; fitted points only."""
+    fit = series.fit
+    if fit is None or not fit.noise > 0:
+        return []
+    points = [p for p in series.points if p.kind == FITTED]
+    fitted = law_values(fit, np.array([p.x for p in points]), best_row(fit))[0]
+    rows = []
+    for point, value in zip(points, fitted, strict=True):
+        if fit.noise_kind == "log":
+            gap = math.log(point.value / value) if point.value > 0 and value > 0 else math.nan
+        else:
+            gap = point.value - float(value)
+        if math.isfinite(gap):
+            rows.append(Residual(point, float(value), gap / fit.noise))
+    return rows
