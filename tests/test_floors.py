@@ -19,8 +19,20 @@ def test_import_layers_hold():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("module", ["scaling", "scaling.__main__", "fits", "reports", "sweeps", "fits.verbs",
-                                    "reports.verbs", "sweeps.verbs", "scaling.verbs"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "scaling",
+        "scaling.__main__",
+        "fits",
+        "reports",
+        "sweeps",
+        "fits.verbs",
+        "reports.verbs",
+        "sweeps.verbs",
+        "scaling.verbs",
+    ],
+)
 def test_importing_a_room_loads_no_heavy_library(module):
     heavy = {"torch", "transformers", "peft", "sympy", "matplotlib"}
     assert run(f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))").strip() == "[]"

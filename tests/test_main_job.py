@@ -1,0 +1,112 @@
+"""The whole path on the smallest recipe, with real training: a prediction made, kept, resolved and reported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scaling.__main__ import main
+from scaling.registry import Ledger, book
+
+pytestmark = pytest.mark.xdist_group("main job")
+ROOT = Path(__file__).parent.parent
+REFUSED = 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A finished smoke project, made by the command itself in a process of its own."""
+    path = tmp_path_factory.mktemp("main job") / "smoke"
+    command = [sys.executable, "-m", "scaling", "demo", "--recipe", "smoke", "--folder", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_it_leaves_reports_and_a_sound_ledger(folder, capsys):
+    assert {"report.html", "report.pdf", "report.json", "sweep.toml", "target.json"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert main(["verify", "--folder", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] and found["entries"] == 3
+    assert found["predictions"][0]["state"] == "resolved"
+
+
+def test_every_trial_leaves_the_files_of_the_data_model(folder):
+    trials = [p for p in (folder / "runs").iterdir() if p.is_dir()]
+    assert len(trials) == 14
+    for trial in trials:
+        names = {p.name for p in trial.iterdir()}
+        assert {"spec.json", "steps.jsonl", "observations.jsonl", "checkpoint.safetensors", "result.json"} <= names
+
+
+def test_prediction_stands_before_the_start_and_the_target_is_bound_to_it(folder):
+    ledger = Ledger(folder / "ledger", create=False)
+    assert [e.kind for e in ledger] == ["prediction", "start", "outcome"]
+    (record,) = book.records(ledger)
+    bound = book.target_trials(record.entry)
+    assert record.resolution.bound and record.resolution.trials == tuple(s.id for s in bound)
+    for spec in bound:
+        assert (folder / "runs" / spec.id / "result.json").exists()
+    assert {"pretrain.loss.all", "pretrain.pass_rate.all", "rl.pass_rate.all"} <= set(record.resolution.values)
+
+
+def test_the_registered_forecast_never_saw_the_target(folder):
+    """Made again from the folder, which now holds the target, the forecasts are the registered ones bit for bit."""
+    from reports.project import read_project
+
+    (record,) = book.records(Ledger(folder / "ledger", create=False))
+    project = read_project(folder)
+    again = {f.draws_digest for f in project.forecasts}
+    assert {c.draws_digest for c in record.prediction.claims} <= again
+    assert record.prediction.provenance["data"] == dict(project.observations.sources) | {}
+
+
+def test_the_same_command_again_finishes_at_once_and_changes_nothing(folder, capsys):
+    entries = (folder / "ledger" / "entries.jsonl").read_bytes()
+    written = {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")}
+    assert main(["demo", "--recipe", "smoke", "--folder", str(folder)]) == 0
+    capsys.readouterr()
+    assert (folder / "ledger" / "entries.jsonl").read_bytes() == entries
+    assert {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")} == written
+
+
+def test_another_sweep_in_the_same_folder_is_refused(folder, capsys):
+    assert main(["demo", "--recipe", "smoke", "--instance", "2", "--folder", str(folder)]) == 1
+    assert "holds another sweep" in capsys.readouterr().err
+
+
+def test_a_report_of_the_folder_names_every_claim(folder, tmp_path, capsys):
+    out = tmp_path / "again.html"
+    assert main(["report", str(folder), "-o", str(out)]) == 0
+    (record,) = book.records(Ledger(folder / "ledger", create=False))
+    text = out.read_text()
+    assert record.entry.hash in text
+    for claim in record.prediction.claims:
+        assert claim.subject.label in text
+
+
+def test_fit_and_forecast_work_alone_on_the_folder(folder, tmp_path, capsys):
+    runs = str(folder / "runs")
+    assert main(["fit", runs, "--metric", "loss", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["law"] == "power"
+    forecasts = tmp_path / "forecasts.json"
+    target = str(folder / "target.json")
+    assert main(["forecast", runs, "--target", target, "-o", str(forecasts)]) in (0, REFUSED)
+    assert forecasts.exists()
+
+
+def test_a_changed_byte_in_the_ledger_is_named_with_exit_code_4(folder, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "ledger"
+    shutil.copytree(folder / "ledger", copy)
+    data = bytearray((copy / "entries.jsonl").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / "entries.jsonl").write_bytes(data)
+    assert main(["verify", "--ledger", str(copy)]) == 4
+    seen = capsys.readouterr()
+    assert "entry" in seen.err and "line" in seen.err and "Traceback" not in seen.err
