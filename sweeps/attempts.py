@@ -112,6 +112,7 @@ class Attempt:
         from sweeps.train import train
 
         resume = self._resume()
+        self.store.note_attempt(self.spec, resume.step if resume else 0)
         log = StepLog(self.folder, resume.step if resume else 0)
 
         def on_log(row: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
     <folder>/runs/<trial id>/
         spec.json                  the specification, written first
         lease.json                 who runs it (lease.py)
+        attempts.jsonl             one line for every time it was begun or resumed: by whom, from which step
         steps.jsonl                the training log, one row for about every half percent of the steps
         checkpoint.safetensors     (+ checkpoint.json, its manifest): checkpoints.py
         observations.jsonl         what was measured, in `scaling`'s own format
@@ -18,6 +19,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from scaling.observations import Observation
 from scaling.records import canonical, digest, file_digest, parse, write_atomic
 from scaling.trials import ID, TrialSpec, TrialState
 from sweeps import checkpoints
-from sweeps.lease import owner
+from sweeps.lease import Owner, owner
 
 RESULT_VERSION = 1
 ENDED = (TrialState.COMPLETE, TrialState.FAILED, TrialState.DIVERGED)
@@ -123,6 +125,12 @@ class Store:
         if not path.exists() or path.read_bytes() != content:
             write_atomic(path, content)
         return folder
+
+    def note_attempt(self, spec: TrialSpec, step: int) -> None:
+        """Append to attempts.jsonl that training begins at `step`, here and now."""
+        row = {**vars(Owner.me()), "step": step, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+        with open(self.path(spec) / "attempts.jsonl", "ab") as file:
+            file.write(canonical(row) + b"\n")
 
     def finish(
         self,
