@@ -61,9 +61,9 @@ def corpus(task: Task, seed: int, chunk: int, batch: int) -> list[Batch]:
     """The batches of chunk number `chunk`: drawn at once, sorted within each step."""
     steps = chunk_steps(batch)
     drawn = task.demonstrations(seed, chunk, steps * batch)
-    ids = drawn.ids_BS.reshape(steps, batch, -1)
     mask = drawn.mask_BR.reshape(steps, batch, -1)
     order = np.argsort(-mask.sum(2), axis=1, kind="stable")
-    ids = torch.from_numpy(np.ascontiguousarray(np.take_along_axis(ids, order[..., None], 1).transpose(0, 2, 1)))
-    counts, order = mask.sum(1).tolist(), torch.from_numpy(order)
-    return [_lay_out(ids[i], tuple(counts[i]), order[i]) for i in range(steps)]
+    sorted_ids = np.take_along_axis(drawn.ids_BS.reshape(steps, batch, -1), order[..., None], 1)
+    ids = torch.from_numpy(np.ascontiguousarray(sorted_ids.transpose(0, 2, 1)))
+    counts = mask.sum(1).tolist()
+    return [_lay_out(ids[i], tuple(counts[i]), torch.from_numpy(order[i])) for i in range(steps)]

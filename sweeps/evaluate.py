@@ -61,8 +61,8 @@ def network_of(spec: TrialSpec, tensors: Mapping[str, Tensor], base: Mapping[str
     """The trial's weights, adapters merged, ready to run."""
     if spec.stage == "pretrain":
         return fold(Parameters.of(spec.model, tensors))
-    if base is None:
-        raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.parent.id}")
+    if base is None or spec.adapter is None:
+        raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.base.id}")
     return fold(Parameters.of(spec.model, base), Adapters.of(spec.model, spec.adapter, tensors))
 
 

@@ -9,6 +9,7 @@ Schulman 2020 ("Approximating KL divergence", estimator k3).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +78,9 @@ def dr_grpo_loss(logprobs_BT: Tensor, old_BT: Tensor, reference_BT: Tensor, adva
 LOSSES = {"grpo": grpo_loss, "dr_grpo": dr_grpo_loss}
 
 
-def _surrogate(logprobs_BT, old_BT, reference_BT, advantages_B, mask_BT, clip, beta):
+def _surrogate(logprobs_BT: Tensor, old_BT: Tensor, reference_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor,
+               clip: float, beta: float) -> tuple[Tensor, Callable[[Tensor], Objective]]:
+    """Gain per token, and what wraps its weighted mean into an `Objective` with the reports of this batch."""
     ratio_BT = (logprobs_BT - old_BT).exp()
     advantages_B1 = advantages_B[:, None]
     plain_BT, bounded_BT = ratio_BT * advantages_B1, ratio_BT.clamp(1 - clip, 1 + clip) * advantages_B1

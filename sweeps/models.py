@@ -23,7 +23,7 @@ from scaling.trials import AdapterSpec, ModelSpec
 from sweeps.tasks import stream
 
 NORM_EPS = 1e-6
-INITIAL_STD = 0.02
+INITIAL_GAIN = 0.5
 PEFT_PREFIX = "base_model.model."
 FUSED = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "o_proj": "o",
          "gate_proj": "gate_up", "up_proj": "gate_up", "down_proj": "down"}
@@ -127,11 +127,17 @@ def rows(layer: Layer, matrix: str) -> Tensor:
     return fused[place:place + size]
 
 
+def initial_std(spec: ModelSpec) -> float:
+    """INITIAL_GAIN / sqrt(width). transformers' .02 is meant for widths near 1,000 and costs 10 to 20 % of the
+    reducible loss at widths 12 to 24; gains from .35 to .7 are equal within the seeds' spread."""
+    return INITIAL_GAIN / math.sqrt(spec.width)
+
+
 def initial(spec: ModelSpec, seed: int) -> Parameters:
-    """Fresh weights: N(0, INITIAL_STD^2), gains 1: what transformers does, drawn from our own counter-based stream."""
+    """Fresh weights N(0, initial_std^2), gains 1, as transformers does; drawn from our own counter-based stream."""
     new = Parameters(spec)
     draw = stream(seed, "initial weights")
-    new.flat.copy_(torch.from_numpy(draw.standard_normal(new.flat.numel(), dtype="float32"))).mul_(INITIAL_STD)
+    new.flat.copy_(torch.from_numpy(draw.standard_normal(new.flat.numel(), dtype="float32"))).mul_(initial_std(spec))
     for gain in [new.norm, *(layer.norm1 for layer in new.layers), *(layer.norm2 for layer in new.layers)]:
         gain.fill_(1.0)
     return new
@@ -156,7 +162,7 @@ def build(spec: ModelSpec, seed: int = 0, tensors: Mapping[str, Tensor] | None =
     model = LlamaForCausalLM(LlamaConfig(
         vocab_size=spec.vocab, hidden_size=spec.width, intermediate_size=spec.ffn, num_hidden_layers=spec.layers,
         num_attention_heads=spec.heads, num_key_value_heads=spec.heads, tie_word_embeddings=True,
-        rms_norm_eps=NORM_EPS, max_position_embeddings=128, initializer_range=INITIAL_STD,
+        rms_norm_eps=NORM_EPS, max_position_embeddings=128, initializer_range=initial_std(spec),
         rope_parameters={"rope_type": "default", "rope_theta": spec.rope_theta}, attention_bias=False,
         bos_token_id=None, eos_token_id=None, pad_token_id=None))
     tensors = initial(spec, seed).named() if tensors is None else tensors

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from scaling.trials import ModelSpec
-from sweeps.models import NORM_EPS, Adapters, Parameters, rows
+from sweeps.models import NORM_EPS, Adapters, Layer, Parameters, rows
 
 Span = tuple[int, int, int]  # first query column, number of columns (= sequences 0 .. n-1), keys seen
 
@@ -123,11 +123,12 @@ def fold(p: Parameters, adapters: Adapters | None = None) -> Network:
     return Network(spec, p.embed, layers, p.embed[:spec.outputs] * p.norm)
 
 
-def _adapted(adapters: Adapters, i: int, layer) -> tuple[Tensor, ...]:
-    new = type(layer)(layer.norm1, layer.qkv.clone(), layer.o.clone(), layer.norm2, layer.gate_up.clone(),
+def _adapted(adapters: Adapters, i: int, layer: Layer) -> tuple[Tensor, ...]:
+    new = Layer(layer.norm1, layer.qkv.clone(), layer.o.clone(), layer.norm2, layer.gate_up.clone(),
                       layer.down.clone())
     for matrix, (a, b) in adapters.layers[i].items():
-        rows(new, matrix).addmm_(b, a, alpha=adapters.scale)
+        here = rows(new, matrix)
+        torch.addmm(here, b, a, alpha=adapters.scale, out=here)
     return new.qkv, new.o, new.gate_up, new.down
 
 
@@ -155,7 +156,7 @@ def _layer(spec: ModelSpec, w: Folded, x_DN: Tensor, plan: Plan) -> tuple[Tensor
     gate_up = w.gate_up @ h2
     gated = torch.nn.functional.silu(gate_up[:spec.ffn])
     active = gated * gate_up[spec.ffn:]
-    y.addmm_(w.down, active)
+    torch.addmm(y, w.down, active, out=y)  # in place, and seen by torch's FLOP counter, which overlooks addmm_
     return y, Tape(plan, h1, r1, h1q, q, k, v, probs, mixed, h2, r2, gate_up, gated, active)
 
 
@@ -224,11 +225,13 @@ def backward(net: Network, tapes: list[Tape], final: tuple[Tensor, Tensor], dlog
     """Gradients of the folded layers, of the head, and of the embedded inputs (D, N) unless `embedding` is False."""
     h, r = final
     dhead = dlogits_VQ @ h.t()
-    dx = normalise_backward(net.head.t() @ dlogits_VQ, h, r)
+    dz, dx = normalise_backward(net.head.t() @ dlogits_VQ, h, r), None
     grads = []
     for i in reversed(range(len(net.layers))):
-        dw, dx = _layer_backward(net.spec, net.layers[i], tapes[i], dx, inputs=embedding or i > 0)
+        dw, dx = _layer_backward(net.spec, net.layers[i], tapes[i], dz, inputs=embedding or i > 0)
         grads.append(dw)
+        if dx is not None:
+            dz = dx
     return grads[::-1], dhead, dx
 
 
@@ -263,11 +266,13 @@ def _unrotate(spec: ModelSpec, plan: Plan, dq_DQ: Tensor, dkv_XN: Tensor) -> tup
     return dq, dkv_XN
 
 
-def unfold(p: Parameters, net: Network, grads: list[Folded], dhead: Tensor, dx: Tensor, ids_TB: Tensor,
+def unfold(p: Parameters, grads: list[Folded], dhead: Tensor, dx: Tensor | None, ids_TB: Tensor,
            out: Parameters) -> None:
     """Chain rule through `fold` into `out`: dW = dW' gain; dgain = sum over rows of dW' W."""
     spec = p.spec
-    out.embed.zero_().index_add_(0, ids_TB.reshape(-1), dx.t().contiguous())
+    out.embed.zero_()
+    if dx is not None:
+        out.embed.index_add_(0, ids_TB.reshape(-1), dx.t().contiguous())
     out.embed[:spec.outputs].addcmul_(dhead, p.norm)
     torch.sum(dhead * p.embed[:spec.outputs], 0, out=out.norm)
     for layer, dw, to in zip(p.layers, grads, out.layers, strict=True):
@@ -285,7 +290,7 @@ def unfold_adapters(p: Parameters, adapters: Adapters, grads: list[Folded], out:
     spec = p.spec
     for i, (layer, dw) in enumerate(zip(p.layers, grads, strict=True)):
         dqkv = torch.cat((dw.q * spec.head_dim ** -0.5, dw.kv)).mul_(layer.norm1)
-        full = type(layer)(layer.norm1, dqkv, dw.o, layer.norm2, dw.gate_up * layer.norm2, dw.down)
+        full = Layer(layer.norm1, dqkv, dw.o, layer.norm2, dw.gate_up * layer.norm2, dw.down)
         for matrix, (a, b) in adapters.layers[i].items():
             da, db = out.layers[i][matrix]
             dw_matrix = rows(full, matrix)

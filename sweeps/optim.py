@@ -15,6 +15,8 @@ ADAM_EPS = 1e-8
 NORM_DECAY = 0.98  # moving average of the gradient norm: about the last 50 steps
 LOSS_DECAY = 0.98
 LOSS_FACTOR = 2.0
+DEAD_FROM = 100
+COLLAPSE_FROM = 0.1  # below this mean reward, a fall by chance looks like a collapse
 PATIENCE = 10  # steps above LOSS_FACTOR x average before a trial is given up
 
 
@@ -46,7 +48,7 @@ class Adam:
 
     def __init__(self, weights: Tensor, optim: OptimSpec) -> None:
         self.weights, self.optim, self.count = weights, optim, 0
-        self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
+        self.mean, self.square, self._scratch = (torch.zeros_like(weights) for _ in range(3))
         self.usual_norm = 0.0
 
     def step(self, gradient: Tensor, lr: float) -> tuple[float, bool]:
@@ -69,8 +71,9 @@ class Adam:
         self.square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
         root = math.sqrt(1 - b2**self.count)
         # m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps), both corrections moved into scalars
+        root_square = torch.sqrt(self.square, out=self._scratch).add_(ADAM_EPS * root)  # no megabyte allocated a step
         size = lr * root / (1 - b1**self.count)
-        self.weights.addcdiv_(self.mean, self.square.sqrt().add_(ADAM_EPS * root), value=-size)
+        self.weights.addcdiv_(self.mean, root_square, value=-size)
 
     def tensors(self) -> dict[str, Tensor]:
         state = torch.tensor([self.count, self.usual_norm], dtype=torch.float64)
@@ -83,38 +86,48 @@ class Adam:
 
 
 class Guard:
-    """Stops a run whose loss is not finite, or stays above `LOSS_FACTOR` x its moving average after the warm-up.
+    """Stops a run whose numbers are not finite, or that stays off the rails for `PATIENCE` steps in a row:
 
-    Losses above the line do not enter the average. For reinforcement learning the watched value is 1 - reward share
-    of its best average (`falling`): a collapsed policy earns nothing, and its loss says little.
+    - its loss, after the warm-up, is above `LOSS_FACTOR` x its moving average (which bad losses do not enter), or,
+      from step `DEAD_FROM` on, no better than at the first step: dead weights give one constant loss;
+    - in reinforcement learning (`falling`) the loss is near 0 whatever happens, so the reward is watched instead: a
+      policy that once earned `COLLAPSE_FROM` and now earns a quarter of its best average has collapsed.
     """
 
     def __init__(self, warmup_steps: float, *, falling: bool = False) -> None:
         self.warmup_steps, self.falling = warmup_steps, falling
-        self.average, self.best, self.bad, self.count = 0.0, 0.0, 0, 0
+        self.average, self.best, self.first, self.bad, self.count = 0.0, 0.0, 0.0, 0, 0
 
     def check(self, step: int, loss: float, norm: float, reward: float = 0.0) -> None:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(step, f"loss {loss}, gradient norm {norm}")
-        if self.falling:
-            self.average = _average(self.average, reward, 0.9, self.count)
-            self.best = max(self.best, self.average if self.count >= PATIENCE else 0.0)
-            bad, reason = self.average < self.best / 4, f"reward fell from {self.best:.3f} to {self.average:.3f}"
-        else:
-            bad = step >= self.warmup_steps and self.count > 0 and loss > LOSS_FACTOR * self.average
-            reason = f"loss {loss:.3f} stays above {LOSS_FACTOR:g}x its average {self.average:.3f}"
-            if not bad:
-                self.average = _average(self.average, loss, LOSS_DECAY, self.count)
-        self.bad = self.bad + 1 if bad else 0
+        reason = self._fallen(reward) if self.falling else self._risen(step, loss)
+        self.bad = self.bad + 1 if reason else 0
         self.count += 1
         if self.bad >= PATIENCE:
             raise Diverged(step, reason)
 
+    def _risen(self, step: int, loss: float) -> str:
+        if self.count == 0:
+            self.first = loss
+        if step >= self.warmup_steps and self.count > 0 and loss > LOSS_FACTOR * self.average:
+            return f"loss {loss:.3f} stays above {LOSS_FACTOR:g}x its average {self.average:.3f}"
+        self.average = _average(self.average, loss, LOSS_DECAY, self.count)
+        dead = step >= max(self.warmup_steps, DEAD_FROM) and loss >= self.first
+        return f"loss {loss:.3f} is no better than {self.first:.3f} at the first step" if dead else ""
+
+    def _fallen(self, reward: float) -> str:
+        self.average = _average(self.average, reward, 1 - 1 / PATIENCE, self.count)
+        self.best = max(self.best, self.average if self.count >= PATIENCE else 0.0)
+        fallen = self.best > COLLAPSE_FROM and self.average < self.best / 4
+        return f"reward fell from {self.best:.3f} to {self.average:.3f}" if fallen else ""
+
     def tensors(self) -> dict[str, Tensor]:
-        return {"guard.state": torch.tensor([self.average, self.best, self.bad, self.count], dtype=torch.float64)}
+        state = [self.average, self.best, self.first, self.bad, self.count]
+        return {"guard.state": torch.tensor(state, dtype=torch.float64)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self.average, self.best, bad, count = tensors["guard.state"].tolist()
+        self.average, self.best, self.first, bad, count = tensors["guard.state"].tolist()
         self.bad, self.count = int(bad), int(count)
 
 

@@ -35,9 +35,9 @@ def sample(net: Network, task: Task, prompts_GP: np.ndarray, group: int, draw: n
     plan = Plan(len(prompts), first, first - 1, (len(prompts),))
     logits_VB, tapes, _ = forward(net, prompts.t(), plan)
     logits_VB = logits_VB.repeat_interleave(group, dim=1)
-    caches = [tuple(_repeat(t, group, positions) for t in (tape.k, tape.v)) for tape in tapes]
+    caches = [(_repeat(tape.k, group, positions), _repeat(tape.v, group, positions)) for tape in tapes]
     uniform_RB = torch.from_numpy(draw.random((task.response_tokens, batch), dtype=np.float32))
-    alive_B, ids, mask, logprobs = torch.ones(batch, dtype=torch.bool), [], [], []
+    alive_B, ids, mask, logprobs = torch.ones(batch, dtype=torch.bool), list[Tensor](), list[Tensor](), list[Tensor]()
     for i in range(task.response_tokens):
         if i:
             logits_VB = _decode(net, ids[-1], caches, first + i - 1)
@@ -88,4 +88,5 @@ def _decode_layer(net: Network, w: Folded, x_DB: Tensor, cache: tuple[Tensor, Te
     mixed, _ = attend(_rotate(w.q @ h, *table).view(shape), *cache, here.spans)
     y = torch.addmm(x_DB, w.o, mixed)
     gate_up = w.gate_up @ normalise(y)[0]
-    return y.addmm_(w.down, torch.nn.functional.silu(gate_up[:net.spec.ffn]) * gate_up[net.spec.ffn:])
+    active = torch.nn.functional.silu(gate_up[:net.spec.ffn]) * gate_up[net.spec.ffn:]
+    return torch.addmm(y, w.down, active, out=y)

@@ -9,6 +9,7 @@ so a run resumed from a checkpoint equals the unbroken one bit for bit on one th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor
 
 from scaling.errors import InputError
-from scaling.trials import TrialSpec
+from scaling.trials import AdapterSpec, GRPOSpec, TrialSpec
 from sweeps import executed, grpo
 from sweeps.batches import Batch, arrange, chunk_steps, corpus
 from sweeps.models import Adapters, Parameters, initial, initial_adapters
-from sweeps.network import backward, fold, forward, unfold, unfold_adapters
+from sweeps.network import Folded, Network, backward, fold, forward, unfold, unfold_adapters
 from sweeps.optim import Adam, Diverged, Guard, rate
 from sweeps.rollout import Rollouts, sample
 from sweeps.tasks import Task, stream, task_of
@@ -70,7 +71,7 @@ def train(spec: TrialSpec, *, base: Mapping[str, Tensor] | None = None, resume: 
     if spec.stage == "pretrain":
         return pretrain(spec, task, resume=resume, log=log, save=save, every=every)
     if base is None:
-        raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.parent.id}")
+        raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.base.id}")
     return reinforce(spec, task, base, resume=resume, log=log, save=save, every=every)
 
 
@@ -90,7 +91,7 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
         net = fold(weights)
         logits_VQ, tapes, final = forward(net, batch.ids_TB, batch.plan)
         loss, dlogits_VQ = cross_entropy(logits_VQ, batch.targets_Q)
-        unfold(weights, net, *backward(net, tapes, final, dlogits_VQ), batch.ids_TB, gradient)
+        unfold(weights, *backward(net, tapes, final, dlogits_VQ), batch.ids_TB, gradient)
         lr = rate(spec.optim, step, spec.steps)
         norm, clipped = run.adam.step(gradient.flat, lr)
         run.flop += executed.forward_flop(spec.model, batch.plan) + executed.backward_flop(spec.model, batch.plan)
@@ -104,11 +105,10 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
 def reinforce(spec: TrialSpec, task: Task, base: Mapping[str, Tensor], *, resume: Checkpoint | None, log: Log,
               save: Save, every: int) -> Trained:
     """GRPO: sample groups with the merged adapters, score them, `updates` gradient steps on the adapters' factors."""
-    model, g = spec.model, spec.grpo
+    model, (adapter, g) = spec.model, rl_parts(spec)
     frozen = Parameters.of(model, base)
     reference = fold(frozen)
-    adapters = initial_adapters(model, spec.adapter, spec.seed)
-    gradient = Adapters(model, spec.adapter)
+    adapters, gradient = initial_adapters(model, adapter, spec.seed), Adapters(model, adapter)
     run = _Run(spec, adapters, log, save, every, Guard(0, falling=True))
     run.restore(resume)
     for step in range(run.step, spec.steps):
@@ -117,7 +117,7 @@ def reinforce(spec: TrialSpec, task: Task, base: Mapping[str, Tensor], *, resume
         draw = stream(spec.seed, "rollouts", step)
         rollouts = sample(policy, task, prompts_GP, g.group, draw, temperature=g.temperature)
         batch = arrange(rollouts.ids_BS, rollouts.mask_BR)
-        learn = _Learner(spec, rollouts, batch, _logprobs(reference, batch, g.temperature))
+        learn = _Learner(g, rollouts, batch, _logprobs(reference, batch, g.temperature))
         lr = rate(spec.optim, step, spec.steps)
         for update in range(g.updates):
             policy = fold(frozen, adapters) if update else policy
@@ -143,26 +143,26 @@ def cross_entropy(logits_VQ: Tensor, targets_Q: Tensor) -> tuple[float, Tensor]:
 
 
 @torch.no_grad()
-def _logprobs(net, batch: Batch, temperature: float) -> Tensor:
+def _logprobs(net: Network, batch: Batch, temperature: float) -> Tensor:
     return grpo.token_logprobs(forward(net, batch.ids_TB, batch.plan)[0] / temperature, batch.targets_Q)
 
 
 class _Learner:
     """One batch of rollouts, ready for gradient steps: advantages, old and reference log-probs, all fixed."""
 
-    def __init__(self, spec: TrialSpec, rollouts: Rollouts, batch: Batch, reference_Q: Tensor) -> None:
-        self.spec, self.batch, self.rollouts, g = spec, batch, rollouts, spec.grpo
+    def __init__(self, g: GRPOSpec, rollouts: Rollouts, batch: Batch, reference_Q: Tensor) -> None:
+        self.g, self.batch, self.rollouts = g, batch, rollouts
         rewards_NG = rollouts.rewards_B.view(g.prompts, g.group)
-        self.reward, self.loss, self.mismatch = rewards_NG.mean().item(), 0.0, None
+        self.reward, self.loss, self.mismatch = rewards_NG.mean().item(), 0.0, math.nan
         self.silent = grpo.zero_variance(rewards_NG).item()
         self.advantages_B = grpo.group_advantages(rewards_NG, scaled=g.loss == "grpo").view(-1)[batch.order]
         self.mask_BR = rollouts.mask_BR[batch.order].float()
         self.old_BR = rollouts.logprobs_BR[batch.order]
         self.reference_BR = batch.spread(reference_Q)
 
-    def gradients(self, policy) -> list:
+    def gradients(self, policy: Network) -> list[Folded]:
         """Gradients of the folded layers for the loss at the current policy."""
-        g = self.spec.grpo
+        g = self.g
         with torch.no_grad():
             logits_VQ, tapes, final = forward(policy, self.batch.ids_TB, self.batch.plan)
         logits_VQ.requires_grad_()
@@ -172,12 +172,12 @@ class _Learner:
         dlogits_VQ, = torch.autograd.grad(objective.loss, logits_VQ)
         self.loss, self.objective, self.logits_VQ = objective.loss.item(), objective, logits_VQ.detach()
         with torch.no_grad():
-            if self.mismatch is None:  # only before the first update do sampler and policy share their weights
+            if math.isnan(self.mismatch):  # only before the first update do sampler and policy share their weights
                 self.mismatch = (logprobs_BR.detach() - self.old_BR).abs().max().item()
             return backward(policy, tapes, final, dlogits_VQ, embedding=False)[0]
 
     def report(self) -> dict[str, float]:
-        entropy = grpo.entropy(self.logits_VQ / self.spec.grpo.temperature).item()
+        entropy = grpo.entropy(self.logits_VQ / self.g.temperature).item()
         return {"loss": self.loss, "reward_mean": self.reward, "reward_std": self.rollouts.rewards_B.std().item(),
                 "kl": self.objective.kl.item(), "entropy": entropy, "clip_share": self.objective.clipped.item(),
                 "zero_variance_share": self.silent, "logprob_mismatch": self.mismatch,
@@ -233,12 +233,19 @@ class _Run:
 
 
 def _rl_flop(spec: TrialSpec, batch: Batch) -> int:
-    model, g, task = spec.model, spec.grpo, spec.task
+    model, task, (adapter, g) = spec.model, spec.task, rl_parts(spec)
     rollouts = executed.rollout_flop(model, g.prompts, g.group, task.prompt_tokens, task.response_tokens)
     forward_once = executed.forward_flop(model, batch.plan)
     update = (forward_once + executed.backward_flop(model, batch.plan, embedding=False)
-              + executed.merge_flop(model, spec.adapter) + executed.adapter_gradient_flop(model, spec.adapter))
+              + executed.merge_flop(model, adapter) + executed.adapter_gradient_flop(model, adapter))
     return rollouts + forward_once + g.updates * update
+
+
+def rl_parts(spec: TrialSpec) -> tuple[AdapterSpec, GRPOSpec]:
+    """What an RL trial has and a base trial has not."""
+    if spec.adapter is None or spec.grpo is None:
+        raise InputError(f"trial {spec.id} has no adapter and no grpo part", "only stage 'rl' takes them")
+    return spec.adapter, spec.grpo
 
 
 def _check(spec: TrialSpec, task: Task) -> None:

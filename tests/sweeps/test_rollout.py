@@ -1,0 +1,59 @@
+"""Rollouts: sampled from the model's own distribution, with the log-probs that training would compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sweeps.batches import arrange
+from sweeps.grpo import token_logprobs
+from sweeps.network import fold, forward
+from sweeps.rollout import choose, sample
+from sweeps.tasks import stream, task_of
+from tests.sweeps.small import TASK, model, random_weights
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_sampled_logprobs_equal_teacher_forcing(layers, temperature):
+    task, net = task_of(TASK), fold(random_weights(model(layers, 16, 4)))
+    rollouts = sample(net, task, task.prompts(0, 0, 9), 4, stream(0, "test"), temperature=temperature)
+    batch = arrange(rollouts.ids_BS, rollouts.mask_BR)
+    forced = batch.spread(token_logprobs(forward(net, batch.ids_TB, batch.plan)[0] / temperature, batch.targets_Q))
+    assert torch.allclose(forced, rollouts.logprobs_BR[batch.order], atol=2e-5)
+    assert (rollouts.logprobs_BR < 0).equal(rollouts.mask_BR)
+
+
+def test_completions_end_at_eos_and_rewards_are_the_verifiers():
+    task, net = task_of(TASK), fold(random_weights(model()))
+    prompts = task.prompts(0, 0, 40)
+    rollouts = sample(net, task, prompts, 8, stream(0, "test"))
+    completions, mask = rollouts.ids_BS[:, 6:].numpy(), rollouts.mask_BR.numpy()
+    for ids, kept in zip(completions, mask, strict=True):
+        ends = np.flatnonzero(ids == task.eos)
+        length = ends[0] + 1 if len(ends) else 5
+        assert kept.tolist() == [i < length for i in range(5)]
+        assert (ids[length:] == task.filler).all()
+    assert rollouts.truncated == pytest.approx((~(completions == task.eos).any(1)).mean())
+    assert np.array_equal(rollouts.ids_BS[:, :6].numpy(), np.repeat(prompts, 8, axis=0))
+    assert np.array_equal(rollouts.rewards_B.numpy(), task.rewards(np.repeat(prompts, 8, axis=0), completions))
+
+
+def test_the_first_token_has_the_models_frequencies():
+    task, net = task_of(TASK), fold(random_weights(model()))
+    prompt, group = task.prompts(0, 0, 1), 40_000
+    rollouts = sample(net, task, prompt, group, stream(0, "test"))
+    batch = arrange(torch.from_numpy(np.concatenate((prompt, [[0] * 5]), 1)), torch.tensor([[1, 0, 0, 0, 0]]))
+    p = forward(net, batch.ids_TB, batch.plan)[0][:, 0].softmax(0).numpy()
+    seen = np.bincount(rollouts.ids_BS[:, 6].numpy(), minlength=24) / group
+    assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / group) + 1e-9).all()
+
+
+def test_inverse_cdf_never_leaves_the_alphabet_nor_picks_the_impossible():
+    logits = torch.full((4, 3), -torch.inf)
+    logits[1:3] = 0.0
+    edges = torch.tensor([0.0, 0.5, 1 - 2**-24])
+    ids, logprobs = choose(logits, edges, 1.0)
+    assert ids.tolist() == [1, 2, 2]
+    assert logprobs.tolist() == pytest.approx([-np.log(2)] * 3)

@@ -1,0 +1,184 @@
+"""The loops: resume bit for bit, count FLOPs exactly, learn, and stop when they diverge."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from scaling.errors import InputError
+from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec
+from sweeps import executed
+from sweeps.batches import CHUNK, chunk_steps, corpus
+from sweeps.models import build, initial
+from sweeps.network import fold
+from sweeps.optim import Adam, Diverged, Guard, rate
+from sweeps.rollout import sample
+from sweeps.tasks import stream, task_of
+from sweeps.train import cross_entropy, train
+from tests.sweeps.small import TASK, base_spec, model, random_weights, rl_spec
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        assert torch.equal(tensor, right[name]), name
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("stage", ["pretrain", "rl"])
+def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(stage, layers):
+    parent = base_spec(steps=25, batch=700, model=model(layers))  # 5 steps a chunk: resumes inside one, too
+    assert chunk_steps(700) == CHUNK // 700 == 5
+    spec = parent if stage == "pretrain" else rl_spec(parent, grpo=GRPOSpec(6, 4, 0.05, updates=2))
+    base = None if stage == "pretrain" else random_weights(parent.model).tensors()
+    saved = []
+    whole = train(spec, base=base, save=saved.append, every=1)
+    assert [c.step for c in saved] == list(range(1, spec.steps + 1))
+    for middle in (1, spec.steps // 2, spec.steps - 1):
+        again = []
+        resumed = train(spec, base=base, resume=saved[middle - 1], save=again.append, every=spec.steps)
+        assert_same(whole.tensors, resumed.tensors)
+        assert_same(saved[-1].tensors, again[-1].tensors)
+        assert resumed.executed_flop == whole.executed_flop
+    assert_same(whole.tensors, saved[-1].weights)
+
+
+def counted(function) -> int:
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("layers", "width", "heads", "batch", "updates", "targets"), [
+    (1, 8, 2, 12, 1, None), (2, 16, 4, 10, 1, None), (3, 12, 3, 7, 2, ("q_proj", "down_proj")),
+])
+def test_executed_flop_equals_the_counter_exactly(layers, width, heads, batch, updates, targets):
+    parent = base_spec(steps=3, batch=batch, model=model(layers, width, heads))
+    results = []
+    assert counted(lambda: results.append(train(parent))) == results[0].executed_flop
+    adapter = AdapterSpec(3, 6.0, targets) if targets else AdapterSpec(2, 4.0)
+    spec = rl_spec(parent, steps=2, adapter=adapter, grpo=GRPOSpec(6, 4, 0.05, updates=updates))
+    base = random_weights(parent.model).tensors()
+    assert counted(lambda: results.append(train(spec, base=base))) == results[1].executed_flop
+    task, net = task_of(TASK), fold(random_weights(parent.model))
+    draw = stream(0, "test")
+    assert counted(lambda: sample(net, task, task.prompts(0, 0, 5), 3, draw)) == \
+        executed.rollout_flop(parent.model, 5, 3, 6, 5)
+
+
+def test_one_step_equals_transformers_and_torch_adam():
+    spec = base_spec(steps=4, optim=OptimSpec(0.01, (0.9, 0.98), "linear", warmup=0.0, final=0.5, clip=0.0))
+    rows = []
+    ours = train(spec, log=rows.append).tensors
+    reference = build(spec.model, spec.seed)
+    adam = torch.optim.Adam(reference.parameters(), lr=0.01, betas=(0.9, 0.98))
+    for step, batch in enumerate(corpus(task_of(TASK), spec.seed, 0, spec.batch)[:4]):
+        logits = reference(batch.ids_TB.t()).logits[..., :24]
+        columns = torch.cat([logits[:n, 5 + i] for i, n in enumerate(batch.plan.counts)])
+        loss = torch.nn.functional.cross_entropy(columns, batch.targets_Q)
+        adam.param_groups[0]["lr"] = rate(spec.optim, step, 4)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        assert rows[step]["loss"] == pytest.approx(loss.item(), abs=1e-5)
+    for name, parameter in reference.named_parameters():
+        assert torch.allclose(ours[name], parameter, atol=2e-4), name
+
+
+def test_cross_entropy_and_its_gradient():
+    logits = torch.randn(24, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    targets = torch.arange(9)
+    expected = torch.nn.functional.cross_entropy(logits.t(), targets)
+    expected.backward()
+    with torch.no_grad():
+        loss, gradient = cross_entropy(logits, targets)
+    assert loss == pytest.approx(expected.item(), abs=1e-6)
+    assert torch.allclose(gradient, logits.grad, atol=1e-7)
+
+
+def test_training_learns_and_logs_what_it_promises():
+    rows = []
+    spec = base_spec(steps=410, batch=24)
+    result = train(spec, log=rows.append)
+    assert 200 <= len(rows) <= 210
+    assert rows[-1]["step"] == result.steps == 410
+    assert rows[-1]["tokens"] == result.tokens == 410 * 24 * 11
+    assert rows[-1]["loss"] < 0.75 * rows[0]["loss"]
+    assert {"step", "loss", "lr", "grad_norm", "tokens", "elapsed"} <= rows[0].keys()
+    learned = []
+    train(rl_spec(spec, steps=60, prompts=16, group=8), base=result.tensors, log=learned.append)
+    rewards = [row["reward_mean"] for row in learned]
+    assert sum(rewards[-10:]) > 1.2 * sum(rewards[:10])
+    assert max(row["logprob_mismatch"] for row in learned) < 1e-4
+    assert learned[0]["kl"] == pytest.approx(0, abs=1e-6)
+    assert {"reward_mean", "reward_std", "kl", "entropy", "clip_share", "zero_variance_share", "logprob_mismatch",
+            "truncation_share", "loss", "lr", "grad_norm", "tokens", "elapsed", "step"} == learned[0].keys()
+    assert all(math.isfinite(v) for row in rows + learned for v in row.values())
+
+
+def test_more_updates_per_batch_leave_the_trust_region():
+    parent = base_spec()
+    rows = []
+    spec = rl_spec(parent, steps=5, grpo=GRPOSpec(6, 4, 0.0, updates=8, loss="dr_grpo"),
+                   optim=OptimSpec(0.1, (0.9, 0.98), "constant"))
+    base = train(replace(parent, steps=200)).tensors
+    train(spec, base=base, log=rows.append)
+    assert max(row["clip_share"] for row in rows) > 0
+
+
+def test_schedules():
+    cosine = OptimSpec(1.0, (0.9, 0.98), "cosine", warmup=0.1, final=0.03)
+    assert [rate(cosine, s, 100) for s in (0, 9, 10)] == pytest.approx([1 / 11, 10 / 11, 1.0])
+    assert rate(cosine, 55, 100) == pytest.approx((1 + 0.03) / 2)
+    assert rate(replace(cosine, schedule="linear", warmup=0.0), 50, 100) == pytest.approx(0.03 + 0.97 / 2)
+    assert rate(replace(cosine, schedule="constant", warmup=0.0), 99, 100) == 1.0
+
+
+def test_adam_clips_at_a_multiple_of_the_usual_norm():
+    adam = Adam(torch.zeros(4), OptimSpec(0.1, (0.9, 0.98), "constant", clip=2.0))
+    assert [adam.step(torch.ones(4), 0.1) for _ in range(5)] == [(2.0, False)] * 5
+    before = adam.mean.clone()
+    assert adam.step(torch.full((4,), 50.0), 0.1) == (100.0, True)
+    assert torch.allclose(adam.mean, 0.9 * before + 0.1 * 2.0)  # norm 100 came in as 4
+
+
+def watch(guard: Guard, values) -> None:
+    for step, value in enumerate(values):
+        guard.check(step, 0.0 if guard.falling else value, 1.0, reward=value)
+
+
+def test_the_guard_stops_what_leaves_the_rails():
+    with pytest.raises(Diverged, match="nan"):
+        watch(Guard(0), [1.0, math.nan])
+    with pytest.raises(Diverged, match="average") as caught:
+        watch(Guard(10), [1.0] * 40 + [5.0] * 60)
+    assert caught.value.step == 49  # ten bad steps in a row, from step 40
+    with pytest.raises(Diverged, match="first step"):
+        watch(Guard(10), [3.1] + [3.2] * 200)
+    with pytest.raises(Diverged, match="reward"):
+        watch(Guard(0, falling=True), [0.5] * 50 + [0.0] * 150)
+
+
+def test_the_guard_lets_spikes_and_worthless_rewards_pass():
+    watch(Guard(10), [6.0] + [5.0 if step % 5 == 0 else 1.0 for step in range(200)])
+    watch(Guard(0, falling=True), [0.01 * (step % 20 == 0) for step in range(200)])  # nothing worth losing
+
+
+@pytest.mark.parametrize("lr", [3.0, 1e4])
+def test_a_learning_rate_far_too_high_is_reported_as_divergence(lr):
+    with pytest.raises(Diverged):
+        train(base_spec(steps=400, optim=OptimSpec(lr, (0.9, 0.98), "constant", clip=0.0)))
+
+
+def test_specifications_that_do_not_fit_are_refused():
+    parent = base_spec()
+    with pytest.raises(InputError, match="outputs"):
+        train(replace(parent, model=ModelSpec(1, 8, 2, 32, 65, 24)))
+    with pytest.raises(InputError, match="parent"):
+        train(rl_spec(parent))
+    with pytest.raises(InputError, match="completions"):
+        train(rl_spec(parent, batch=25), base=initial(parent.model, 0).tensors())
