@@ -20,6 +20,7 @@ from scaling.laws import LAWS, Law
 from scaling.observations import Observations
 
 ROUNDS = 4  # noise and optimum are estimated in turn
+KEPT = 4  # of the starts, for the later rounds
 LARGEST_CONDITION = 1e9
 METHOD = "one law; refits to redrawn runs, one draw per base trial, the noise itself drawn from its own error"
 
@@ -140,7 +141,8 @@ def optimum(
         noise = estimate_noise(
             points, estimate.residual, objective.scale, estimate.free, robust=isinstance(objective, HuberLog)
         )
-        estimate, start = replace(estimate, noise=noise), np.vstack([theta, start])
+        estimate = replace(estimate, noise=noise)
+        start = solution.parameters_SP[np.argsort(solution.cost_S)[:KEPT]]
         new = np.sqrt(noise.variance(points))
         if np.allclose(new, sd, rtol=1e-3):
             break
@@ -162,10 +164,12 @@ def status_of(estimate: Estimate, draws_SP: np.ndarray) -> FitStatus:
     (condition of the scaled J'J), or the law's rise or fall over the data is within its own 95 % error.
     BOUND_HIT: a parameter rests on a bound."""
     best = estimate.solution.best
-    if not (np.isfinite(estimate.solution.cost_S[best]) and estimate.solution.stationary_S[best]):
+    if not np.isfinite(estimate.solution.cost_S[best]):
         return FitStatus.DIVERGED
     if not _identified(estimate, draws_SP):
         return FitStatus.NOT_IDENTIFIED
+    if not estimate.solution.stationary_S[best]:
+        return FitStatus.DIVERGED
     return FitStatus.BOUND_HIT if estimate.solution.bound_SP[best].any() else FitStatus.CONVERGED
 
 

@@ -157,10 +157,10 @@ def _grid(fit: Fit, target: float) -> np.ndarray:
 
 
 def _refusal(fit: Fit, target: float) -> str:
-    if fit.status in (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED):
-        return f"the fit is {fit.status}: {fit.status.says}"
     if fit.verdict not in (PREDICTABLE, UNTESTED, TOO_LITTLE):
         return f"the verdict on the data is '{fit.verdict}'"
+    if fit.status in (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED):
+        return f"the fit is {fit.status}: {fit.status.says}"
     if fit.failed_factor is not None and target / fit.max_x >= fit.failed_factor:
         return f"back-tests on these data failed at {fit.failed_factor:.3g}x"
     return ""

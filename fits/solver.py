@@ -87,7 +87,8 @@ def minimise(problems: Problems, start_SP: np.ndarray, *, steps: int = 200, tole
     """Damped Gauss-Newton from every row of `start_SP`, bounds kept by projection.
 
     A parameter on a bound whose gradient points outward is held there for the step. A problem is done when the step
-    it would take is below `tolerance` of the parameters' size, or when no damping finds a lower cost.
+    it would take is below `tolerance` of the parameters' size, promises less than rounding (1e-13 of the cost), or
+    when no damping finds a lower cost.
     """
     bounds = problems.law.bounds
     theta = np.clip(np.array(start_SP, float), bounds[:, 0], bounds[:, 1])
@@ -101,6 +102,8 @@ def minimise(problems: Problems, start_SP: np.ndarray, *, steps: int = 200, tole
         if not len(rows):
             break
         trial, small = _step(theta[rows], gradient[rows], curvature[rows], damping[rows], bounds, tolerance)
+        promised = np.abs((gradient[rows] * (trial - theta[rows])).sum(1))
+        small |= (promised <= 1e-13 * cost[rows]) & (damping[rows] < 1)
         new_cost, new_gradient, new_curvature = problems.evaluate(trial, rows)
         better = new_cost <= cost[rows]
         taken = rows[better]
