@@ -69,6 +69,12 @@ def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | No
     if backtests is not None:
         fit = replace(fit, earned_factor=earned_factor(backtests), failed_factor=failed_factor(backtests))
     target = _target(compute)
+    smallest = float(np.min(fit.points["x"]))
+    if target < smallest * (1 - 1e-9):
+        raise InputError(
+            f"{format_compute(target)} lies below the smallest run of {fit.subject.label}, {format_compute(smallest)}",
+            "forecasts look upward: add cheaper runs, or ask for more compute",
+        )
     grid_G = _grid(fit, target)
     draws_SG, latent_SG = predictive_draws(fit, grid_G)
     why = _refusal(fit, target)
@@ -151,7 +157,7 @@ def _target(compute: str | float) -> float:
 
 def _grid(fit: Fit, target: float) -> np.ndarray:
     """Log grid over data and target that holds both the largest run and the target exactly."""
-    low, high = min(float(np.min(fit.points["x"])), target), max(fit.max_x, target)
+    low, high = float(np.min(fit.points["x"])), max(fit.max_x, target)
     grid = np.geomspace(low, high, GRID) if high > low else np.array([low])
     return np.unique(np.concatenate([grid[1:-1], [low, high, fit.max_x, target]]))
 
@@ -182,9 +188,6 @@ def _warnings(fit: Fit, made: Forecast) -> tuple[str, ...]:
         found.append(f"the fit is BOUND_HIT: {FitStatus.BOUND_HIT.says}")
     if made.factor > FAR * (fit.earned_factor or 1.0):
         found.append(f"{made.reach}; the interval is that of one law and tends to be too narrow this far out")
-    smallest = float(np.min(fit.points["x"]))
-    if made.target < smallest:
-        found.append(f"the target lies below the smallest run ({format_compute(smallest)})")
     if all(s is None for s in fit.points["se"]):
         found.append("no usable standard errors were given: the noise is estimated from the scatter of the runs")
     return tuple(found)
