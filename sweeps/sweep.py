@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from scaling.cli import note
 from scaling.errors import StoreError
 from scaling.trials import TrialSpec, TrialState
 from sweeps.executors import Event, Executor
@@ -43,7 +44,7 @@ def run(
     checkpoint_s: float = 20.0,
     executor: Executor | None = None,
 ) -> list[Trial]:
-    """Bring every trial to its end and return them in the order given (parents that were not named come along).
+    """Bring every trial to its end and return them all: in the order given, but a parent before its children.
 
     folder        the project's folder; trials live in folder/runs
     slots         worker processes side by side, one thread each: about one a core
@@ -206,6 +207,7 @@ def _interruptible() -> Iterator[None]:
     """SIGTERM leaves like Ctrl-C does: through every `finally`, with exit code 143."""
 
     def leave(number: int, frame: object) -> None:
+        note("scaling: stopped; run the same command again to go on")
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
