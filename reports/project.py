@@ -8,7 +8,7 @@ target is already trained gives the same forecast as before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         title=f"{task.name} {task.instance}: a GRPO-LoRA run predicted before it was trained",
         observations=project.observations,
         fits=project.fits,
-        forecasts=project.forecasts,
+        forecasts=shown_forecasts(project, record),
         prediction=record.prediction if record else None,
         receipt=_receipt(project.folder, record.entry) if record else None,
         resolution=record.resolution if record else None,
@@ -106,8 +106,18 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         costs=costs(project),
         provenance=_provenance(record.prediction.provenance if record else made_from(project)),
         backtests=project.backtests,
-        notes=tuple(notes),
+        notes=(*notes, *changes(project, record)),
     )
+
+
+def shown_forecasts(project: Project, record: book.Record | None) -> list[Forecast]:
+    """After registration the registered forecasts, read back from the ledger, and those not claimed (refused)."""
+    if record is None:
+        return list(project.forecasts)
+    ledger = Ledger(project.folder / "ledger", create=False)
+    claimed = [claim.forecast(ledger.get_blob(claim.draws_blob)) for claim in record.prediction.claims]
+    known = {(f.subject, f.law) for f in claimed}
+    return claimed + [f for f in project.forecasts if (f.subject, f.law) not in known]
 
 
 def made_from(project: Project) -> dict[str, Any]:
@@ -158,8 +168,19 @@ def _provenance(made: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "commit": code.get("commit"), "dirty": code.get("uncommitted")}
 
 
-def with_notes(inputs: ReportInput, *notes: str) -> ReportInput:
-    return replace(inputs, notes=(*inputs.notes, *notes))
+def changes(project: Project, record: book.Record | None) -> list[str]:
+    """What a reader must know where today's program would forecast otherwise than the registered one did."""
+    if record is None:
+        return []
+    again = {f.draws_digest for f in project.forecasts}
+    differ = [c.id for c in record.prediction.claims if c.draws_digest not in again]
+    if not differ:
+        return []
+    return [
+        f"Forecasts and bands are the registered ones. Made again with the present program or data, "
+        f"{len(differ)} of {len(record.prediction.claims)} come out differently ({', '.join(differ[:3])} ...); "
+        "laws, parameters and back-tests below are the present program's."
+    ]
 
 
 def report_of(path: Path, *, at: str | None = None, prediction: str = "latest") -> ReportInput:

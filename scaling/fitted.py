@@ -134,6 +134,9 @@ class Fit:
         )
 
 
+ARRAYS = ("grid_G", "draws_SG", "latent_SG")
+
+
 @dataclass(frozen=True)
 class Forecast:
     subject: Subject
@@ -142,7 +145,7 @@ class Forecast:
     data_digest: str
     grid_G: np.ndarray
     draws_SG: np.ndarray
-    latent_SG: np.ndarray
+    latent_SG: np.ndarray | None  # None: read back from a ledger, which keeps the predictive draws only
     target: float
     max_x: float
     grade: Grade
@@ -212,7 +215,7 @@ class Forecast:
     def to_json(self) -> dict[str, Any]:
         """Every field; arrays as base64 of little-endian float64, each with the digest that reading checks."""
         body = {n: getattr(self, n) for n in self.__dataclass_fields__ if not n.endswith(("_G", "_SG"))}
-        arrays = {n: _packed(getattr(self, n)) for n in ("grid_G", "draws_SG", "latent_SG")}
+        arrays = {n: None if getattr(self, n) is None else _packed(getattr(self, n)) for n in ARRAYS}
         return {"v": FORECAST_VERSION, **body, **arrays}
 
     @classmethod
@@ -222,14 +225,15 @@ class Forecast:
             fields = dict(body)
             if fields.pop("v") != FORECAST_VERSION:
                 raise InputError(f"{what}: version {body['v']!r}, this program reads {FORECAST_VERSION}")
-            for name in ("grid_G", "draws_SG", "latent_SG"):
-                fields[name] = _unpacked(fields[name], f"{what}, {name}")
+            for name in ARRAYS:
+                fields[name] = None if fields[name] is None else _unpacked(fields[name], f"{what}, {name}")
             fields["subject"], fields["grade"] = Subject(**fields["subject"]), Grade(fields["grade"])
             fields["warnings"] = tuple(fields["warnings"])
             found = cls(**fields)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{what} is not a forecast: {error}") from None
-        if found.draws_SG.shape != found.latent_SG.shape or found.draws_SG.shape[1:] != found.grid_G.shape:
+        latent = found.draws_SG if found.latent_SG is None else found.latent_SG
+        if found.draws_SG.shape != latent.shape or found.draws_SG.shape[1:] != found.grid_G.shape:
             raise InputError(f"{what}: draws {found.draws_SG.shape} do not fit a grid of {found.grid_G.shape}")
         return found
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from scaling.errors import InputError
 from scaling.fitted import LEVELS, Forecast, Grade, Subject
 from scaling.metrics import metric as metric_named
@@ -58,10 +60,12 @@ class Claim:
     earned_factor: float | None
     fit_digest: str
     data_digest: str
+    grid: tuple[float, ...]  # of compute, log-spaced, that the draws stand on
     draws_blob: str  # SHA-256 of the stored draws
     draws_digest: str  # SHA-256 over shape and draws
     baselines: Mapping[str, float]
     threshold: float | None = None
+    warnings: tuple[str, ...] = ()
     scored_by: str = "crps"
 
     def __post_init__(self) -> None:
@@ -103,11 +107,36 @@ class Claim:
             earned_factor=forecast.earned_factor,
             fit_digest=forecast.fit_digest,
             data_digest=forecast.data_digest,
+            grid=tuple(map(float, forecast.grid_G)),
             draws_blob=draws_blob,
             draws_digest=forecast.draws_digest,
             baselines=dict(forecast.baselines),
             threshold=question.threshold,
+            warnings=forecast.warnings,
         )
+
+    def forecast(self, blob: bytes) -> Forecast:
+        """The registered forecast, from the claim and its stored draws: what a report shows after registration."""
+        draws_SG = np.frombuffer(blob, "<f8").reshape(-1, len(self.grid))
+        found = Forecast(
+            subject=self.subject,
+            law=self.law,
+            fit_digest=self.fit_digest,
+            data_digest=self.data_digest,
+            grid_G=np.array(self.grid),
+            draws_SG=draws_SG,
+            latent_SG=None,
+            target=self.target,
+            max_x=self.target / self.factor,
+            grade=self.grade,
+            earned_factor=self.earned_factor,
+            baselines=self.baselines,
+            method=self.method,
+            warnings=self.warnings,
+        )
+        if found.draws_digest != self.draws_digest:
+            raise InputError(f"claim {self.id}: the stored draws are not the registered ones")
+        return found
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Claim:
@@ -118,6 +147,8 @@ class Claim:
                     "subject": Subject(**body["subject"]),
                     "grade": Grade(body["grade"]),
                     "quantiles": tuple(body["quantiles"]),
+                    "grid": tuple(body["grid"]),
+                    "warnings": tuple(body["warnings"]),
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
