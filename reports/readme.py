@@ -35,8 +35,8 @@ def generated(example: Path) -> str:
     inside = sum(c["hits"]["90"] for c in claims)
     lines += [
         "",
-        f"{inside} of {len(claims)} inside the 90 % interval. CRPS is in the metric's unit, lower is better; the last two "
-        "columns are the CRPS of two baselines (last value seen; straight line in log compute).",
+        f"{inside} of {len(claims)} inside the 90 % interval. CRPS is in the metric's unit, lower is better; the last "
+        "two columns are the CRPS of two baselines (last value seen; straight line in log compute).",
     ]
     return "\n".join(lines)
 
