@@ -208,15 +208,27 @@ def _check_six_nd(inputs: dict[str, float], where: str) -> None:
 def _table(path: Path) -> pd.DataFrame:
     """The CSV as text cells, headers split into name and unit, compute columns converted to FLOP."""
     try:
-        table = pd.read_csv(path, dtype=str, skipinitialspace=True, nrows=MAX_ROWS + 1, keep_default_na=False)
+        # the header is read as a row: pandas would rename a second `loss` and take a surplus first cell for an index
+        cells = pd.read_csv(
+            path,
+            dtype=str,
+            skipinitialspace=True,
+            nrows=MAX_ROWS + 2,
+            keep_default_na=False,
+            header=None,
+            encoding="utf-8-sig",  # spreadsheets begin with a byte order mark
+        ).fillna("")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a CSV file: {str(error).strip()}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    table = cells.iloc[1:].reset_index(drop=True)
+    table.columns = [str(header) for header in cells.iloc[0]]
     if len(table) > MAX_ROWS:
         raise InputError(f"{path} has more than {MAX_ROWS:,} rows")
     if table.empty:
         raise InputError(f"{path} has no rows")
+    _check_once(table, path)
     names = {}
     for header in table.columns:
         match = _HEADER.match(str(header))
@@ -227,9 +239,13 @@ def _table(path: Path) -> pd.DataFrame:
         names[header] = name
     table = table.rename(columns=names)
     table.index = table.index + 2  # the row a spreadsheet shows
+    _check_once(table, path)
+    return table
+
+
+def _check_once(table: pd.DataFrame, path: Path) -> None:
     if table.columns.duplicated().any():
         raise InputError(f"{path}: column {table.columns[table.columns.duplicated()][0]!r} stands twice")
-    return table
 
 
 def _scaled(text: str, factor: float, where: str) -> str:

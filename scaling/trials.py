@@ -172,7 +172,7 @@ class TrialSpec:
         if self.stage not in ("pretrain", "rl"):
             raise InputError(f"trial stage {self.stage!r} is unknown", "use 'pretrain' or 'rl'")
         rl = self.stage == "rl"
-        if rl != (self.parent is not None and self.adapter is not None and self.grpo is not None):
+        if any((part is not None) != rl for part in (self.parent, self.adapter, self.grpo)):
             raise InputError(f"a {self.stage} trial {'needs' if rl else 'takes no'} parent, adapter and grpo")
         if not 0 <= self.seed < SEED_LIMIT:
             raise InputError(f"seed {self.seed} is outside 0 .. 2^63 - 1")
@@ -236,7 +236,10 @@ class TrialSpec:
                 "adapter": AdapterSpec,
                 "grpo": GRPOSpec,
             }
-            known = {k: (kinds[k](**_tuples(v)) if k in kinds and v is not None else v) for k, v in body.items()}
+            known = {
+                k: v if k not in kinds or (v is None and k in ("adapter", "grpo")) else kinds[k](**_tuples(v))
+                for k, v in body.items()
+            }
             known["parent"] = cls.from_json(body["parent"]) if body.get("parent") else None
             known["seed"] = int(body["seed"])
             return cls(**known)

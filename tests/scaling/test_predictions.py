@@ -1,0 +1,118 @@
+"""Questions, claims, predictions and their scores: JSON round trips, and scores from the ledger's numbers alone."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scaling.errors import InputError
+from scaling.fitted import LEVELS, Forecast, Grade, Subject, read_forecasts, write_forecasts
+from scaling.predictions import Claim, Measured, Prediction, Question, Resolution, score, scores
+from scaling.records import canonical, parse
+from scaling.scores import QuantileDistribution
+
+SUBJECT = Subject("pass_rate", "rl", "all", "p")
+
+
+@pytest.fixture
+def forecast():
+    rng = np.random.default_rng(0)
+    draws = np.clip(0.7 + 0.05 * rng.standard_normal((500, 3)), 0, 1)
+    return Forecast(
+        subject=SUBJECT, law="pass_rate", fit_digest="f" * 64, data_digest="d" * 64, grid_G=np.array([1e9, 1e11, 1e13]),
+        draws_SG=draws, latent_SG=draws, target=1e13, max_x=1e11, grade=Grade.EXTENDED, earned_factor=6.0,
+        baselines={"last value": 0.6}, method="one law", warnings=("far",),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def claim(forecast):
+    return Claim.of(Question("the big run", "2027-03-01", threshold=0.6), forecast, "b" * 64)
+
+
+def test_a_forecast_survives_its_file(forecast, tmp_path):
+    write_forecasts(tmp_path / "f.json", [forecast, forecast])
+    one, _ = read_forecasts(tmp_path / "f.json")
+    for name in forecast.__dataclass_fields__:
+        np.testing.assert_equal(getattr(one, name), getattr(forecast, name))
+    assert one.draws_digest == forecast.draws_digest
+    assert one.quantiles == forecast.quantiles
+    assert one.factor == 100
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: f["draws_SG"].update(float64=f["latent_SG"]["float64"][:-8] + "AAAAAAA="), "digest"),
+        (lambda f: f.pop("target"), "not a forecast"),
+        (lambda f: f.update(v=2), "version 2"),
+        (lambda f: f.update(grade="SURE"), "SURE"),
+        (lambda f: f.update(grid_G=f["draws_SG"]), "do not fit"),
+        (lambda f: f["draws_SG"].update(shape=[7, 7]), "not a forecast"),
+        (lambda f: f["draws_SG"].update(float64="!"), "not a forecast"),
+    ],
+)
+def test_a_changed_file_is_refused(forecast, tmp_path, change, says):
+    write_forecasts(tmp_path / "f.json", [forecast])
+    body = parse((tmp_path / "f.json").read_bytes())
+    change(body["forecasts"][0])
+    (tmp_path / "f.json").write_bytes(canonical(body))
+    with pytest.raises(InputError, match=says):
+        read_forecasts(tmp_path / "f.json")
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    (tmp_path / "f.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match="not a file of forecasts"):
+        read_forecasts(tmp_path / "f.json")
+
+
+@pytest.mark.parametrize(("text", "until"), [("", "2027-01-01"), ("x", "soon"), ("x", "2027-02-30")])
+def test_a_question_has_a_text_and_a_date(text, until):
+    with pytest.raises(InputError):
+        Question(text, until)
+
+
+def test_a_claim_reads_back(claim):
+    assert Claim.from_json(parse(canonical(claim))) == claim
+    assert claim.id == "rl.pass_rate.all"
+    assert "EXTENDED" in claim.sentence
+
+
+def test_claims_need_rising_finite_quantiles(claim):
+    with pytest.raises(InputError, match="must not fall"):
+        replace(claim, quantiles=claim.quantiles[::-1])
+    with pytest.raises(InputError, match="finite"):
+        replace(claim, quantiles=(math.nan, *claim.quantiles[1:]))
+
+
+def test_a_prediction_reads_back(claim):
+    made = Prediction("t", "2027-03-01", (claim,), {}, {"commit": "c"})
+    assert Prediction.from_body(parse(canonical(made.body))) == made
+    with pytest.raises(InputError, match="twice"):
+        Prediction("t", "2027-03-01", (claim, claim), {}, {})
+
+
+def test_scores_come_from_the_quantiles_alone(claim):
+    made = score(claim, Measured(0.72, protocol="p"))
+    assert made.crps == pytest.approx(QuantileDistribution(LEVELS, claim.quantiles, 0, 1).crps(0.72))
+    assert made.hits == {"50": True, "80": True, "90": True, "95": True}
+    assert made.error == pytest.approx(claim.median / 0.72 - 1)
+    assert made.baselines["last value"] == pytest.approx(0.12)
+    assert made.beats["last value"]
+    assert 0.5 < made.pit < 0.8
+
+
+def test_another_protocol_or_an_impossible_value_is_not_scored(claim):
+    with pytest.raises(InputError, match="protocol"):
+        score(claim, Measured(0.72, protocol="q"))
+    with pytest.raises(InputError, match="percent"):
+        score(claim, Measured(72.0, protocol="p"))
+
+
+def test_unknown_claims_are_named(claim):
+    made = Prediction("t", "2027-03-01", (claim,), {}, {})
+    with pytest.raises(InputError, match="no claim 'loss'"):
+        scores(made, Resolution("h", {"loss": Measured(1.0)}))
+    assert len(scores(made, Resolution("h", {claim.id: Measured(0.7, protocol="p")}))) == 1

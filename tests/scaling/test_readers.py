@@ -1,0 +1,123 @@
+"""CSV forms and folders of trials: what is read, and what each slip is told."""
+
+import json
+
+import numpy as np
+import pytest
+from worlds import table
+
+from scaling.errors import InputError
+from scaling.metrics import neg_log_pass_of_counts
+from scaling.observations import Observations
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(text):
+        path = tmp_path / "points.csv"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_points(csv):
+    runs = Observations.read(csv("C,loss\n1e20,2.5\n1e21,2.2\n"))
+    assert runs.frame["value"].tolist() == [2.5, 2.2]
+    assert runs.axis == "C"
+    assert set(runs.frame["se_kind"]) == {"none"}
+
+
+def test_a_unit_in_the_header(csv):
+    runs = Observations.read(csv("C [PF-day],loss,se\n1,2.5,0.01\n"))
+    assert runs.frame["C"].tolist() == pytest.approx([8.64e19])
+    assert runs.frame["se_kind"].tolist() == ["declared"]
+
+
+def test_problems_give_both_pass_metrics_and_their_buckets(csv):
+    lines = ["C,problem,n,c,bucket"]
+    lines += [f"{c},{p},8,{p + k},{'easy' if p > 1 else 'hard'}" for k, c in enumerate((1e9, 1e10)) for p in range(4)]
+    runs = Observations.read(csv("\n".join(lines) + "\n"))
+    assert len(runs) == 2 * 2 * 3
+    one = runs.select(metric="neg_log_pass", bucket="all").frame
+    expected = [neg_log_pass_of_counts(np.full(4, 8), np.arange(4) + k).mean() for k in (0, 1)]
+    assert one["value"].tolist() == pytest.approx(expected)
+    assert runs.select(metric="pass_rate", bucket="hard").frame["value"].tolist() == pytest.approx([0.0625, 0.1875])
+    assert runs.frame["se"].notna().all()
+
+
+def test_aggregates_are_pass_rates_only(csv):
+    runs = Observations.read(csv("C,passes,problems\n1e9,0,100\n1e10,40,100\n"))
+    assert set(runs.frame["metric"]) == {"pass_rate"}
+    assert (runs.frame["se"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("C,loss\n", "no rows"),
+        ("flops,loss\n1e9,1\n", "no compute column"),
+        ("C\n1e9\n", "no metric column"),
+        ("C,height,width\n1e9,1,2\n", "which column"),
+        ("C,loss\n1e9,-1\n", "outside"),
+        ("C,pass_rate\n1e9,43\n", "divide by 100"),
+        ("C,pass_rate\n1e9,43%\n", "not percent"),
+        ("C,loss\n1e9,two\n", "row 2.*not a number"),
+        ("C,loss,se\n1e9,1,0\n", "standard error of 0"),
+        ("C,loss\n0,1\n", "C is 0"),
+        ("C,loss\n-1e9,1\n", "positive"),
+        ("C,loss\ninf,1\n", "positive, finite"),
+        ("C,loss\n1e9,inf\n", "loss is inf"),
+        ("C,loss\n,1\n", "positive, finite"),
+        ("C [GW],loss\n1e9,1\n", "'GW' is not known"),
+        ("C,loss,loss\n1e9,1,1\n", "stands twice"),
+        ("C [PF-day],C [PF-day],loss\n1,1,1\n", "stands twice"),
+        ("C [PF-day],C,loss\n1,1,1\n", "'C' stands twice"),
+        ("C,loss\n1e9,1,5\n", "not a CSV file"),
+        ("C,problem,n,c\n1e9,a,4,5\n", "c = 5 of n = 4"),
+        ("C,problem,n,c\n1e9,a,4,1\n1e9,a,4,2\n", "stands twice in one run"),
+        ("C,passes,problems\n1e9,1.5,4\n", "whole counts"),
+        ("C,passes,problems\n1e9,5,4\n", "passes = 5 of problems = 4"),
+        ("C,N,D,loss\n6e18,1e9,1,2\n", "6 N D"),
+    ],
+)
+def test_every_slip_gets_its_sentence(csv, text, says):
+    with pytest.raises(InputError, match=says):
+        Observations.read(csv(text))
+
+
+def test_missing_values_are_missing(csv):
+    assert len(Observations.read(csv("C,loss\n1e9,1\n1e10,\n1e11,0.8\n"))) == 2
+
+
+def test_a_missing_path_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv does not exist"):
+        Observations.read(tmp_path / "none.csv")
+
+
+def test_a_folder_of_trials_keeps_what_was_left_out(tmp_path):
+    lines = table([1e9, 1e10], [1.0, 0.9])
+    for i, state in enumerate(["COMPLETE", "FAILED", None]):
+        folder = tmp_path / f"trial-{i}"
+        folder.mkdir()
+        source = lines.frame.iloc[min(i, 1)]
+        observation = table([source["C"]], [source["value"]])
+        from scaling.observations import Observation
+
+        one = Observation(
+            id=f"o{i}", trial=f"trial-{i}", base_trial=f"trial-{i}", stage="pretrain", metric="loss", protocol="p",
+            value=float(observation.frame["value"].iloc[0]), inputs={"C_pre": float(source["C"])},
+        )  # fmt: skip
+        (folder / "observations.jsonl").write_bytes(one.line())
+        if state:
+            (folder / "result.json").write_text(json.dumps({"state": state}))
+    runs = Observations.read(tmp_path)
+    assert len(runs) == 1
+    assert runs.axis == "C_pre"
+    assert dict(runs.dropped) == {"trial-1": "failed", "trial-2": "unfinished"}
+    assert list(runs.sources) == ["trial-0/observations.jsonl"]
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="run the sweep first"):
+        Observations.read(tmp_path)

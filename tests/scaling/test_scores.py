@@ -1,0 +1,75 @@
+"""Scores against integrals, against samples, and against scoringrules."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaling.fitted import LEVELS
+from scaling.scores import QuantileDistribution
+
+NORMAL = np.quantile(np.random.default_rng(0).standard_normal(400_000), LEVELS)
+
+
+def integral(d, y):
+    """CRPS by brute force on a fine grid."""
+    spread = d.values[-1] - d.values[0]
+    low, high = d.values[0] - 20 * spread, d.values[-1] + 20 * spread
+    x = np.sort(np.concatenate([np.linspace(low, high, 400_001), [y]]))
+    cdf = np.interp(x, *d._knots, left=0.0, right=1.0)
+    return float(np.sum(np.diff(x) * (((cdf - (x >= y)) ** 2)[1:] + ((cdf - (x >= y)) ** 2)[:-1]) / 2))
+
+
+@pytest.mark.parametrize("y", [-6.0, -2.0, -0.3, 0.0, 1.1, 2.4, 7.0])
+def test_crps_is_the_integral(y):
+    d = QuantileDistribution(LEVELS, NORMAL)
+    assert d.crps(y) == pytest.approx(integral(d, y), rel=2e-3, abs=2e-4)
+
+
+@pytest.mark.parametrize("y", [-2.0, -0.3, 0.0, 1.1, 2.4])
+def test_crps_of_normal_quantiles_is_nearly_the_normals(y):
+    scoringrules = pytest.importorskip("scoringrules")
+    exact = float(scoringrules.crps_normal(y, 0.0, 1.0))
+    assert QuantileDistribution(LEVELS, NORMAL).crps(y) == pytest.approx(exact, abs=0.01)
+
+
+def test_crps_of_a_point_is_the_absolute_error():
+    d = QuantileDistribution(LEVELS, [0.4] * len(LEVELS))
+    assert d.crps(0.65) == pytest.approx(0.25)
+
+
+def test_the_range_holds_the_tails():
+    d = QuantileDistribution(LEVELS, np.linspace(0.9, 0.999, len(LEVELS)), 0.0, 1.0)
+    assert d.cdf(1.0 + 1e-9) == 1.0
+    assert d.cdf(-1.0) == 0.0
+    assert d.log_score(1.2) == math.inf
+    assert math.isfinite(d.log_score(0.9999))
+
+
+def test_log_score_of_a_uniform():
+    d = QuantileDistribution(LEVELS, LEVELS)
+    assert d.log_score(0.37) == pytest.approx(0.0, abs=1e-9)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=len(LEVELS), max_size=len(LEVELS)), st.floats(-9, 9))
+def test_any_quantiles_score(values, y):
+    d = QuantileDistribution(LEVELS, sorted(values))
+    assert d.crps(y) >= -1e-12
+    assert 0.0 <= d.cdf(y) <= 1.0
+    assert d.crps(y) <= abs(y) + 30
+
+
+def test_the_distribution_function_meets_its_quantiles():
+    d = QuantileDistribution(LEVELS, NORMAL)
+    for level, value in zip(LEVELS, NORMAL, strict=True):
+        assert d.cdf(value) == pytest.approx(level)
+    assert d.interval(0.9) == pytest.approx((NORMAL[LEVELS.index(0.05)], NORMAL[LEVELS.index(0.95)]))
+
+
+def test_truth_minimises_the_expected_crps():
+    """Propriety: over many outcomes, the right spread scores better than half or twice of it."""
+    outcomes = np.random.default_rng(1).standard_normal(400)
+    mean = {f: np.mean([QuantileDistribution(LEVELS, f * NORMAL).crps(y) for y in outcomes]) for f in (0.5, 1.0, 2.0)}
+    assert mean[1.0] < min(mean[0.5], mean[2.0])
