@@ -128,12 +128,12 @@ def rl_trial(parent: TrialSpec, *, seed: int = 0, steps: int = 200, prompts: int
 
 # Seconds a step of this implementation on one thread of a 2-core AVX-512 machine, the other core busy: a fixed part
 # (interpreter, kernel launches) and a FLOP rate that grows with the width, as (width, FLOP/s).
-STEP_S = {"pretrain": 0.0023, "rl": 0.011}
+STEP_S = {"pretrain": 0.0009, "rl": 0.006}
 RATES = {
-    "pretrain": ((8, 6e9), (12, 9e9), (20, 16e9), (56, 33e9), (72, 45e9), (128, 60e9)),
-    "rl": ((8, 20e9), (20, 35e9), (56, 60e9), (128, 80e9)),
+    "pretrain": ((8, 9e9), (12, 14e9), (20, 26e9), (56, 75e9), (72, 90e9), (128, 100e9)),
+    "rl": ((8, 30e9), (12, 40e9), (20, 65e9), (56, 90e9), (128, 100e9)),
 }
-EVALUATION_S = 3e-5  # a problem or held-out sequence
+EVALUATION_S = 1e-5  # a problem or held-out sequence
 
 
 def expected_seconds(spec: TrialSpec) -> float:

@@ -98,6 +98,8 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not end up between events
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
     serve(Channel(sys.stdin.buffer, events))
+    sys.stderr.flush()
+    os._exit(0)  # nothing is left to write, and tearing torch down takes a second
 
 
 if __name__ == "__main__":
