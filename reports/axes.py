@@ -86,13 +86,22 @@ def value_axis(ax: Axes, series: Sequence[Series], view: View) -> None:
     if view.name == "linear":
         _linear_limits(ax, float(seen.min()), float(seen.max()), series[0].subject.metric)
         return
-    low, high = float(seen.min()) / 1.15, float(seen.max()) * 1.25
+    low, high = max(float(seen.min()), 0.3 * _lowest_mark(series, view)) / 1.15, float(seen.max()) * 1.25
     ticks = [m * 10.0**e for e in range(-9, 7) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     ax.yaxis.set_major_locator(FixedLocator(ticks[:: max(1, math.ceil(len(ticks) / 6))] or [low, high]))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(float(v), 2)))
+
+
+def _lowest_mark(series: Sequence[Series], view: View) -> float:
+    """Smallest positive value among points, medians and outcomes: a band that runs to 0 must not fill a log axis."""
+    marks = [view.shown([p.value for p in s.points] + [s.measured or math.nan]) for s in series]
+    marks += [view.shown(s.at_level(0.5)) for s in series]
+    shown = np.concatenate(marks)
+    shown = shown[np.isfinite(shown) & (shown > 0)]
+    return float(shown.min()) if len(shown) else 0.0
 
 
 def _linear_limits(ax: Axes, low: float, high: float, name: str) -> None:

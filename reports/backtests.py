@@ -88,7 +88,7 @@ def _miss_panel(drawn: Sequence[_Miss]) -> Panel:
 
     inside = sum(abs(m.offset) <= 1 for m in drawn)
     alt = f"Back-test misses against factor: {inside} of {len(drawn)} points lie inside their 90 % interval."
-    return figures.panel("backtest", 3.6, 2.3, alt, draw)
+    return figures.panel("backtest", 3.4, 2.2, alt, draw)
 
 
 def _coverage_panel(rows: Sequence[BacktestRow]) -> Panel:
@@ -98,4 +98,4 @@ def _coverage_panel(rows: Sequence[BacktestRow]) -> Panel:
         low, high = (float(v) / n for v in binom.ppf([0.025, 0.975], n, level))
         shares.append((level, low, high, sum(r.covered(level) for r in rows) / n))
     alt = "Coverage of back-tests: " + ", ".join(f"{percent(s[3])} inside {percent(s[0])}" for s in shares) + "."
-    return figures.panel("coverage", 2.9, 2.3, alt, lambda ax: figures.coverage(shares, ax))
+    return figures.panel("coverage", 3.4, 2.2, alt, lambda ax: figures.coverage(shares, ax))

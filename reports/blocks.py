@@ -5,6 +5,7 @@ All texts are final strings (numbers included), cleaned when the document is mad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from reports.text import clean, clean_all, csv_text, moment, number
 from scaling.records import sha256
 
 MODEL_VERSION = 1
+_NUMBER = re.compile(r"[–∞]|[<>]?\s?-?\+?\[?[-+]?\d[-+\d.e, \[\]]*( ?(x|%|FLOP|s|min|h|of \d+))?")
 FINISHED = ("svg", "csv")  # made of cleaned texts already, and their line ends count
 MAX_ROWS = 200  # a longer table is cut in print; the CSV beside a figure keeps every row
 
@@ -66,9 +68,10 @@ class Bullets(Block):
 
 @dataclass(frozen=True)
 class Table(Block):
-    """Cells are final strings. `tones` colours whole rows ("", "good", "bad", "faint"); `cut` counts rows left out.
+    """Cells are final strings. `tones` colours whole rows ("", "good", "bad"); `cut` counts rows left out.
 
-    `wide` names the columns that take the space left over (free text), by index.
+    `wide` names the columns that take the space left over (free text), by index. A `brief` table of provenance is
+    folded on screen and cut to that many rows on paper (0: neither).
     """
 
     kind = "table"
@@ -79,6 +82,7 @@ class Table(Block):
     cut: int = 0
     wide: tuple[int, ...] = ()
     numeric: tuple[bool, ...] = ()
+    brief: int = 0
 
     @classmethod
     def of(
@@ -90,11 +94,12 @@ class Table(Block):
         tones: Sequence[str] = (),
         wide: Sequence[int] = (),
         limit: int = MAX_ROWS,
+        brief: int = 0,
     ) -> Table:
         shown = tuple(tuple(c if isinstance(c, str) else number(c) for c in row) for row in rows[:limit])
         numeric = tuple(bool(shown) and all(_numeric(row[i]) for row in shown) for i in range(len(headers)))
         return cls(
-            tuple(headers), shown, caption, tuple(tones[:limit]), max(0, len(rows) - limit), tuple(wide), numeric
+            tuple(headers), shown, caption, tuple(tones[:limit]), max(0, len(rows) - limit), tuple(wide), numeric, brief
         )
 
 
@@ -229,4 +234,5 @@ class Document:
 
 
 def _numeric(text: str) -> bool:
-    return not text or text[0] in "0123456789-+–[∞" or text in ("inside", "outside")
+    """A value, an interval or a count, with or without a unit: set to the right."""
+    return not text or _NUMBER.fullmatch(text) is not None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from reports import axes, figures
 from reports.blocks import Block, Figure, Heading, Panel
 from reports.series import ROW_HEADERS, Series, headline_series, residual_rows
@@ -58,13 +56,11 @@ def _says(s: Series) -> str:
         first, last = min(s.points, key=lambda p: p.x), max(s.points, key=lambda p: p.x)
         text += f" from {number(first.value)} at {compute(first.x)} to {number(last.value)} at {compute(last.x)}"
     if s.target is not None:
-        at = int(np.argmin(np.abs(np.log(s.grid_G / s.target))))
+        at = s.target_column
         low, high = s.at_level(0.05)[at], s.at_level(0.95)[at]
-        text += (
-            f"; predicted {number(float(s.at_level(0.5)[at]))} (90 %: {number(float(low))} to {number(float(high))})"
-        )
+        text += f"; predicted {s.text(s.at_level(0.5)[at])} (90 %: {s.text(low)} to {s.text(high)})"
         text += f" at {compute(s.target)}"
-    return text + (f"; measured {number(s.measured)}." if s.measured is not None else ".")
+    return text + (f"; measured {s.text(s.measured)}." if s.measured is not None else ".")
 
 
 def _fan_caption(members: Sequence[Series]) -> str:
@@ -102,7 +98,7 @@ def bucket_blocks(series: Sequence[Series]) -> list[Block]:
         caption += " Blue: before RL. Orange: after RL."
     return [
         Heading("By bucket", "buckets"),
-        Figure.of("buckets", panels, caption, ROW_HEADERS, rows, columns=columns),
+        Figure.of("buckets-figure", panels, caption, ROW_HEADERS, rows, columns=columns),
     ]
 
 
@@ -136,7 +132,7 @@ def residual_blocks(series: Sequence[Series]) -> list[Block]:
                "1 and 2. A bend means that the law's form is wrong.")  # fmt: skip
     return [
         Heading("Residuals", "residuals"),
-        Figure.of("residuals", panels, caption, headers, rows, columns=columns),
+        Figure.of("residuals-figure", panels, caption, headers, rows, columns=columns),
     ]
 
 

@@ -18,6 +18,7 @@ from reports.text import (
     number,
     percent,
     places,
+    significant,
     span,
     times,
 )
@@ -178,7 +179,7 @@ def _result_cells(report: ReportInput, claim: Claim, s: Score | None, digits: in
     if value is None or s is None:
         return [MISSING if value is None else fixed(value, digits), *[MISSING] * 4]
     best = min(s.baselines.values(), default=None)
-    return [fixed(value, digits), value_error(claim, value), narrowest(s), number(s.crps, 2), number(best, 2)]
+    return [fixed(value, digits), value_error(claim, value), narrowest(s), significant(s.crps, 2), significant(best, 2)]
 
 
 def score_blocks(report: ReportInput) -> list[Block]:
@@ -191,8 +192,10 @@ def score_blocks(report: ReportInput) -> list[Block]:
     for s in sorted(report.scores, key=lambda s: order_of(claims[s.claim].subject) if s.claim in claims else (9,)):
         label = claim_name(list(claims.values()), claims[s.claim]) if s.claim in claims else s.claim
         better = sum(s.beats.values())
-        shown = [number(s.crps, 2), *(number(s.baselines.get(n), 2) for n in names)]
-        rows.append([label, *shown, f"{better} of {len(s.baselines)}", number(s.log_score, 2), number(s.pit, 2)])
+        shown = [significant(s.crps, 2), *(significant(s.baselines.get(n), 2) for n in names)]
+        rows.append(
+            [label, *shown, f"{better} of {len(s.baselines)}", significant(s.log_score, 2), significant(s.pit, 2)]
+        )
         tones.append("" if not s.baselines else "good" if better == len(s.baselines) else "bad")
     headers = ["claim", "CRPS", *names, "beats", "log score", "PIT"]
     won, asked = sum(sum(s.beats.values()) for s in report.scores), sum(len(s.baselines) for s in report.scores)

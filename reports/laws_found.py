@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.blocks import Block, Formula, Heading, Table, Text
+from reports.blocks import Block, Bullets, Formula, Heading, Table, Text
 from reports.inputs import ReportInput, order_of
-from reports.text import MISSING, clean, compute, fixed, listed, number, percent, places, span, times
-from scaling.fitted import Fit, FitStatus, Grade
+from reports.text import MISSING, clean, compute, fixed, listed, number, percent, places, significant, span, times
+from scaling.fitted import Fit, FitStatus, Forecast, Grade
 from scaling.laws import LAWS
 
 
@@ -15,10 +15,12 @@ def hard_blocks(report: ReportInput) -> list[Block]:
     """Every subject with its verdict, and the reason where the forecast is not earned."""
     rows, tones = [], []
     forecasts = {f.fit_digest: f for f in report.forecasts}
+    said = [_said(f, forecasts.get(f.digest)) for f in report.fits]
+    shared = [t for t in (said[0] if said else []) if len(said) > 1 and all(t in other for other in said)]
     for fit in sorted(report.fits, key=lambda f: order_of(f.subject)):
         forecast = forecasts.get(fit.digest)
         grade = str(forecast.grade) if forecast else MISSING
-        reasons = _reasons(fit, forecast.warnings if forecast else (), grade)
+        reasons = _reasons(fit, [t for t in _said(fit, forecast) if t not in shared], grade)
         rows.append(
             [fit.subject.label, fit.law, clean(fit.verdict), times(fit.earned_factor), grade, reasons or "none"]
         )
@@ -30,16 +32,22 @@ def hard_blocks(report: ReportInput) -> list[Block]:
     return [
         Heading("What is hard to predict, and why", "hard"),
         Text(text),
+        *([Text("Of every forecast here:"), Bullets(tuple(shared))] if shared else []),
         Table.of(["what", "law", "verdict", "back-tested to", "grade", "what speaks against it"], rows, tones=tones,
                  wide=[5]),
     ]  # fmt: skip
 
 
-def _reasons(fit: Fit, warnings: Sequence[str], grade: str) -> str:
+def _said(fit: Fit, forecast: Forecast | None) -> list[str]:
+    """What the forecast and the fit themselves remark."""
+    return [clean(t).rstrip(".") for t in (*(forecast.warnings if forecast else ()), *fit.notes)]
+
+
+def _reasons(fit: Fit, remarks: Sequence[str], grade: str) -> str:
     found = [] if fit.status == FitStatus.CONVERGED else [f"{fit.status}: {fit.status.says}"]
     if grade in (Grade.REFUSED, Grade.UNEARNED):
         found.append("the forecast is not earned by back-tests")
-    return "; ".join(clean(t).rstrip(".") for t in (*found, *warnings, *fit.notes))
+    return "; ".join([*found, *remarks])
 
 
 def parameter_blocks(report: ReportInput) -> list[Block]:
@@ -93,5 +101,5 @@ def _parameter_row(fit: Fit, roles: Sequence[str]) -> list[str]:
         low, high = fit.interval(role)
         digits = places(low, high)
         cells.append(f"{fixed(fit.parameters[role], digits)} {span(low, high, digits)}")
-    noise = percent(fit.noise) if fit.noise_kind == "log" else number(fit.noise, 2)
+    noise = percent(fit.noise) if fit.noise_kind == "log" else significant(fit.noise)
     return [fit.subject.label, fit.law, *cells, noise, str(fit.n_points), str(fit.status)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.blocks import Block, Bullets, Heading, KeyFacts, Table, Text, Warning
 from reports.inputs import Receipt, ReportInput
-from reports.text import MISSING, clean, compute, counted, duration, missing, moment, number, shorten, times
+from reports.text import MISSING, clean, compute, counted, duration, missing, moment, number, times
 
 COST_UNITS = (
     ("flop", "algorithmic compute", compute),
@@ -17,6 +18,7 @@ COST_UNITS = (
     ("gpu_h", "GPU-hours", lambda v: number(v, 3)),
     ("usd", "money [USD]", lambda v: f"{v:.2f}"),
 )
+BRIEF = 8  # rows of a long list of digests on paper
 GOOD_STATES = ("COMPLETE", "WAITING", "RUNNING")
 SHOWN_ELSEWHERE = ("commit", "dirty", "versions", "data", "replay")
 
@@ -29,27 +31,24 @@ def trial_blocks(report: ReportInput) -> list[Block]:
     bad = [t for t in trials if str(t.get("state", "")) not in GOOD_STATES]
     complete = sum(str(t.get("state")) == "COMPLETE" for t in trials)
     rows, tones = [], []
-    for t in [*bad, *(t for t in trials if t not in bad)]:
+    cheap_first = sorted((t for t in trials if t not in bad), key=lambda t: (t.get("C_pre") or 0, str(t.get("stage"))))
+    for t in [*bad, *cheap_first]:
         rows.append([
-            clean(t.get("id", MISSING)), clean(t.get("stage", MISSING)), _rung(t.get("rung")), number(t.get("N")),
-            number(t.get("D")), _flop(t.get("C_pre")), _flop(t.get("C_rl")), shorten(_plain(t.get("seed")), 12),
-            clean(t.get("state", MISSING)), duration(t.get("wall_s")), clean(t.get("reason") or ""),
+            _plain(t.get("id")), _plain(t.get("stage")), number(t.get("N")), number(t.get("D")), _flop(t.get("C_pre")),
+            _flop(t.get("C_rl")), duration(t.get("wall_s")), _plain(t.get("state")), clean(t.get("reason") or ""),
         ])  # fmt: skip
         tones.append("bad" if t in bad else "")
-    headers = ["run", "stage", "rung", "N", "D", "C_pre", "C_rl", "seed", "state", "time", "reason"]
+    headers = ["run", "stage", "N", "D", "C_pre", "C_rl", "time", "state", "reason"]
+    if not any(row[-1] for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
     text = f"{complete} of {counted(len(trials), 'run')} complete."
     if bad:
         text += f" {counted(len(bad), 'run')} failed or diverged and gave no observation: listed first."
-    return [Heading("Runs", "runs"), Text(text), Table.of(headers, rows, tones=tones, wide=[10])]
+    return [Heading("Runs", "runs"), Text(text), Table.of(headers, rows, tones=tones, wide=[8])]
 
 
 def _plain(value: Any) -> str:
     return MISSING if missing(value) else clean(value)
-
-
-def _rung(value: Any) -> str:
-    """A rung by its index, its name, or the compute it stands for."""
-    return number(value) if isinstance(value, (int, float)) else _plain(value)
 
 
 def _flop(value: Any) -> str:
@@ -155,11 +154,17 @@ def _data_table(report: ReportInput) -> list[Block]:
     blocks: list[Block] = []
     if data:
         rows = [[clean(path), clean(digest)] for path, digest in sorted(data.items())]
-        blocks += [Heading("Data files", "data-files", 3), Table.of(["file", "SHA-256"], rows, wide=[0], limit=60)]
+        blocks += [Heading("Data files", "data-files", 3), Table.of(["file", "SHA-256"], rows, brief=BRIEF)]
     dropped = report.observations.dropped if report.observations else ()
     if dropped:
         rows = [[clean(name), clean(reason)] for name, reason in dropped]
-        blocks += [Heading("Rows left out", "dropped", 3), Table.of(["row or run", "reason"], rows, wide=[0], limit=60)]
+        reasons = Counter(reason for _, reason in rows)
+        text = "; ".join(f"{counted(n, 'row or run', 'rows or runs')}: {reason}" for reason, n in reasons.items())
+        blocks += [
+            Heading("Rows left out", "dropped", 3),
+            Text(f"{text}."),
+            Table.of(["row or run", "reason"], rows, brief=BRIEF),
+        ]
     return blocks
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reports.inputs import ReportInput, order_of
-from reports.text import clean, compute, number, shorten
+from reports.text import clean, compute, fixed, number, places, shorten
 from scaling.fitted import LEVELS, Fit, Subject
 from scaling.laws import LAWS
 from scaling.observations import OVERALL
@@ -20,6 +20,7 @@ from scaling.predictions import Claim
 
 FITTED, OTHER = "fitted", "not in the fit"
 CURVE_POINTS = 60
+LISTED = 16  # points of a curve in its data table
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Point:
 
     @property
     def says(self) -> str:
+        """For who points at it."""
         error = f" ± {number(self.se, 2)}" if self.se else ""
         return clean(f"{shorten(self.trial, 40)}: {number(self.value)}{error} at {compute(self.x)} ({self.kind})")
 
@@ -49,6 +51,7 @@ class Series:
     measured: float | None = None
     predictive: bool = True
     grade: str = ""
+    places: int | None = None  # decimals of the claim's numbers, so that chart and claim print the same text
     fit: Fit | None = field(default=None, compare=False)
 
     @cached_property
@@ -68,11 +71,27 @@ class Series:
         ]
         middle, low, high = self.at_level(0.5), self.at_level(0.05), self.at_level(0.95)
         what = "predicted" if self.predictive else "law"
-        for i, x in enumerate(self.grid_G):
+        for i in self._listed_grid():
+            x = self.grid_G[i]
             found.append((name, what, "", float(x), float(middle[i]), None, float(low[i]), float(high[i])))
         if self.measured is not None:
             found.append((name, "outcome", "", self.target, self.measured, None, None, None))
         return found
+
+    def text(self, value: float) -> str:
+        return number(float(value)) if self.places is None else fixed(float(value), self.places)
+
+    @property
+    def target_column(self) -> int:
+        """Index of the target on the grid; without a target, the grid's end."""
+        if self.target is None:
+            return len(self.grid_G) - 1
+        return int(np.argmin(np.abs(np.log(self.grid_G / self.target))))
+
+    def _listed_grid(self) -> list[int]:
+        """Grid columns that the data table lists: enough to redraw the curve, the target among them."""
+        picked = set(np.linspace(0, len(self.grid_G) - 1, min(LISTED, len(self.grid_G))).round().astype(int).tolist())
+        return sorted(picked | {self.target_column})
 
 
 ROW_HEADERS = ("series", "what", "run", "compute [FLOP]", "value", "standard error", "low 90 %", "high 90 %")
@@ -115,6 +134,7 @@ def _of_claim(report: ReportInput, claim: Claim) -> Series | None:
         target=claim.target,
         measured=report.measured(claim),
         grade=str(claim.grade),
+        places=places(*claim.interval(0.5)),
         fit=fit,
     )
 

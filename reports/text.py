@@ -69,6 +69,13 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def significant(value: Any, digits: int = 2) -> str:
+    """Always `digits` significant digits, trailing zeros too, so that a column lines up: 0.10, -2.0."""
+    if missing(value) or not math.isfinite(value) or not 1e-4 <= abs(value) < 1e5:
+        return "0" if value == 0 else number(value, digits)
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
+
+
 def compute(flop: Any) -> str:
     return MISSING if missing(flop) else format_compute(float(flop))
 
@@ -79,7 +86,9 @@ def duration(seconds: Any) -> str:
 
 def times(factor: Any) -> str:
     """'6x', '100x', '1.5x'"""
-    return MISSING if missing(factor) else f"{number(float(factor), 3 if factor < 10 else 2)}x"
+    if missing(factor):
+        return MISSING
+    return f"{factor:.0f}x" if 9.95 <= factor < 1e6 else f"{number(float(factor), 2 if factor < 10 else 3)}x"
 
 
 def percent(share: Any, *, signed: bool = False) -> str:

@@ -33,6 +33,7 @@
     const slider = box.querySelector("input");
     const which = box.querySelector("select");
     const out = box.querySelector("output");
+    const note = box.querySelector(".note");
     const range = (s) => [Math.log(s.grid[0]), Math.log(s.grid[s.grid.length - 1])];
     const show = () => {
       const s = block.series[which ? Number(which.value) : 0];
@@ -43,13 +44,14 @@
       const f = (p) => at(s.levels, q, p).toFixed(s.places);
       const factor = x / s.max_x;
       const reach = factor <= 1.001 ? "inside the data" :
-        `${factor.toPrecision(2).replace(/\.0$/, "")}x beyond the data` +
+        `${factor < 9.95 ? factor.toPrecision(2) : factor.toFixed(0)}x beyond the data` +
         (s.earned && factor <= s.earned ? ", within what back-tests earned" : ", further than back-tests earned");
       const chance = s.threshold === null ? "" : `; chance above ${s.threshold}: ${above(s, q, s.threshold)}`;
       out.replaceChildren(
         `${mantissa(x, 2)} FLOP: `, bold(f(0.5)),
         ` ${s.unit}, 50 % [${f(0.25)}, ${f(0.75)}], 90 % [${f(0.05)}, ${f(0.95)}]; ${reach}${chance}`
       );
+      note.textContent = `${s.draws} predictive draws, digest ${s.digest.slice(0, 16)}`;
       slider.setAttribute("aria-valuetext", `${mantissa(x, 2)} FLOP`);
     };
     const toTarget = () => {

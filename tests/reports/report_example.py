@@ -155,11 +155,11 @@ def trials() -> list[dict[str, Any]]:
     return rows
 
 
-def example(*, registered: bool = True, resolved: bool = True, **changes: Any) -> ReportInput:
-    """The whole project, or as it stood before the outcome, or before registration."""
+def example(*, registered: bool = True, resolved: bool = True, first: int = 99, **changes: Any) -> ReportInput:
+    """The project, as it stands, stood before the outcome or before registration; with its `first` subjects only."""
     rng = np.random.default_rng(7)
     table = observations(rng)
-    fits = [fit_of(table, key, rng) for key in TRUTH]
+    fits = [fit_of(table, key, rng) for key in list(TRUTH)[:first]]
     forecasts = [forecast_of(f, rng) for f in fits]
     prediction = prediction_of(forecasts) if registered else None
     resolution = None
@@ -187,3 +187,57 @@ def example(*, registered: bool = True, resolved: bool = True, **changes: Any) -
 
 def _key(s: Subject) -> tuple[str, str, str]:
     return s.metric, s.stage, s.bucket
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "' onmouseover='alert(1)",
+    "#panic() #eval(\"1\") $x$ *b* _i_ `c` [#sys] \\u{41} @label <label>",
+    "$\\frac{1}{0}$ $\\undefinedmacro ^_{",
+    "{{7*7}} {% raw %} ${1} %s %(x)s",
+    "=HYPERLINK(\"http://example.invalid\",\"x\")",
+    "abc\u202egnp.exe\u2066\u200b",
+    "\x1b[31mred\x07\x00",
+    "]]> <!-- --> <![CDATA[ &lt; &amp; &#x3c;",
+    "url(javascript:alert(1)) @import 'x'",
+    "中文 😀 ا\u0301 ﷽",
+)  # fmt: skip
+
+
+def hostile(**changes: Any) -> ReportInput:
+    """The example with hostile words wherever a user, a file or another program could have put them."""
+    report, words = example(**changes), HOSTILE
+    assert report.prediction and report.observations is not None and report.receipt
+    renamed = {f"depth-{i}": words[i - 1] for i in range(1, 5)}
+
+    def new(s: Subject) -> Subject:
+        return replace(s, bucket=renamed.get(s.bucket, s.bucket))
+
+    frame = report.observations.frame.copy()
+    frame["bucket"] = [renamed.get(b, b) for b in frame["bucket"]]
+    frame["trial"] = [f"{t} {words[i % len(words)]}" for i, t in enumerate(frame["trial"])]
+    trials_ = [f"{words[i % len(words)]}" for i in range(len(runs()))]
+    said = {"verdict": words[4], "objective": words[5], "notes": words[:3]}
+    fits_ = [replace(f, subject=new(f.subject), points={**f.points, "trial": trials_}, **said) for f in report.fits]
+    forecasts = [replace(f, subject=new(f.subject), method=words[6], warnings=words) for f in report.forecasts]
+    claims = tuple(
+        replace(c, subject=new(c.subject), text=words[i % len(words)], baselines={words[7]: 0.5, **c.baselines})
+        for i, c in enumerate(report.prediction.claims)
+    )
+    prediction = replace(report.prediction, claims=claims, assumptions=words, voids=words, until="2027-03-01",
+                         resolution_rule=words[0])  # fmt: skip
+    return replace(
+        report, title=f"Title {words[1]} {words[4]} {words[8]}", fits=fits_, forecasts=forecasts, prediction=prediction,
+        observations=replace(report.observations, frame=frame, dropped=tuple((w, w) for w in words),
+                             sources=dict.fromkeys(words, "ab" * 32)),
+        receipt=replace(report.receipt, time=words[0]), scores=scores(prediction, report.resolution),
+        trials=[{**t, "id": words[i % len(words)], "reason": words[(i + 3) % len(words)], "state": "FAILED"}
+                for i, t in enumerate(report.trials)],
+        provenance={"commit": words[0], "dirty": words[1], "versions": {words[2]: words[3]}, "replay": words[4],
+                    words[5]: words[6], "data": {w: w for w in words}},
+        notes=words, answers={"architecture": words[1], "modification": words[4]},
+        costs={words[0]: 1.0, "spent_usd": 3.5},
+        backtests=[replace(b, subject=new(b.subject), law=words[5]) for b in report.backtests],
+    )  # fmt: skip

@@ -1,0 +1,174 @@
+"""The HTML report: self-contained, inert whatever the words in it say, readable by machine and without scripts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from reports import Document
+from reports.blocks import Figure
+from reports.render_html import embedded_json, html_of, template
+from reports.svg import PALETTE, themed
+from scaling.laws import LAWS
+
+EVENTS = re.compile(r"\Aon[a-z]+\Z")
+LOADING = {"src", "srcset", "href", "action", "formaction", "data", "poster", "background", "xlink:href", "ping"}
+
+
+class Page(HTMLParser):
+    """Elements with attributes, text outside scripts, and the scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.raw: dict[str, list[str]] = {"script": [], "style": []}
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag if tag in self.raw else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        (self.raw[self._inside] if self._inside else self.words).append(data)
+
+
+@pytest.fixture(scope="module")
+def hostile_page(hostile_document: Document) -> str:
+    return html_of(hostile_document)
+
+
+def test_nothing_is_loaded(page: str) -> None:
+    for tag, attributes in Page(page).elements:
+        assert tag not in ("link", "iframe", "object", "embed", "img", "base", "form", "video", "audio", "image"), tag
+        for name in LOADING & set(attributes):
+            assert re.match(r"#|data:text/csv", attributes[name] or ""), (tag, attributes[name])
+    assert not re.search(r"url\((?!#)", page)
+    assert "@import" not in page
+
+
+def test_policy_allows_our_own_script_and_style_only(page: str) -> None:
+    parsed = Page(page)
+    policy = next(a["content"] for t, a in parsed.elements if t == "meta" and "http-equiv" in a) or ""
+    rules = dict(r.strip().split(" ", 1) for r in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["style-src-attr"] == "'unsafe-inline'"
+    assert "style-src" not in rules  # a hash there would blacken every figure
+    for rule, text in (("script-src", parsed.raw["script"][-1]), ("style-src-elem", "".join(parsed.raw["style"]))):
+        found = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules[rule] == f"'sha256-{found}'"
+
+
+def test_the_model_can_be_read_back(page: str, document: Document) -> None:
+    model = json.loads(Page(page).raw["script"][0])
+    assert model == json.loads(json.dumps(document.to_json(drawings=False)))
+    assert model["facts"]["entry"] == "ef" * 32
+    assert len(model["facts"]["claims"]["rl.pass_rate.all"]["quantiles"]) == 23
+    assert all(p["svg"].startswith("sha256:") for b in model["blocks"] for p in b.get("panels", ()))
+
+
+def test_embedded_json_cannot_leave_its_element() -> None:
+    text = embedded_json({"a": "</script><!-- & \u2028"})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"a": "</script><!-- & \u2028"}
+
+
+def test_works_without_scripts(page: str) -> None:
+    hidden = [a for _, a in Page(page).elements if a.get("class") == "what-if"]
+    assert len(hidden) == 1
+    assert "hidden" in hidden[0]
+    assert "What other budgets would give" in page
+
+
+def test_drawings_follow_the_page(page: str, document: Document) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", page, re.S)
+    assert len(drawings) == sum(len(f.panels) for f in document.find(Figure))
+    for svg in drawings:
+        assert "<style" not in svg
+        assert "<metadata" not in svg
+        assert "var(--" in svg
+        assert not [c for c in PALETTE.values() if c in svg]
+        assert not re.findall(r"#[0-9a-f]{6}\b", re.sub(r'(href="|url\(|id=")#?[^")]*', "", svg)), "a colour of no role"
+        assert 'aria-label="' in svg
+
+
+def test_every_colour_role_has_a_light_and_a_dark_value() -> None:
+    css = template("style.css")
+    for name, colour in PALETTE.items():
+        assert f"--{name}: {colour}" in css
+        assert len(re.findall(rf"--{name}: #", css)) == 2
+
+
+def test_ids_are_unique_and_references_resolve(page: str) -> None:
+    ids = Counter(a["id"] for _, a in Page(page).elements if "id" in a)
+    assert not [i for i, n in ids.items() if n > 1]
+    for target in re.findall(r'(?:href="#|url\(#)([^")]+)', page):
+        assert target in ids, target
+
+
+def test_points_can_be_focused_and_name_themselves(page: str, document: Document) -> None:
+    points = [a for t, a in Page(page).elements if t == "use" and a.get("class") == "point"]
+    named = sum(len(texts) for f in document.find(Figure) for p in f.panels for texts in p.points.values())
+    assert len(points) == named > 100
+    assert all(a["tabindex"] == "0" and "FLOP" in (a["aria-label"] or "") for a in points)
+
+
+def test_points_that_do_not_match_get_no_names(document: Document) -> None:
+    panel = document.find(Figure)[0].panels[0]
+    wrong = {name: [*texts, "one too many"] for name, texts in panel.points.items()}
+    assert 'class="point"' not in themed(panel.svg, panel.alt, wrong)
+
+
+def test_csv_downloads_hold_the_numbers(page: str, document: Document) -> None:
+    links = [a for t, a in Page(page).elements if t == "a" and "download" in a]
+    assert [a["download"] for a in links] == [f"{f.anchor}.csv" for f in document.find(Figure)]
+    for link, figure in zip(links, document.find(Figure), strict=True):
+        assert unquote((link["href"] or "").split(",", 1)[1]) == figure.csv
+
+
+def test_formulas_are_math(page: str) -> None:
+    found = re.findall(r"<math.*?</math>", page, re.S)
+    assert len(found) == len(LAWS)
+    for formula in found:
+        ET.fromstring(formula)
+
+
+def test_hostile_words_stay_words(hostile_page: str, page: str) -> None:
+    parsed = Page(hostile_page)
+    tags = {t for t, _ in parsed.elements}
+    assert tags <= {t for t, _ in Page(page).elements}
+    assert Counter(t for t, _ in parsed.elements)["script"] == 2
+    for tag, attributes in parsed.elements:
+        assert not [n for n in attributes if EVENTS.match(n)], (tag, attributes)
+        for name in LOADING & set(attributes):
+            assert re.match(r"#|data:text/csv", attributes[name] or "")
+    words = " ".join(parsed.words)
+    assert "<script>alert(1)</script>" in words
+    assert "{{7*7}}" in words
+    assert "$\\frac{1}{0}$" in words
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00-\x08\x1b]", hostile_page)
+
+
+def test_hostile_words_in_drawings_stay_text(hostile_document: Document) -> None:
+    for figure in hostile_document.find(Figure):
+        for panel in figure.panels:
+            root = ET.fromstring(themed(panel.svg, panel.alt, panel.points))
+            assert not [e for e in root.iter() if e.tag.rpartition("}")[2] in ("script", "foreignObject", "image", "a")]
+            assert not [k for e in root.iter() for k in e.attrib if EVENTS.match(k)]
+
+
+def test_same_document_same_page(document: Document, page: str) -> None:
+    assert html_of(document) == page
+    assert len(page) < 1_500_000
