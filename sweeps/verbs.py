@@ -96,26 +96,29 @@ def run(
     scaling run --status                   where every trial stands
     scaling run --prediction 3f9c0a1b      the large run that this prediction is about
     """
-    from sweeps import configs
-    from sweeps.store import Store
-    from sweeps.sweep import run as run_sweep
+    look = status or dry_run
+    specs = _registered(folder, prediction, start=not look) if prediction else _ladder(source, folder, instance, look)
+    if look:
+        from sweeps.store import Store
 
-    store = Store(folder)
-    if prediction:
-        sweep, specs = None, _registered(folder, prediction, start=not (status or dry_run))
+        trials = [Store(folder).trial(spec) for spec in specs]
     else:
-        sweep = _read(source or _own(folder), instance)
-        specs = list(sweep.trials)
-        if not (status or dry_run):
-            configs.keep(
-                folder, sweep, {"source": source or "", **({} if instance is None else {"instance": instance})}
-            )
-    if status or dry_run:
-        trials = [store.trial(spec) for spec in specs]
-    else:
+        from sweeps.sweep import run as run_sweep
+
         trials = run_sweep(specs, folder, slots=slots, retry_failed=retry_failed)
     emit([_stands(t) for t in trials], lambda: _status_text(trials, slots, retry_failed), as_json=as_json)
-    return 0 if status or dry_run or all(t.state == "COMPLETE" for t in trials) else 1
+    return 0 if look or all(t.state == "COMPLETE" for t in trials) else 1
+
+
+def _ladder(source: str | None, folder: Path, instance: int | None, look: bool) -> list[TrialSpec]:
+    """The trials of the sweep asked for; unless one only looks, the folder is made this sweep's."""
+    from sweeps import configs
+
+    sweep = _read(source or _own(folder), instance)
+    if not look:
+        passed = {"source": source or "", **({} if instance is None else {"instance": instance})}
+        configs.keep(folder, sweep, passed)
+    return list(sweep.trials)
 
 
 def _own(folder: Path) -> str | None:
