@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.network import Plan
+from sweeps.plans import Plan, Tokens
 from sweeps.tasks import Task
 
 CHUNK = 4096  # sequences drawn at a time
@@ -22,7 +22,7 @@ CHUNK = 4096  # sequences drawn at a time
 class Batch:
     """Inputs, targets of the query columns, the plan, and the original row of every sorted sequence."""
 
-    ids_TB: Tensor
+    tokens: Tokens
     targets_Q: Tensor
     plan: Plan
     order: Tensor
@@ -49,7 +49,7 @@ def _lay_out(ids_SB: Tensor, counts: tuple[int, ...], order: Tensor) -> Batch:
     positions, batch = ids_SB.shape[0] - 1, ids_SB.shape[1]
     first = positions - len(counts)
     targets = torch.cat([ids_SB[first + 1 + i, :n] for i, n in enumerate(counts)])
-    return Batch(ids_SB[:-1], targets, Plan(batch, positions, first, counts), order)
+    return Batch(Tokens.of(ids_SB[:-1]), targets, Plan(batch, positions, first, counts), order)
 
 
 def chunk_steps(batch: int) -> int:

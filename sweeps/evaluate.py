@@ -71,7 +71,7 @@ def sequence_logprobs(net: Network, ids_BS: np.ndarray, mask_BR: np.ndarray) -> 
     total_B = np.empty(len(ids_BS))
     for rows in _chunks(len(ids_BS)):
         batch = arrange(torch.from_numpy(ids_BS[rows]), torch.from_numpy(mask_BR[rows]))
-        logits_VQ = forward(net, batch.ids_TB, batch.plan)[0]
+        logits_VQ = forward(net, batch.tokens, batch.plan)[0]
         sums_B = batch.spread(token_logprobs(logits_VQ, batch.targets_Q).double()).sum(1)
         total_B[rows][batch.order.numpy()] = sums_B.numpy()
     return total_B

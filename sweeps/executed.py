@@ -7,23 +7,22 @@ these few positions (broadcast products), is not counted. The axis of every fit 
 from __future__ import annotations
 
 from scaling.trials import AdapterSpec, ModelSpec
-from sweeps.network import Plan
+from sweeps.plans import Plan
 
 
-def forward_flop(model: ModelSpec, plan: Plan) -> int:
-    """2 parameters x columns: keys and values on every column, the rest of the last layer on query columns only."""
-    kv, rest = _split(model)
-    inner = (model.layers - 1) * (kv + rest) * plan.columns
-    return 2 * (inner + kv * plan.columns + (rest + model.outputs * model.width) * plan.queries)
+def forward_flop(model: ModelSpec, plan: Plan, distinct: int) -> int:
+    """2 parameters x columns: the first layer's q, k, v on distinct tokens; keys and values of later layers on every
+    column; everything else on query columns, which in all layers but the last are every column."""
+    square, rest = model.width**2, model.body_parameters // model.layers - 3 * model.width**2
+    first = 3 * square * distinct
+    later = (model.layers - 1) * (2 * square * plan.columns + rest * plan.columns) + \
+        max(model.layers - 2, 0) * square * plan.columns + (model.layers > 1) * square * plan.queries
+    return 2 * (first + later + (rest + model.outputs * model.width) * plan.queries)
 
 
-def backward_flop(model: ModelSpec, plan: Plan, *, embedding: bool = True) -> int:
+def backward_flop(model: ModelSpec, plan: Plan, distinct: int, *, embedding: bool = True) -> int:
     """Twice the forward pass; without an embedding gradient the first layer's q, k, v need no input gradient."""
-    flop = 2 * forward_flop(model, plan)
-    if not embedding:
-        queries = plan.queries if model.layers == 1 else plan.columns
-        flop -= 2 * model.width**2 * (2 * plan.columns + queries)
-    return flop
+    return 2 * forward_flop(model, plan, distinct) - (0 if embedding else 6 * model.width**2 * distinct)
 
 
 def decode_flop(model: ModelSpec, batch: int, tokens: int) -> int:
@@ -42,13 +41,8 @@ def adapter_gradient_flop(model: ModelSpec, adapter: AdapterSpec) -> int:
     return 2 * merge_flop(model, adapter)
 
 
-def rollout_flop(model: ModelSpec, prompts: int, group: int, prompt_tokens: int, response_tokens: int) -> int:
+def rollout_flop(model: ModelSpec, prompts: int, group: int, prompt_tokens: int, response_tokens: int,
+                 distinct: int) -> int:
     """The prompt once per group (logits of its last position), then response - 1 decoding steps of every completion."""
     prefill = Plan(prompts, prompt_tokens, prompt_tokens - 1, (prompts,))
-    return forward_flop(model, prefill) + decode_flop(model, prompts * group, response_tokens - 1)
-
-
-def _split(model: ModelSpec) -> tuple[int, int]:
-    total = sum(o * i for o, i in model.matrices.values())
-    kv = 2 * model.width**2
-    return kv, total - kv
+    return forward_flop(model, prefill, distinct) + decode_flop(model, prompts * group, response_tokens - 1)

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.network import Folded, Network, Plan, _rotate, attend, forward, normalise, rotation
+from sweeps.attention import attend, rotate, rotation
+from sweeps.network import Folded, Network, forward, normalise
+from sweeps.plans import Plan, Tokens
 from sweeps.tasks import Task
 
 
@@ -33,7 +35,7 @@ def sample(net: Network, task: Task, prompts_GP: np.ndarray, group: int, draw: n
     batch, first, positions = len(prompts_GP) * group, task.prompt_tokens, task.prompt_tokens + task.response_tokens - 1
     prompts = torch.from_numpy(prompts_GP)
     plan = Plan(len(prompts), first, first - 1, (len(prompts),))
-    logits_VB, tapes, _ = forward(net, prompts.t(), plan)
+    logits_VB, tapes, _ = forward(net, Tokens.of(prompts.t()), plan)
     logits_VB = logits_VB.repeat_interleave(group, dim=1)
     caches = [(_repeat(tape.k, group, positions), _repeat(tape.v, group, positions)) for tape in tapes]
     uniform_RB = torch.from_numpy(draw.random((task.response_tokens, batch), dtype=np.float32))
@@ -82,10 +84,10 @@ def _decode(net: Network, ids_B: Tensor, caches: list[tuple[Tensor, Tensor]], po
 def _decode_layer(net: Network, w: Folded, x_DB: Tensor, cache: tuple[Tensor, Tensor], here: Plan) -> Tensor:
     d, shape, table = net.spec.width, (net.spec.heads, net.spec.head_dim, -1), rotation(net.spec, here)
     h = normalise(x_DB)[0]
-    kv = w.kv @ h
-    cache[0][:, :, here.first] = _rotate(kv[:d], *table).view(shape)
-    cache[1][:, :, here.first] = kv[d:].view(shape)
-    mixed, _ = attend(_rotate(w.q @ h, *table).view(shape), *cache, here.spans)
+    qkv = w.qkv @ h
+    cache[0][:, :, here.first] = rotate(qkv[d:2 * d], *table).view(shape)
+    cache[1][:, :, here.first] = qkv[2 * d:].view(shape)
+    mixed, _ = attend(rotate(qkv[:d], *table).view(shape), *cache, here.spans)
     y = torch.addmm(x_DB, w.o, mixed)
     gate_up = w.gate_up @ normalise(y)[0]
     active = torch.nn.functional.silu(gate_up[:net.spec.ffn]) * gate_up[net.spec.ffn:]

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,11 +69,16 @@ def train(spec: TrialSpec, *, base: Mapping[str, Tensor] | None = None, resume: 
     """
     task = task_of(spec.task)
     _check(spec, task)
-    if spec.stage == "pretrain":
-        return pretrain(spec, task, resume=resume, log=log, save=save, every=every)
-    if base is None:
-        raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.base.id}")
-    return reinforce(spec, task, base, resume=resume, log=log, save=save, every=every)
+    # moments of rare operations decay into denormal numbers and would stay there: slow on some processors
+    torch.set_flush_denormal(True)
+    try:
+        if spec.stage == "pretrain":
+            return pretrain(spec, task, resume=resume, log=log, save=save, every=every)
+        if base is None:
+            raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.base.id}")
+        return reinforce(spec, task, base, resume=resume, log=log, save=save, every=every)
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @torch.no_grad()
@@ -89,12 +95,13 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
             batches = corpus(task, spec.seed, step // per_chunk, spec.batch)
         batch = batches[step % per_chunk]
         net = fold(weights)
-        logits_VQ, tapes, final = forward(net, batch.ids_TB, batch.plan)
+        logits_VQ, tapes, final = forward(net, batch.tokens, batch.plan)
         loss, dlogits_VQ = cross_entropy(logits_VQ, batch.targets_Q)
-        unfold(weights, *backward(net, tapes, final, dlogits_VQ), batch.ids_TB, gradient)
+        unfold(weights, *backward(net, tapes, final, dlogits_VQ), batch.tokens, gradient)
         lr = rate(spec.optim, step, spec.steps)
         norm, clipped = run.adam.step(gradient.flat, lr)
-        run.flop += executed.forward_flop(spec.model, batch.plan) + executed.backward_flop(spec.model, batch.plan)
+        shape = spec.model, batch.plan, len(batch.tokens.distinct_U)
+        run.flop += executed.forward_flop(*shape) + executed.backward_flop(*shape)
         run.guard.check(step, loss, norm)
         if run.due:
             run.record({"loss": loss, "lr": lr, "grad_norm": norm, "clipped": float(clipped)})
@@ -124,7 +131,7 @@ def reinforce(spec: TrialSpec, task: Task, base: Mapping[str, Tensor], *, resume
             grads = learn.gradients(policy)
             unfold_adapters(frozen, adapters, grads, gradient)
             norm, _ = run.adam.step(gradient.flat, lr)
-        run.flop += _rl_flop(spec, batch)
+        run.flop += _rl_flop(spec, batch, len(np.unique(prompts_GP)))
         run.guard.check(step, learn.loss, norm, learn.reward)
         if run.due:
             run.record(learn.report() | {"lr": lr, "grad_norm": norm})
@@ -144,7 +151,7 @@ def cross_entropy(logits_VQ: Tensor, targets_Q: Tensor) -> tuple[float, Tensor]:
 
 @torch.no_grad()
 def _logprobs(net: Network, batch: Batch, temperature: float) -> Tensor:
-    return grpo.token_logprobs(forward(net, batch.ids_TB, batch.plan)[0] / temperature, batch.targets_Q)
+    return grpo.token_logprobs(forward(net, batch.tokens, batch.plan)[0] / temperature, batch.targets_Q)
 
 
 class _Learner:
@@ -164,7 +171,7 @@ class _Learner:
         """Gradients of the folded layers for the loss at the current policy."""
         g = self.g
         with torch.no_grad():
-            logits_VQ, tapes, final = forward(policy, self.batch.ids_TB, self.batch.plan)
+            logits_VQ, tapes, final = forward(policy, self.batch.tokens, self.batch.plan)
         logits_VQ.requires_grad_()
         logprobs_BR = self.batch.spread(grpo.token_logprobs(logits_VQ / g.temperature, self.batch.targets_Q))
         objective = grpo.LOSSES[g.loss](logprobs_BR, self.old_BR, self.reference_BR, self.advantages_B, self.mask_BR,
@@ -232,11 +239,13 @@ class _Run:
         return Trained(self.weights.tensors(), self.step, self.tokens, self.flop)
 
 
-def _rl_flop(spec: TrialSpec, batch: Batch) -> int:
+def _rl_flop(spec: TrialSpec, batch: Batch, prompt_distinct: int) -> int:
     model, task, (adapter, g) = spec.model, spec.task, rl_parts(spec)
-    rollouts = executed.rollout_flop(model, g.prompts, g.group, task.prompt_tokens, task.response_tokens)
-    forward_once = executed.forward_flop(model, batch.plan)
-    update = (forward_once + executed.backward_flop(model, batch.plan, embedding=False)
+    rollouts = executed.rollout_flop(model, g.prompts, g.group, task.prompt_tokens, task.response_tokens,
+                                     prompt_distinct)
+    shape = model, batch.plan, len(batch.tokens.distinct_U)
+    forward_once = executed.forward_flop(*shape)
+    update = (forward_once + executed.backward_flop(*shape, embedding=False)
               + executed.merge_flop(model, adapter) + executed.adapter_gradient_flop(model, adapter))
     return rollouts + forward_once + g.updates * update
 

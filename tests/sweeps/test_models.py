@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from scaling.errors import InputError
 from scaling.trials import AdapterSpec, ModelSpec
 from sweeps.models import Adapters, Parameters, build, build_adapted, initial, initial_adapters
-from sweeps.network import Plan, backward, fold, forward, unfold, unfold_adapters
+from sweeps.network import backward, fold, forward, unfold, unfold_adapters
+from sweeps.plans import Plan, Tokens
 from tests.sweeps.small import model, random_adapters, random_weights
 
 PLANS = [Plan(7, 10, 5, (7, 7, 5, 2, 1)), Plan(4, 10, 5, (4,) * 5), Plan(3, 10, 0, (3,) * 10), Plan(5, 6, 5, (5,)),
@@ -34,13 +38,13 @@ def test_logits_and_every_gradient_equal_transformers(spec, plan):
     ids_TB = inputs(plan)
     expected = wanted(reference(ids_TB.t()).logits, plan)
     net = fold(weights)
-    logits, tapes, final = forward(net, ids_TB, plan)
+    logits, tapes, final = forward(net, Tokens.of(ids_TB), plan)
     assert torch.allclose(logits, expected, atol=1e-5)
 
     direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2))
     (expected * direction).sum().backward()
     gradient = Parameters(spec)
-    unfold(weights, *backward(net, tapes, final, direction), ids_TB, gradient)
+    unfold(weights, *backward(net, tapes, final, direction), Tokens.of(ids_TB), gradient)
     named = gradient.named()
     for name, parameter in reference.named_parameters():
         assert torch.allclose(named[name], parameter.grad, rtol=1e-4, atol=2e-5 * parameter.grad.abs().max()), name
@@ -55,7 +59,7 @@ def test_adapted_logits_and_gradients_equal_peft(layers, adapter):
     ids_TB = inputs(plan)
     expected = wanted(reference(ids_TB.t()).logits, plan)
     net = fold(weights, adapters)
-    logits, tapes, final = forward(net, ids_TB, plan)
+    logits, tapes, final = forward(net, Tokens.of(ids_TB), plan)
     assert torch.allclose(logits, expected, atol=1e-5)
 
     direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2))
@@ -101,8 +105,8 @@ def test_fresh_adapters_change_nothing_and_fresh_weights_follow_the_seed():
     spec = model(2)
     weights, plan = initial(spec, 3), PLANS[1]
     ids_TB = inputs(plan)
-    plain = forward(fold(weights), ids_TB, plan)[0]
-    assert torch.equal(plain, forward(fold(weights, initial_adapters(spec, ADAPTER, 1)), ids_TB, plan)[0])
+    plain = forward(fold(weights), Tokens.of(ids_TB), plan)[0]
+    assert torch.equal(plain, forward(fold(weights, initial_adapters(spec, ADAPTER, 1)), Tokens.of(ids_TB), plan)[0])
     assert torch.equal(weights.flat, initial(spec, 3).flat)
     assert not torch.equal(weights.flat, initial(spec, 4).flat)
     a, b = initial_adapters(spec, ADAPTER, 1).layers[0]["down_proj"]
@@ -130,7 +134,13 @@ def test_large_scores_stay_finite():
     weights = random_weights(spec)
     weights.layers[0].qkv.mul_(1e3)
     net = fold(weights)
-    logits, tapes, final = forward(net, inputs(plan), plan)
+    logits, tapes, final = forward(net, Tokens.of(inputs(plan)), plan)
     grads, _, _ = backward(net, tapes, final, torch.ones_like(logits))
     assert logits.isfinite().all()
-    assert grads[0].q.isfinite().all()
+    assert grads[0].qkv.isfinite().all()
+
+
+def test_training_needs_no_transformers():
+    """A worker starts in the time that torch takes; transformers and peft cost seconds more."""
+    code = "import sys, sweeps.train, sweeps.evaluate; print({'transformers', 'peft'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

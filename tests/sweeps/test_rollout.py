@@ -20,7 +20,7 @@ def test_sampled_logprobs_equal_teacher_forcing(layers, temperature):
     task, net = task_of(TASK), fold(random_weights(model(layers, 16, 4)))
     rollouts = sample(net, task, task.prompts(0, 0, 9), 4, stream(0, "test"), temperature=temperature)
     batch = arrange(rollouts.ids_BS, rollouts.mask_BR)
-    forced = batch.spread(token_logprobs(forward(net, batch.ids_TB, batch.plan)[0] / temperature, batch.targets_Q))
+    forced = batch.spread(token_logprobs(forward(net, batch.tokens, batch.plan)[0] / temperature, batch.targets_Q))
     assert torch.allclose(forced, rollouts.logprobs_BR[batch.order], atol=2e-5)
     assert (rollouts.logprobs_BR < 0).equal(rollouts.mask_BR)
 
@@ -45,7 +45,7 @@ def test_the_first_token_has_the_models_frequencies():
     prompt, group = task.prompts(0, 0, 1), 40_000
     rollouts = sample(net, task, prompt, group, stream(0, "test"))
     batch = arrange(torch.from_numpy(np.concatenate((prompt, [[0] * 5]), 1)), torch.tensor([[1, 0, 0, 0, 0]]))
-    p = forward(net, batch.ids_TB, batch.plan)[0][:, 0].softmax(0).numpy()
+    p = forward(net, batch.tokens, batch.plan)[0][:, 0].softmax(0).numpy()
     seen = np.bincount(rollouts.ids_BS[:, 6].numpy(), minlength=24) / group
     assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / group) + 1e-9).all()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -66,8 +67,9 @@ def test_executed_flop_equals_the_counter_exactly(layers, width, heads, batch, u
     assert counted(lambda: results.append(train(spec, base=base))) == results[1].executed_flop
     task, net = task_of(TASK), fold(random_weights(parent.model))
     draw = stream(0, "test")
-    assert counted(lambda: sample(net, task, task.prompts(0, 0, 5), 3, draw)) == \
-        executed.rollout_flop(parent.model, 5, 3, 6, 5)
+    prompts = task.prompts(0, 0, 5)
+    assert counted(lambda: sample(net, task, prompts, 3, draw)) == \
+        executed.rollout_flop(parent.model, 5, 3, 6, 5, len(np.unique(prompts)))
 
 
 def test_one_step_equals_transformers_and_torch_adam():
@@ -77,7 +79,8 @@ def test_one_step_equals_transformers_and_torch_adam():
     reference = build(spec.model, spec.seed)
     adam = torch.optim.Adam(reference.parameters(), lr=0.01, betas=(0.9, 0.98))
     for step, batch in enumerate(corpus(task_of(TASK), spec.seed, 0, spec.batch)[:4]):
-        logits = reference(batch.ids_TB.t()).logits[..., :24]
+        ids_TB = batch.tokens.distinct_U[batch.tokens.place_N].view(10, -1)
+        logits = reference(ids_TB.t()).logits[..., :24]
         columns = torch.cat([logits[:n, 5 + i] for i, n in enumerate(batch.plan.counts)])
         loss = torch.nn.functional.cross_entropy(columns, batch.targets_Q)
         adam.param_groups[0]["lr"] = rate(spec.optim, step, 4)
