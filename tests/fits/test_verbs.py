@@ -1,0 +1,146 @@
+"""`scaling fit` and `scaling forecast` on files, end to end: tables, JSON, files, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from worlds import NINE, POWER, RISING, replicates
+
+from scaling.__main__ import main
+from scaling.fitted import read_forecasts
+
+
+def write(path, header, rows):
+    path.write_text("\n".join([header, *(",".join(map(str, r)) for r in rows)]) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def points(tmp_path):
+    x = replicates(NINE, 2)
+    y = POWER.mean(x) * np.exp(0.01 * np.random.default_rng(0).standard_normal(len(x)))
+    return write(tmp_path / "points.csv", "C,loss", zip(x, y, strict=True))
+
+
+@pytest.fixture
+def rising(tmp_path):
+    y = RISING.mean(NINE) * np.exp(0.01 * np.random.default_rng(0).standard_normal(9))
+    return write(tmp_path / "rising.csv", "C,loss", zip(NINE, y, strict=True))
+
+
+@pytest.fixture
+def problems(tmp_path):
+    rng, rows = np.random.default_rng(0), []
+    for c in NINE[::2]:
+        for p in range(60):
+            hard = 0.3 + (p % 3)
+            rate = np.exp(-hard * (c / 1e9) ** -0.25)
+            rows.append((c, p, 32, rng.binomial(32, rate), f"depth {p % 3 + 1}"))
+    return write(tmp_path / "problems.csv", "C,problem,n,c,bucket", rows)
+
+
+def test_fit_prints_a_table(points, capsys):
+    assert main(["fit", points]) == 0
+    out, err = capsys.readouterr()
+    assert "CONVERGED" in out
+    assert "±" in out
+    assert "18 at 9 scales" in out
+    assert "predictable" in out
+    assert "noise from" in err
+
+
+def test_fit_as_json_and_file(points, tmp_path, capsys):
+    assert main(["fit", points, "--json", "-o", str(tmp_path / "fits.json")]) == 0
+    (made,) = json.loads(capsys.readouterr().out)
+    assert made == json.loads((tmp_path / "fits.json").read_text())[0]
+    assert made["parameters"]["exponent"] == pytest.approx(0.32, abs=0.1)
+    assert made["law"] == "power"
+    assert set(made["standard_errors"]) == {"floor", "scale", "exponent"}
+
+
+def test_problems_give_every_subject(problems, capsys):
+    assert main(["fit", problems]) == 0
+    out = capsys.readouterr().out
+    for subject in ("pass_rate", "neg_log_pass", "pass_rate, depth 2"):
+        assert subject in out
+    assert main(["fit", problems, "--metric", "pass_rate", "--bucket", "depth 3", "--law", "power"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_totals(tmp_path, capsys):
+    passes = np.round(2000 * np.exp(-(0.1 + 0.8 * (NINE / 1e9) ** -0.3))).astype(int)
+    path = write(tmp_path / "t.csv", "C,passes,problems", [(c, p, 2000) for c, p in zip(NINE, passes, strict=True)])
+    assert main(["forecast", path, "--at", "1e13 FLOP"]) == 0
+    assert "pass_rate" in capsys.readouterr().out
+
+
+def test_forecast_prints_and_writes_what_register_reads(points, tmp_path, capsys):
+    file = tmp_path / "forecasts.json"
+    assert main(["forecast", points, "--at", "1e13 FLOP", "--threshold", "0.5", "-o", str(file)]) == 0
+    out, err = capsys.readouterr()
+    assert "10x" in out
+    assert "EARNED" in out
+    assert "P(more)" in out
+    assert "scaling register" in err
+    (made,) = read_forecasts(file)
+    assert made.target == 1e13
+    low, high = made.interval(0.99)
+    assert low < POWER.mean(np.array([1e13]))[0] < high
+
+
+def test_forecast_as_json_has_quantiles(points, capsys):
+    assert main(["forecast", points, "--at", "3e13 FLOP", "--threshold", "0.4", "--json"]) == 0
+    (made,) = json.loads(capsys.readouterr().out)
+    assert made["quantiles"]["0.5"] == made["median"]
+    assert 0 <= made["probability_above"] <= 1
+    assert "draws_SG" not in made
+
+
+def test_a_refused_forecast_leaves_with_3_and_beyond_prints_it(rising, tmp_path, capsys):
+    file = tmp_path / "f.json"
+    assert main(["forecast", rising, "--at", "1e14 FLOP", "-o", str(file)]) == 3
+    out, err = capsys.readouterr()
+    assert "REFUSED" in out
+    assert "inverse" in err
+    assert not file.exists()
+    assert main(["forecast", rising, "--at", "1e14 FLOP", "--beyond", "-o", str(file)]) == 0
+    assert "UNEARNED" in capsys.readouterr().out
+    assert read_forecasts(file)[0].grade == "UNEARNED"
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "code", "says"),
+    [
+        ("C,pass_rate\n1e9,43\n1e10,50\n1e11,60\n", ["fit"], 1, "divide by 100"),
+        ("C,problem,n,c\n1e9,a,4,5\n", ["fit"], 1, "c = 5 of n = 4"),
+        ("C,loss\n1e9,1\n1e9,1.1\n", ["fit"], 3, "one compute scale only"),
+        ("C,loss\n1e9,1\n1e9,1.1\n", ["forecast", "--at", "1e10 FLOP"], 3, "one compute scale only"),
+        ("compute,loss\n1e9,1\n", ["fit"], 1, "no compute column"),
+        ("C,loss\n1e9,-1\n", ["fit"], 1, "outside"),
+        ("C,loss\n1e9,inf\n", ["fit"], 1, "loss is inf"),
+        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["forecast", "--at", "1e12"], 1, "no unit"),
+        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["fit", "--law", "cubic"], 1, "no law 'cubic'"),
+        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["fit", "--law", "pass_rate"], 1, "speaks of pass_rate"),
+        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["fit", "--metric", "pass_rate"], 1, "metric = 'pass_rate'"),
+        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["fit", "--axis", "C_rl"], 1, "no compute column 'C_rl'"),
+        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["forecast"], 2, "--at"),
+    ],
+)
+def test_every_slip_gets_one_sentence(text, arguments, code, says, tmp_path, capsys):
+    path = tmp_path / "p.csv"
+    path.write_text(text)
+    assert main([arguments[0], str(path), *arguments[1:]]) == code
+    err = capsys.readouterr().err
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_a_fit_never_loads_torch_or_scipy(points):
+    code = (
+        "import sys; from scaling.__main__ import main; "
+        f"assert main(['fit', {points!r}]) == 0; "
+        "heavy = {'torch', 'scipy', 'matplotlib', 'transformers'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
