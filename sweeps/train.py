@@ -261,5 +261,8 @@ def _check(spec: TrialSpec, task: Task) -> None:
     if (spec.model.outputs, spec.model.vocab) != (task.outputs, task.vocab):
         raise InputError(f"model has {spec.model.outputs} of {spec.model.vocab} tokens as outputs, task "
                          f"{spec.task.name} has {task.outputs} of {task.vocab}", "take both from the task")
+    if spec.optim.schedule == "constant" and spec.optim.warmup:
+        raise InputError("a constant learning rate takes no warm-up share",
+                         "such a run may be extended, and its share of more steps would differ: set warmup = 0")
     if spec.grpo and spec.batch != spec.grpo.prompts * spec.grpo.group:
         raise InputError(f"batch {spec.batch} is not {spec.grpo.prompts} prompts x {spec.grpo.group} completions")

@@ -141,6 +141,15 @@ def test_schedules():
     assert rate(replace(cosine, schedule="constant", warmup=0.0), 99, 100) == 1.0
 
 
+def test_a_constant_rate_run_may_be_extended():
+    spec = rl_spec(base_spec(), steps=4, optim=OptimSpec(5e-3, (0.9, 0.98), "constant"))
+    base, saved = random_weights(spec.model).tensors(), []
+    train(spec, base=base, save=saved.append)
+    longer = replace(spec, steps=7)
+    assert longer.id == spec.id
+    assert_same(train(longer, base=base, resume=saved[-1]).tensors, train(longer, base=base).tensors)
+
+
 def test_adam_clips_at_a_multiple_of_the_usual_norm():
     adam = Adam(torch.zeros(4), OptimSpec(0.1, (0.9, 0.98), "constant", clip=2.0))
     assert [adam.step(torch.ones(4), 0.1) for _ in range(5)] == [(2.0, False)] * 5
@@ -183,5 +192,7 @@ def test_specifications_that_do_not_fit_are_refused():
         train(replace(parent, model=ModelSpec(1, 8, 2, 32, 65, 24)))
     with pytest.raises(InputError, match="parent"):
         train(rl_spec(parent))
+    with pytest.raises(InputError, match="warm-up"):
+        train(replace(parent, optim=OptimSpec(0.01, (0.9, 0.98), "constant", warmup=0.1)))
     with pytest.raises(InputError, match="completions"):
         train(rl_spec(parent, batch=25), base=initial(parent.model, 0).tensors())
