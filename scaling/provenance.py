@@ -15,7 +15,7 @@ from typing import Any
 
 from scaling.records import file_digest
 
-PACKAGES = ("scaling", "numpy", "scipy", "pandas", "sympy", "torch", "transformers", "peft", "typst")
+PACKAGES = ("scaling", "numpy", "scipy", "pandas", "sympy", "torch", "transformers", "peft", "safetensors", "typst")
 _HOME = Path(__file__).resolve().parent.parent
 
 

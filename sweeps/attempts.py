@@ -6,9 +6,6 @@ the reason. Only a stop leaves no result: the trial goes on from its checkpoint 
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
-import platform
 import resource
 import sys
 import time
@@ -19,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling.compute import inputs_of
 from scaling.errors import StoreError
+from scaling.provenance import machine, versions
 from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints
 from sweeps.ladder import expected_seconds
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
     from sweeps.train import Checkpoint, Trained
 
-PACKAGES = ("torch", "transformers", "peft", "numpy", "safetensors")
 OFFERS_S = 1.0  # a checkpoint is offered about this often: the delay of a clean stop
 
 
@@ -184,26 +181,5 @@ class Attempt:
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             versions=versions(),
             code=dict(self.code),
-            machine={"cpu": cpu(), "system": platform.platform(), "host": platform.node()},
+            machine=machine(),
         )
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what computes, from the installed distributions' metadata: nothing is imported for it."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
-
-
-@functools.cache
-def cpu() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -31,7 +31,7 @@ class Sweep:
     """What is run, and what it is to predict.
 
     trials     every base trial of the ladder and its RL trial
-    target     the large base trial and its RL trial, seedless: `bind` gives them seeds
+    target     the large base trial and its RL trial, seedless: the ledger entry that predicts them binds their seeds
     instance   the random instance of the task
     rule       how RL compute follows from the rung, in words
     rungs      nominal C_pre of the rungs, FLOP
@@ -63,12 +63,6 @@ class Sweep:
     def expected_s(self) -> float:
         """Seconds of the ladder, one trial after another."""
         return sum(expected_seconds(spec) for spec in self.trials)
-
-
-def bind(target: Target, seed_of: Callable[[str], int]) -> Target:
-    """The target with seeds: `seed_of("pretrain")` for the base trial, `seed_of("rl")` for the RL trial."""
-    base = target[0].with_seed(seed_of("pretrain"))
-    return base, replace(target[1], parent=base, seed=seed_of("rl"))
 
 
 def smoke(

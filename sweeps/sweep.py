@@ -1,7 +1,7 @@
 """Running a sweep: which trial next, what to do when one fails, and how to stop and go on.
 
     run(quick(), "forecast")        # a list of trials; the same call again finishes at once
-    run(bind(target, seed_of), "forecast")
+    run(book.start(ledger, entry), "forecast")     # the registered target
 
 All state is in the store. A finished trial is never run again; a trial that another runner works on is waited for; a
 dead worker's trial is tried once more, from its checkpoint. Nothing here imports torch: only workers do.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from typing import Any
 
 from scaling.cli import note
 from scaling.errors import StoreError
+from scaling.provenance import code
 from scaling.trials import TrialSpec, TrialState
 from sweeps.executors import Event, Executor
 from sweeps.executors.local import Local
@@ -61,7 +61,7 @@ def run(
     schedule = Schedule(store, specs, retry_failed=retry_failed)
     if schedule.waiting:
         store.runs.mkdir(parents=True, exist_ok=True)
-        place = executor or Local(folder, slots=slots, checkpoint_s=checkpoint_s, code=code_state())
+        place = executor or Local(folder, slots=slots, checkpoint_s=checkpoint_s, code=code())
         done = [spec for spec in specs if spec.id not in schedule.waiting]
         with choose(progress, specs, done, slots) as shown, _interruptible(), contextlib.closing(place):
             _work(schedule, place, shown)
@@ -218,17 +218,3 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def code_state() -> dict[str, Any]:
-    """Commit of this program and whether its files were changed since; nulls where there is no git."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str | None:
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            ran = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10)
-            return ran.stdout.strip() if ran.returncode == 0 else None
-        return None
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here), str(here.parent / "scaling"))
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}

@@ -9,8 +9,10 @@ import pytest
 
 from scaling.compute import inputs_of
 from scaling.errors import InputError
+from scaling.registry import seed_for
+from scaling.registry.book import bind
 from sweeps import configs
-from sweeps.recipes import RECIPES, bind, quick, smoke
+from sweeps.recipes import RECIPES, quick, smoke
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -46,9 +48,9 @@ def test_an_instance_is_another_sweep_and_a_further_rung_leaves_the_others_alone
 
 def test_a_bound_target_keeps_its_recipe_digest():
     target = quick().target
-    seeds = {"pretrain": 2**62 + 12345, "rl": 7}
-    base, rl = bind(target, seeds.__getitem__)
-    assert (base.seed, rl.seed, rl.parent) == (2**62 + 12345, 7, base)
+    base, rl = bind({spec.stage: spec for spec in target}, "ab" * 32)
+    assert (base.seed, rl.seed) == (seed_for("ab" * 32, "pretrain"), seed_for("ab" * 32, "rl"))
+    assert rl.parent == base
     assert [base.recipe_digest, rl.recipe_digest] == [t.recipe_digest for t in target]
     assert base.id != target[0].id
 
