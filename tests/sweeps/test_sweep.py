@@ -91,7 +91,7 @@ def test_a_result_says_with_what_it_was_made(unbroken):
     for trial in unbroken[1]:
         result = trial.result
         assert result["versions"]["torch"] and result["versions"]["python"]
-        assert set(result["code"]) == {"commit", "dirty"}
+        assert set(result["code"]) == {"commit", "uncommitted"}
         assert result["threads"] == 1 and result["cost_usd"] is None
         assert result["peak_bytes"] > 1e7
         assert {"executed_flop", "wall_s", "device_s", "tokens", "C_pre"} <= set(result["inputs"])
