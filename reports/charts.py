@@ -12,7 +12,7 @@ from scaling.observations import OVERALL
 
 MAX_PANELS = 24
 TITLES = {"loss": "held-out loss [nats per token]", "neg_log_pass": "-E[log pass rate] [nats]"}
-SIZES = {1: (6.9, 2.4), 2: (3.4, 2.2), 3: (2.25, 1.8)}  # inches, by panels in a row
+SIZES = {1: (6.9, 1.95), 2: (3.4, 2.2), 3: (2.25, 1.8)}  # inches, by panels in a row
 
 
 def fan_blocks(series: Sequence[Series]) -> list[Block]:

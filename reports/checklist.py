@@ -193,9 +193,7 @@ def _hyperparameters(r: ReportInput) -> str:
 
 
 def _checkpoints(r: ReportInput) -> str:
-    if r.observations is None or "final" not in r.observations.frame:
-        return ""
-    return "one per run, its last; prefixes of a run are never used as points"
+    return "one per run, its last; prefixes of a run are never used as points" if r.trials else ""
 
 
 def _modification(r: ReportInput) -> str:

@@ -14,11 +14,11 @@ from scaling.laws import LAWS
 def hard_blocks(report: ReportInput) -> list[Block]:
     """Every subject with its verdict, and the reason where the forecast is not earned."""
     rows, tones = [], []
-    forecasts = {f.fit_digest: f for f in report.forecasts}
-    said = [_said(f, forecasts.get(f.digest)) for f in report.fits]
+    forecasts = {id(fit): f for f in reversed(report.forecasts) if (fit := report.fit_of(f)) is not None}
+    said = [_said(f, forecasts.get(id(f))) for f in report.fits]
     shared = [t for t in (said[0] if said else []) if len(said) > 1 and all(t in other for other in said)]
     for fit in sorted(report.fits, key=lambda f: order_of(f.subject)):
-        forecast = forecasts.get(fit.digest)
+        forecast = forecasts.get(id(fit))
         grade = str(forecast.grade) if forecast else MISSING
         reasons = _reasons(fit, [t for t in _said(fit, forecast) if t not in shared], grade)
         rows.append(
@@ -47,7 +47,8 @@ def _reasons(fit: Fit, remarks: Sequence[str], grade: str) -> str:
     found = [] if fit.status == FitStatus.CONVERGED else [f"{fit.status}: {fit.status.says}"]
     if grade in (Grade.REFUSED, Grade.UNEARNED):
         found.append("the forecast is not earned by back-tests")
-    return "; ".join([*found, *remarks])
+    found += [t for t in remarks if fit.status.says not in t or not found]
+    return "; ".join(dict.fromkeys(found))
 
 
 def parameter_blocks(report: ReportInput) -> list[Block]:

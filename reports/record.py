@@ -18,7 +18,7 @@ COST_UNITS = (
     ("gpu_h", "GPU-hours", lambda v: number(v, 3)),
     ("usd", "money [USD]", lambda v: f"{v:.2f}"),
 )
-BRIEF = 8  # rows of a long list of digests on paper
+BRIEF = 5  # rows of a long list of digests on paper
 GOOD_STATES = ("COMPLETE", "WAITING", "RUNNING")
 SHOWN_ELSEWHERE = ("commit", "dirty", "versions", "data", "replay")
 

@@ -21,7 +21,7 @@ from reports.svg import themed
 from scaling.laws import LAWS
 from scaling.records import plain
 
-NAMED_ENTITIES = {"&ExponentialE;": "e", "&InvisibleTimes;": "&#8290;", "&dd;": "d"}
+NAMED_ENTITIES = {"&ExponentialE;": "e", "&InvisibleTimes;": "&#8290;"}
 
 
 def html_of(document: Document) -> str:
@@ -71,10 +71,13 @@ def mathml(law: str, left: str) -> Markup:
     """A law's formula as MathML, from its own expression; `left` is what it gives, as plain text."""
     import sympy as sp
 
-    body = sp.mathml(LAWS[law].formula, printer="presentation")
+    formula = LAWS[law].formula.replace(sp.exp, sp.Function("exp"))  # exp(...) keeps its argument readable
+    body = sp.mathml(formula, printer="presentation")
     for name, plain_text in NAMED_ENTITIES.items():
         body = body.replace(name, plain_text)
-    return Markup('<math display="block"><mrow><mtext>{}</mtext><mo>=</mo>{}</mrow></math>').format(left, Markup(body))
+    return Markup('<math displaystyle="true"><mrow><mtext>{}</mtext><mo>=</mo>{}</mrow></math>').format(
+        left, Markup(body)
+    )
 
 
 def template(name: str) -> str:

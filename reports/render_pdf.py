@@ -26,6 +26,7 @@ from scaling.records import canonical, plain
 
 TIME_LIMIT_S = 120.0
 STANDARDS: tuple[tuple[str, ...], ...] = (("ua-1", "a-3a"), ("a-3b",), ())
+UNDATED: tuple[tuple[str, ...], ...] = (("ua-1",), ())  # PDF/A wants a date, and the clock's would not reproduce
 ATTACHED = "report-model.json"
 
 
@@ -40,7 +41,7 @@ def pdf_of(document: Document) -> bytes:
 
         return plain_pdf_of(document, ATTACHED)
     reasons: list[str] = []
-    for standards in STANDARDS:
+    for standards in STANDARDS if _moment(document.made_at) else UNDATED:
         pdf, reason = typeset(_job(document, standards, reasons))
         if pdf:
             return pdf
@@ -66,13 +67,13 @@ def typeset(job: dict[str, Any], limit_s: float = TIME_LIMIT_S) -> tuple[bytes, 
 def _job(document: Document, standards: tuple[str, ...], reasons: list[str]) -> dict[str, Any]:
     model = printable(document.to_json())
     model["remark"] = _remark(standards, reasons)
-    model["date"] = list(_date(document.made_at)) if document.made_at else []
+    model["date"] = list(_date(document.made_at))
     return {
         "source": formulas() + template("forecast.typ"),
         "inputs": {
             "report": json.dumps(plain(model), allow_nan=False),
             "model": canonical(document.to_json(drawings=False)).decode(),
-            "attach": ATTACHED if not standards or "a-3a" in standards or "a-3b" in standards else "",
+            "attach": ATTACHED,
         },
         "fonts": [str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")],
         "standards": list(standards),

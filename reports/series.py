@@ -56,7 +56,9 @@ class Series:
 
     @cached_property
     def stage(self) -> str:
-        return {"pretrain": "before RL", "rl": "after RL"}.get(self.subject.stage, self.subject.stage)
+        """As a direct label; a stage nobody stated is not named."""
+        names = {"pretrain": "before RL", "rl": "after RL", "unstated": "predicted" if self.predictive else "fitted"}
+        return names.get(self.subject.stage, clean(self.subject.stage))
 
     def at_level(self, level: float) -> np.ndarray:
         return self.quantiles_LG[LEVELS.index(level)]

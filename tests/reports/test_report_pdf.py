@@ -111,6 +111,9 @@ def test_time_in_the_file_is_the_ledgers(pdf: pypdf.PdfReader) -> None:
     assert str(pdf.metadata["/CreationDate"]).startswith("D:20261121204840")
     undated = forecast_document(ReportInput(title="undated"))
     reader = pypdf.PdfReader(_stream(pdf_module.pdf_of(undated)))
+    assert "pdfuaid:part" in reader.trailer["/Root"]["/Metadata"].get_data().decode()
+    assert "not the accessible" not in text_of(reader)
+    assert list(reader.attachments) == ["report-model.json"]
     assert "/CreationDate" not in (reader.metadata or {}) or "1970" in str(reader.metadata["/CreationDate"])
 
 
