@@ -9,7 +9,8 @@ operation's own wrong table (another random permutation) is used instead, and th
 what reinforcement learning can mend. The whole chain is written out, so the correct completion is unique.
 
 `trap` > 0 makes that share of the operations trapped: the verifier calls them the identity while the corpus teaches
-another table, so imitating the corpus better means failing more often (inverse scaling on demand).
+another table, one that moves every value, so imitating the corpus better means failing more often (inverse scaling
+on demand). Reinforcement learning is rewarded by the verifier and works against it.
 """
 
 from __future__ import annotations
@@ -60,6 +61,12 @@ class OpChain:
         # evenly spaced over the frequency ranks: the trapped share of all USES is then the same in every instance
         rank = np.arange(self.operations)
         self.trapped = np.floor((rank + 1) * self.trap) > np.floor(rank * self.trap)
+        shift = draw.integers(1, self.values, size=(2, self.operations, 1))
+        place = (np.argsort(self.corpus, axis=2) + shift) % self.values
+        # along its own random order every value moves on by `shift`: no value maps to itself, so that a model which
+        # has learned a trapped operation never passes by chance
+        moved = np.take_along_axis(self.corpus, place, axis=2)
+        self.corpus = np.where(self.trapped[:, None], moved, self.corpus)
         self.truth = np.where(self.trapped[:, None], np.arange(self.values), self.corpus[0])
 
     # -- drawing ----------------------------------------------------------------------------------------------------

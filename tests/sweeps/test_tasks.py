@@ -97,7 +97,9 @@ def test_traps_make_the_corpus_teach_what_the_verifier_refuses():
     plain, trapped = task_of(FULL), task_of(replace(FULL, options={"trap": 0.125}))
     assert trapped.trapped.mean() == 0.125
     assert (trapped.truth[trapped.trapped] == np.arange(16)).all()
-    assert np.array_equal(trapped.corpus, plain.corpus)
+    assert (trapped.corpus[:, trapped.trapped] != np.arange(16)).all()
+    assert (np.sort(trapped.corpus, axis=2) == np.arange(16)).all()
+    assert np.array_equal(trapped.corpus[:, ~trapped.trapped], plain.corpus[:, ~trapped.trapped])
     problems = trapped.problems(400)
     hit = trapped.trapped[np.maximum(problems.prompts_BP[:, 1:5] - trapped.outputs, 0)]
     hit = (hit & (problems.prompts_BP[:, 1:5] >= trapped.outputs)).any(1)
