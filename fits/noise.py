@@ -39,15 +39,14 @@ class Noise:
         """Standard deviation of one more measured run around the law at its scale: s and the typical declared error."""
         return math.hypot(self.run, float(np.median(self.declared_n)))
 
-    def variance(self, points: Points, run: float | None = None) -> np.ndarray:
+    def variance(self, points: Points) -> np.ndarray:
         """Variance of each row: d^2 + s^2 + (units at its scale) tau^2.
 
         The shared tau counts once per scale, however many runs it has: with m of them, weights 1 / (s^2 + m tau^2) give
         the scale the total weight 1 / (s^2 / m + tau^2) of its mean.
         """
-        s = self.run if run is None else run
         units = np.bincount(points.scale, points.share)[points.scale]
-        return self.declared_n**2 + s**2 + units * self.misfit**2 + SMALLEST**2
+        return self.declared_n**2 + self.run**2 + units * self.misfit**2 + SMALLEST**2
 
 
 def estimate_noise(points: Points, residual_n: np.ndarray, scale: Scale, free: int, robust: bool = False) -> Noise:
@@ -59,10 +58,13 @@ def estimate_noise(points: Points, residual_n: np.ndarray, scale: Scale, free: i
         run = _extra_scatter(residual_n, declared, points.share, max(left, 1))
         source = "declared standard errors" + (f" and extra scatter {run:.2g}" if run else "")
         return Noise(run, float(max(left, 1)) if run else None, 0.0, declared, source)
+    partly = "; errors declared for some rows only are not used" if np.any(declared > 0) else ""
     within, dof = _within(points, residual_n)
     if dof >= REPLICATES:
         misfit = _misfit(points, residual_n, within, free)
-        return Noise(within, float(dof), misfit, np.zeros(len(points)), f"replicates at {points.n_scales} scales")
+        return Noise(
+            within, float(dof), misfit, np.zeros(len(points)), f"replicates at {points.n_scales} scales{partly}"
+        )
     if left < 1 and len(points.inputs) == 1:
         run, dof_line = _around_line(points, z_n)
         return Noise(run, dof_line, 0.0, np.zeros(len(points)), "scatter around a straight line: no degree of freedom")
@@ -70,7 +72,7 @@ def estimate_noise(points: Points, residual_n: np.ndarray, scale: Scale, free: i
         run = 1.4826 * float(np.median(np.abs(residual_n))) * math.sqrt(points.n_units / max(left, 1))
     else:
         run = math.sqrt(float(np.sum(points.share * residual_n**2)) / max(left, 1))
-    return Noise(run, float(max(left, 1)), 0.0, np.zeros(len(points)), "scatter around the law")
+    return Noise(run, float(max(left, 1)), 0.0, np.zeros(len(points)), f"scatter around the law{partly}")
 
 
 def _within(points: Points, residual_n: np.ndarray) -> tuple[float, int]:

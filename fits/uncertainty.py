@@ -51,7 +51,7 @@ def parameter_draws(estimate: Estimate, *, seed: int, draws: int) -> np.ndarray:
         + noise.misfit * h_SK[:, points.scale]
         + noise.declared_n * d_Sn
     )
-    sd_Sn = np.stack([np.sqrt(noise.variance(points, noise.run * f)) for f in sigma_S])
+    sd_Sn = np.sqrt(noise.variance(points) + (noise.run**2 * (sigma_S**2 - 1))[:, None])
     problems = Problems(
         estimate.law,
         estimate.inputs,
