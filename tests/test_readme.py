@@ -1,0 +1,68 @@
+"""README keeps its word: its commands run, its session runs, its figures are the committed ones."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("readme")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def shell_lines() -> list[str]:
+    return [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def test_make_commands_exist():
+    names = {line.split()[1] for line in shell_lines() if line.startswith("make ")}
+    assert {"forecast", "test"} <= names
+    for name in names:
+        done = subprocess.run(["make", "--dry-run", name], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_scaling_command_runs_in_order(tmp_path):
+    (tmp_path / "points.csv").write_text(
+        "C,loss\n" + "\n".join(f"{10.0**e},{1.7 + 2 * 10 ** (-0.15 * (e - 18))}" for e in range(18, 23)) + "\n"
+    )
+    commands = [line for line in shell_lines() if line.startswith("scaling ")]
+    assert len(commands) >= 10
+    for command in commands:
+        done = subprocess.run(f"{BIN}/{command}", shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert (tmp_path / "report.html").stat().st_size > 50_000
+    session(tmp_path)
+
+
+def session(tmp_path):
+    """The session in Python, on the folder that the commands made."""
+    (tmp_path / "forecast").symlink_to("demo")
+    (code,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "pass_rate" in done.stdout
+
+
+def test_verbs_in_the_text_exist():
+    from scaling.__main__ import cli
+
+    known = set(cli.list_commands(None))
+    spoken = set(re.findall(r"`scaling ([a-z]+)", README)) | {
+        line.split()[1] for line in shell_lines() if line.startswith("scaling ")
+    }
+    assert spoken <= known
+    assert known - {"demo"} <= spoken | {"demo"}
+
+
+def test_generated_parts_are_those_of_the_committed_example():
+    from reports.readme import generated, section
+
+    assert section(README) == generated(ROOT / "examples" / "demo.json")
