@@ -27,21 +27,21 @@ def test_every_base_trial_has_one_child_and_its_own_seed(recipe):
     assert {t.task.instance for t in (*sweep.trials, *sweep.target)} == {sweep.instance}
 
 
-def test_quick_spans_thirty_and_reaches_a_hundred_times_further():
+def test_quick_spans_thirty_and_reaches_three_hundred_times_further():
     sweep = quick()
     compute = [inputs_of(t)["C_pre"] for t in sweep.trials]
     assert max(compute) / min(compute) == pytest.approx(30, rel=0.01)
-    assert sweep.factor == pytest.approx(100, rel=0.01)
-    assert {sweep.rung(t) for t in sweep.trials} == set(range(5))
+    assert sweep.factor == pytest.approx(300, rel=0.01)
+    assert {sweep.rung(t) for t in sweep.trials} == set(range(6))
     assert sweep.rung(sweep.target[0]) is None
     steps = [b / a for a, b in zip(sweep.rungs, sweep.rungs[1:], strict=False)]
-    assert steps == pytest.approx([30**0.25] * 4)
+    assert steps == pytest.approx([30**0.2] * 5)
 
 
 def test_an_instance_is_another_sweep_and_a_further_rung_leaves_the_others_alone():
     assert quick(instance=1).digest == quick().digest != quick(instance=2).digest
     assert not {t.id for t in quick(instance=2).trials} & {t.id for t in quick().trials}
-    shorter = quick(rungs=4, span=30**0.75)
+    shorter = quick(rungs=5, span=30**0.8)
     kept = {t.id for t in shorter.trials}
     assert len(kept & {t.id for t in quick().trials}) >= 0.9 * len(kept)
 
