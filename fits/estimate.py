@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fits.noise import Noise, estimate_noise
-from fits.objectives import HuberLog, LeastSquares, Objective, backward, check_scale, default_objective, forward
+from fits.objectives import HuberLog, Objective, backward, check_scale, default_objective, forward
 from fits.points import Points, check_enough, final_rows, points_of
 from fits.priors import Prior, default_priors, describe
 from fits.solver import Problems, Solution, minimise, starts
@@ -206,6 +206,3 @@ def subjects(observations: Observations) -> list[Observations]:
         keys.itertuples(index=False, name=None), key=lambda k: (k[0] != "pretrain", k[1], k[2] != "all", k[2:])
     )
     return [observations.select(stage=s, metric=m, bucket=b, protocol=p) for s, m, b, p in order]
-
-
-__all__ = ["LeastSquares", "default_law", "fit", "optimum", "subjects"]

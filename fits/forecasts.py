@@ -191,6 +191,3 @@ def _warnings(fit: Fit, made: Forecast) -> tuple[str, ...]:
     if all(s is None for s in fit.points["se"]):
         found.append("no usable standard errors were given: the noise is estimated from the scatter of the runs")
     return tuple(found)
-
-
-__all__ = ["Needed", "assess", "baselines", "forecast", "forecast_all", "solve"]

@@ -21,27 +21,28 @@ def attend(q_HKQ: Tensor, k_HKTB: Tensor, v_HKTB: Tensor, spans: list[Span]) -> 
     """
     mixed, probs = torch.empty_like(q_HKQ), []
     for start, n, keys in spans:
-        s = (q_HKQ[:, :, None, start:start + n] * k_HKTB[:, :, :keys, :n]).sum(1)
+        s = (q_HKQ[:, :, None, start : start + n] * k_HKTB[:, :, :keys, :n]).sum(1)
         s -= s.amax(1, keepdim=True)  # without it scores of 1e2 overflow
         s = s.exp_()
         s /= s.sum(1, keepdim=True)
-        torch.sum(s[:, None] * v_HKTB[:, :, :keys, :n], 2, out=mixed[:, :, start:start + n])
+        torch.sum(s[:, None] * v_HKTB[:, :, :keys, :n], 2, out=mixed[:, :, start : start + n])
         probs.append(s)
     return mixed.view(-1, mixed.shape[-1]), probs
 
 
-def attend_backward(dmixed_HKQ: Tensor, q_HKQ: Tensor, k_HKTB: Tensor, v_HKTB: Tensor, probs: list[Tensor],
-                    spans: list[Span]) -> tuple[Tensor, Tensor]:
+def attend_backward(
+    dmixed_HKQ: Tensor, q_HKQ: Tensor, k_HKTB: Tensor, v_HKTB: Tensor, probs: list[Tensor], spans: list[Span]
+) -> tuple[Tensor, Tensor]:
     """Gradients of `attend`: dq (H, K, Q), and dk, dv stacked (2, H, K, T, B)."""
     dkv, dq = k_HKTB.new_zeros(2, *k_HKTB.shape), torch.empty_like(dmixed_HKQ)
     dk, dv = dkv
     for (start, n, keys), s in zip(spans, probs, strict=True):
-        g = dmixed_HKQ[:, :, None, start:start + n]
+        g = dmixed_HKQ[:, :, None, start : start + n]
         dv[:, :, :keys, :n].addcmul_(s[:, None], g)
         ds = (g * v_HKTB[:, :, :keys, :n]).sum(1).mul_(s)
         ds.addcmul_(s, ds.sum(1, keepdim=True), value=-1)
-        torch.sum(ds[:, None] * k_HKTB[:, :, :keys, :n], 2, out=dq[:, :, start:start + n])
-        dk[:, :, :keys, :n].addcmul_(ds[:, None], q_HKQ[:, :, None, start:start + n])
+        torch.sum(ds[:, None] * k_HKTB[:, :, :keys, :n], 2, out=dq[:, :, start : start + n])
+        dk[:, :, :keys, :n].addcmul_(ds[:, None], q_HKQ[:, :, None, start : start + n])
     return dq, dkv
 
 

@@ -15,8 +15,11 @@ def forward_flop(model: ModelSpec, plan: Plan, distinct: int) -> int:
     column; everything else on query columns, which in all layers but the last are every column."""
     square, rest = model.width**2, model.body_parameters // model.layers - 3 * model.width**2
     first = 3 * square * distinct
-    later = (model.layers - 1) * (2 * square * plan.columns + rest * plan.columns) + \
-        max(model.layers - 2, 0) * square * plan.columns + (model.layers > 1) * square * plan.queries
+    later = (
+        (model.layers - 1) * (2 * square * plan.columns + rest * plan.columns)
+        + max(model.layers - 2, 0) * square * plan.columns
+        + (model.layers > 1) * square * plan.queries
+    )
     return 2 * (first + later + (rest + model.outputs * model.width) * plan.queries)
 
 
@@ -41,8 +44,9 @@ def adapter_gradient_flop(model: ModelSpec, adapter: AdapterSpec) -> int:
     return 2 * merge_flop(model, adapter)
 
 
-def rollout_flop(model: ModelSpec, prompts: int, group: int, prompt_tokens: int, response_tokens: int,
-                 distinct: int) -> int:
+def rollout_flop(
+    model: ModelSpec, prompts: int, group: int, prompt_tokens: int, response_tokens: int, distinct: int
+) -> int:
     """The prompt once per group (logits of its last position), then response - 1 decoding steps of every completion."""
     prefill = Plan(prompts, prompt_tokens, prompt_tokens - 1, (prompts,))
     return forward_flop(model, prefill, distinct) + decode_flop(model, prompts * group, response_tokens - 1)

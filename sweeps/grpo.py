@@ -58,8 +58,16 @@ def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
     return x.exp() - x - 1
 
 
-def grpo_loss(logprobs_BT: Tensor, old_BT: Tensor, reference_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, *,
-              clip: float, beta: float) -> Objective:
+def grpo_loss(
+    logprobs_BT: Tensor,
+    old_BT: Tensor,
+    reference_BT: Tensor,
+    advantages_B: Tensor,
+    mask_BT: Tensor,
+    *,
+    clip: float,
+    beta: float,
+) -> Objective:
     """GRPO (DeepSeekMath eq. 3), negated: every completion weighs 1/B, every token of it 1/|o|.
 
     J = 1/B sum_i 1/|o_i| sum_t [ min(w A_i, clip(w, 1 - clip, 1 + clip) A_i) - beta k3 ],  w = exp(log p - log p_old)
@@ -68,8 +76,16 @@ def grpo_loss(logprobs_BT: Tensor, old_BT: Tensor, reference_BT: Tensor, advanta
     return objective(((per_token_BT * mask_BT).sum(1) / mask_BT.sum(1).clamp(min=1)).mean())
 
 
-def dr_grpo_loss(logprobs_BT: Tensor, old_BT: Tensor, reference_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, *,
-                 clip: float, beta: float) -> Objective:
+def dr_grpo_loss(
+    logprobs_BT: Tensor,
+    old_BT: Tensor,
+    reference_BT: Tensor,
+    advantages_B: Tensor,
+    mask_BT: Tensor,
+    *,
+    clip: float,
+    beta: float,
+) -> Objective:
     """Dr. GRPO: the same tokens, each weighing 1/(B T) whatever its completion's length (use unscaled advantages)."""
     per_token_BT, objective = _surrogate(logprobs_BT, old_BT, reference_BT, advantages_B, mask_BT, clip, beta)
     return objective((per_token_BT * mask_BT).sum() / mask_BT.numel())
@@ -78,8 +94,15 @@ def dr_grpo_loss(logprobs_BT: Tensor, old_BT: Tensor, reference_BT: Tensor, adva
 LOSSES = {"grpo": grpo_loss, "dr_grpo": dr_grpo_loss}
 
 
-def _surrogate(logprobs_BT: Tensor, old_BT: Tensor, reference_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor,
-               clip: float, beta: float) -> tuple[Tensor, Callable[[Tensor], Objective]]:
+def _surrogate(
+    logprobs_BT: Tensor,
+    old_BT: Tensor,
+    reference_BT: Tensor,
+    advantages_B: Tensor,
+    mask_BT: Tensor,
+    clip: float,
+    beta: float,
+) -> tuple[Tensor, Callable[[Tensor], Objective]]:
     """Gain per token, and what wraps its weighted mean into an `Objective` with the reports of this batch."""
     ratio_BT = (logprobs_BT - old_BT).exp()
     advantages_B1 = advantages_B[:, None]

@@ -25,8 +25,15 @@ from sweeps.tasks import stream
 NORM_EPS = 1e-6
 INITIAL_GAIN = 0.5
 PEFT_PREFIX = "base_model.model."
-FUSED = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "o_proj": "o",
-         "gate_proj": "gate_up", "up_proj": "gate_up", "down_proj": "down"}
+FUSED = {
+    "q_proj": "qkv",
+    "k_proj": "qkv",
+    "v_proj": "qkv",
+    "o_proj": "o",
+    "gate_proj": "gate_up",
+    "up_proj": "gate_up",
+    "down_proj": "down",
+}
 
 
 def module_name(layer: int, matrix: str) -> str:
@@ -59,7 +66,7 @@ class Parameters:
         embed, *rest = self.flat.split([spec.vocab * d, *(sizes * spec.layers), d])
         self.embed, self.norm = embed.view(spec.vocab, d), rest.pop()
         views = [view.view(shape) for view, shape in zip(rest, shapes * spec.layers, strict=True)]
-        self.layers = [Layer(*views[i:i + 6]) for i in range(0, len(views), 6)]
+        self.layers = [Layer(*views[i : i + 6]) for i in range(0, len(views), 6)]
 
     def named(self) -> dict[str, Tensor]:
         """Views by transformers' names. The head is tied to the embedding and has no entry of its own."""
@@ -86,8 +93,9 @@ class Adapters:
 
     def __init__(self, spec: ModelSpec, adapter: AdapterSpec, flat: Tensor | None = None) -> None:
         if unknown := set(adapter.targets) - set(FUSED):
-            raise InputError(f"adapter target {sorted(unknown)[0]!r} is no matrix of the model",
-                             f"targets: {', '.join(FUSED)}")
+            raise InputError(
+                f"adapter target {sorted(unknown)[0]!r} is no matrix of the model", f"targets: {', '.join(FUSED)}"
+            )
         self.spec, self.adapter, self.scale = spec, adapter, adapter.alpha / adapter.rank
         self.flat = torch.zeros(adapter.parameters(spec)) if flat is None else flat
         self.layers: list[dict[str, tuple[Tensor, Tensor]]] = []
@@ -97,16 +105,19 @@ class Adapters:
             for matrix in adapter.targets:
                 out, inner = spec.matrices[matrix]
                 a_size, b_size = adapter.rank * inner, out * adapter.rank
-                a = self.flat[start:start + a_size].view(adapter.rank, inner)
-                pairs[matrix] = a, self.flat[start + a_size:start + a_size + b_size].view(out, adapter.rank)
+                a = self.flat[start : start + a_size].view(adapter.rank, inner)
+                pairs[matrix] = a, self.flat[start + a_size : start + a_size + b_size].view(out, adapter.rank)
                 start += a_size + b_size
             self.layers.append(pairs)
 
     def named(self) -> dict[str, Tensor]:
         """Views by the names in peft's saved adapters."""
-        return {f"{PEFT_PREFIX}{module_name(i, matrix)}.lora_{letter}.weight": view
-                for i, pairs in enumerate(self.layers) for matrix, pair in pairs.items()
-                for letter, view in zip("AB", pair, strict=True)}
+        return {
+            f"{PEFT_PREFIX}{module_name(i, matrix)}.lora_{letter}.weight": view
+            for i, pairs in enumerate(self.layers)
+            for matrix, pair in pairs.items()
+            for letter, view in zip("AB", pair, strict=True)
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         return {name: view.clone() for name, view in self.named().items()}
@@ -124,7 +135,7 @@ def rows(layer: Layer, matrix: str) -> Tensor:
     group = [name for name, home in FUSED.items() if home == FUSED[matrix]]
     size = fused.shape[0] // len(group)
     place = group.index(matrix) * size
-    return fused[place:place + size]
+    return fused[place : place + size]
 
 
 def initial_std(spec: ModelSpec) -> float:
@@ -159,26 +170,48 @@ def build(spec: ModelSpec, seed: int = 0, tensors: Mapping[str, Tensor] | None =
     from transformers import LlamaConfig, LlamaForCausalLM
 
     check(spec)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=spec.vocab, hidden_size=spec.width, intermediate_size=spec.ffn, num_hidden_layers=spec.layers,
-        num_attention_heads=spec.heads, num_key_value_heads=spec.heads, tie_word_embeddings=True,
-        rms_norm_eps=NORM_EPS, max_position_embeddings=128, initializer_range=initial_std(spec),
-        rope_parameters={"rope_type": "default", "rope_theta": spec.rope_theta}, attention_bias=False,
-        bos_token_id=None, eos_token_id=None, pad_token_id=None))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=spec.vocab,
+            hidden_size=spec.width,
+            intermediate_size=spec.ffn,
+            num_hidden_layers=spec.layers,
+            num_attention_heads=spec.heads,
+            num_key_value_heads=spec.heads,
+            tie_word_embeddings=True,
+            rms_norm_eps=NORM_EPS,
+            max_position_embeddings=128,
+            initializer_range=initial_std(spec),
+            rope_parameters={"rope_type": "default", "rope_theta": spec.rope_theta},
+            attention_bias=False,
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=None,
+        )
+    )
     tensors = initial(spec, seed).named() if tensors is None else tensors
     with torch.no_grad():
         _copy({n: p for n, p in model.named_parameters() if n != "lm_head.weight"}, tensors)
     return model.eval()
 
 
-def build_adapted(spec: ModelSpec, adapter: AdapterSpec, base: Mapping[str, Tensor],
-                  tensors: Mapping[str, Tensor]) -> Any:
+def build_adapted(
+    spec: ModelSpec, adapter: AdapterSpec, base: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> Any:
     """A peft `PeftModel` over the transformers model with weights `base`, its LoRA factors set to `tensors`."""
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
-    model = get_peft_model(build(spec, tensors=base), LoraConfig(
-        r=adapter.rank, lora_alpha=adapter.alpha, target_modules=list(adapter.targets), lora_dropout=0.0,
-        bias="none", task_type="CAUSAL_LM"))
+    model = get_peft_model(
+        build(spec, tensors=base),
+        LoraConfig(
+            r=adapter.rank,
+            lora_alpha=adapter.alpha,
+            target_modules=list(adapter.targets),
+            lora_dropout=0.0,
+            bias="none",
+            task_type="CAUSAL_LM",
+        ),
+    )
     outcome = set_peft_model_state_dict(model, dict(tensors))
     if outcome.unexpected_keys:
         raise InputError(f"adapter tensor {outcome.unexpected_keys[0]!r} does not belong to this model")

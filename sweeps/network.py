@@ -76,17 +76,17 @@ def fold(p: Parameters, adapters: Adapters | None = None) -> Network:
     """W <- (W + (alpha/r) B A) * gain per input column; query rows also by K^-1/2."""
     spec, layers = p.spec, []
     for i, layer in enumerate(p.layers):
-        qkv, o, gate_up, down = (layer.qkv, layer.o, layer.gate_up, layer.down) if adapters is None else \
-            _adapted(adapters, i, layer)
+        qkv, o, gate_up, down = (
+            (layer.qkv, layer.o, layer.gate_up, layer.down) if adapters is None else _adapted(adapters, i, layer)
+        )
         qkv = qkv * layer.norm1
-        qkv[:spec.width] *= spec.head_dim ** -0.5
+        qkv[: spec.width] *= spec.head_dim**-0.5
         layers.append(Folded(qkv, o, gate_up * layer.norm2, down))
-    return Network(spec, p.embed, layers, p.embed[:spec.outputs] * p.norm)
+    return Network(spec, p.embed, layers, p.embed[: spec.outputs] * p.norm)
 
 
 def _adapted(adapters: Adapters, i: int, layer: Layer) -> tuple[Tensor, ...]:
-    new = Layer(layer.norm1, layer.qkv.clone(), layer.o.clone(), layer.norm2, layer.gate_up.clone(),
-                      layer.down.clone())
+    new = Layer(layer.norm1, layer.qkv.clone(), layer.o.clone(), layer.norm2, layer.gate_up.clone(), layer.down.clone())
     for matrix, (a, b) in adapters.layers[i].items():
         here = rows(new, matrix)
         torch.addmm(here, b, a, alpha=adapters.scale, out=here)
@@ -120,8 +120,8 @@ def _layer(spec: ModelSpec, w: Folded, x: Tensor, plan: Plan, place: Tensor | No
     y = torch.addmm(xq, w.o, mixed)
     h2, r2 = normalise(y)
     gate_up = w.gate_up @ h2
-    gated = torch.nn.functional.silu(gate_up[:spec.ffn])
-    active = gated * gate_up[spec.ffn:]
+    gated = torch.nn.functional.silu(gate_up[: spec.ffn])
+    active = gated * gate_up[spec.ffn :]
     torch.addmm(y, w.down, active, out=y)  # in place, and seen by torch's FLOP counter, which overlooks addmm_
     return y, Tape(plan, h1, r1, h1q, place, place_q, q, k, v, probs, mixed, h2, r2, gate_up, gated, active)
 
@@ -138,8 +138,9 @@ def normalise_backward(g_DN: Tensor, h_DN: Tensor, r_N: Tensor) -> Tensor:
     return torch.addcmul(g_DN, h_DN, mean, value=-1).mul_(r_N)
 
 
-def backward(net: Network, tapes: list[Tape], final: tuple[Tensor, Tensor], dlogits_VQ: Tensor, *,
-             embedding: bool = True) -> tuple[list[Folded], Tensor, Tensor | None]:
+def backward(
+    net: Network, tapes: list[Tape], final: tuple[Tensor, Tensor], dlogits_VQ: Tensor, *, embedding: bool = True
+) -> tuple[list[Folded], Tensor, Tensor | None]:
     """Gradients of the folded layers, of the head, and of the embedded tokens (D, U) unless `embedding` is False."""
     h, r = final
     dhead = dlogits_VQ @ h.t()
@@ -153,13 +154,14 @@ def backward(net: Network, tapes: list[Tape], final: tuple[Tensor, Tensor], dlog
     return grads[::-1], dhead, dx
 
 
-def _layer_backward(spec: ModelSpec, w: Folded, tape: Tape, dz: Tensor, *,
-                    inputs: bool) -> tuple[Folded, Tensor | None]:
+def _layer_backward(
+    spec: ModelSpec, w: Folded, tape: Tape, dz: Tensor, *, inputs: bool
+) -> tuple[Folded, Tensor | None]:
     dactive = w.down.t() @ dz
-    gate, up = tape.gate_up[:spec.ffn], tape.gate_up[spec.ffn:]
+    gate, up = tape.gate_up[: spec.ffn], tape.gate_up[spec.ffn :]
     dgate_up = torch.empty_like(tape.gate_up)
-    torch.mul(dactive, tape.gated, out=dgate_up[spec.ffn:])
-    torch.ops.aten.silu_backward.grad_input(dactive.mul_(up), gate, grad_input=dgate_up[:spec.ffn])
+    torch.mul(dactive, tape.gated, out=dgate_up[spec.ffn :])
+    torch.ops.aten.silu_backward.grad_input(dactive.mul_(up), gate, grad_input=dgate_up[: spec.ffn])
     dy = normalise_backward(w.gate_up.t() @ dgate_up, tape.h2, tape.r2).add_(dz)
     dmixed = (w.o.t() @ dy).view(spec.heads, spec.head_dim, -1)
     dq, dkv = attend_backward(dmixed, tape.q.view(dmixed.shape), tape.k, tape.v, tape.probs, tape.plan.spans)
@@ -168,8 +170,9 @@ def _layer_backward(spec: ModelSpec, w: Folded, tape: Tape, dz: Tensor, *,
     return Folded(dqkv, dy @ tape.mixed.t(), dgate_up @ tape.h2.t(), dz @ tape.active.t()), dx
 
 
-def _project_backward(w: Folded, tape: Tape, dq: Tensor, dkv: Tensor, dy: Tensor, *,
-                      inputs: bool) -> tuple[Tensor, Tensor | None]:
+def _project_backward(
+    w: Folded, tape: Tape, dq: Tensor, dkv: Tensor, dy: Tensor, *, inputs: bool
+) -> tuple[Tensor, Tensor | None]:
     """Gradients of qkv (3D, D) and, if asked for, of the layer's input; dy (D, Q) is that of the residual stream."""
     d = len(dq)
     if tape.h1q is not None:
@@ -198,22 +201,23 @@ def _unrotate(spec: ModelSpec, plan: Plan, dq_DQ: Tensor, dkv_XN: Tensor) -> tup
     cos, sin = rotation(spec, plan)
     dq = rotate(dq_DQ, cos, -sin)
     cos, sin = rotation(spec, plan.dense)
-    dkv_XN[:spec.width] = rotate(dkv_XN[:spec.width], cos, -sin)
+    dkv_XN[: spec.width] = rotate(dkv_XN[: spec.width], cos, -sin)
     return dq, dkv_XN
 
 
-def unfold(p: Parameters, grads: list[Folded], dhead: Tensor, dx: Tensor | None, tokens: Tokens,
-           out: Parameters) -> None:
+def unfold(
+    p: Parameters, grads: list[Folded], dhead: Tensor, dx: Tensor | None, tokens: Tokens, out: Parameters
+) -> None:
     """Chain rule through `fold` into `out`: dW = dW' gain; dgain = sum over rows of dW' W."""
     spec = p.spec
     out.embed.zero_()
     if dx is not None:
         out.embed[tokens.distinct_U] = dx.t()
-    out.embed[:spec.outputs].addcmul_(dhead, p.norm)
-    torch.sum(dhead * p.embed[:spec.outputs], 0, out=out.norm)
+    out.embed[: spec.outputs].addcmul_(dhead, p.norm)
+    torch.sum(dhead * p.embed[: spec.outputs], 0, out=out.norm)
     for layer, dw, to in zip(p.layers, grads, out.layers, strict=True):
         dqkv = dw.qkv
-        dqkv[:spec.width] *= spec.head_dim ** -0.5
+        dqkv[: spec.width] *= spec.head_dim**-0.5
         torch.sum(dqkv * layer.qkv, 0, out=to.norm1)
         torch.mul(dqkv, layer.norm1, out=to.qkv)
         torch.sum(dw.gate_up * layer.gate_up, 0, out=to.norm2)
@@ -227,7 +231,7 @@ def unfold_adapters(p: Parameters, adapters: Adapters, grads: list[Folded], out:
     spec = p.spec
     for i, (layer, dw) in enumerate(zip(p.layers, grads, strict=True)):
         dqkv = dw.qkv * layer.norm1
-        dqkv[:spec.width] *= spec.head_dim ** -0.5
+        dqkv[: spec.width] *= spec.head_dim**-0.5
         full = Layer(layer.norm1, dqkv, dw.o, layer.norm2, dw.gate_up * layer.norm2, dw.down)
         for matrix, (a, b) in adapters.layers[i].items():
             da, db = out.layers[i][matrix]

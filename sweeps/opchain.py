@@ -42,7 +42,8 @@ class OpChain:
             raise InputError(
                 f"task opchain of depth {self.depth} has {self.prompt_tokens} + {self.response_tokens} tokens, "
                 f"the specification says {spec.prompt_tokens} + {spec.response_tokens}",
-                f"set prompt_tokens = {self.prompt_tokens} and response_tokens = {self.response_tokens}")
+                f"set prompt_tokens = {self.prompt_tokens} and response_tokens = {self.response_tokens}",
+            )
         self.eos, self.bos, self.filler, self.no_operation = range(self.values, self.values + 4)
         self.outputs = self.values + SPECIAL
         self.vocab = self.outputs + self.operations
@@ -157,8 +158,14 @@ def _options(spec: TaskSpec) -> dict[str, float]:
     if unknown:
         raise InputError(f"task opchain has no option {sorted(unknown)[0]!r}", f"options: {', '.join(OPTIONS)}")
     o = {**OPTIONS, **spec.options}
-    for name, low, high in (("values", 2, 1024), ("operations", 1, 10**7), ("zipf", 0, 10), ("depth", 1, 64),
-                            ("misconception", 0, 1), ("trap", 0, 1)):
+    for name, low, high in (
+        ("values", 2, 1024),
+        ("operations", 1, 10**7),
+        ("zipf", 0, 10),
+        ("depth", 1, 64),
+        ("misconception", 0, 1),
+        ("trap", 0, 1),
+    ):
         value = o[name]
         whole = isinstance(OPTIONS[name], int)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:

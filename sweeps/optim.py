@@ -61,8 +61,22 @@ class Adam:
             self.usual_norm = _average(self.usual_norm, limit if clipped else norm, NORM_DECAY, int(self.count))
         b1, b2 = self.optim.betas
         # torch's one-pass kernel; written as separate operations, the square root alone took 5 ms on denormal moments
-        adam([self.weights], [gradient], [self.mean], [self.square], [], [self.count], fused=True, amsgrad=False,
-             beta1=b1, beta2=b2, lr=lr, weight_decay=0.0, eps=ADAM_EPS, maximize=False)
+        adam(
+            [self.weights],
+            [gradient],
+            [self.mean],
+            [self.square],
+            [],
+            [self.count],
+            fused=True,
+            amsgrad=False,
+            beta1=b1,
+            beta2=b2,
+            lr=lr,
+            weight_decay=0.0,
+            eps=ADAM_EPS,
+            maximize=False,
+        )
         return norm, clipped
 
     def tensors(self) -> dict[str, Tensor]:

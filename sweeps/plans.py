@@ -44,15 +44,15 @@ class Plan:
     def take(self, x_XN: Tensor) -> Tensor:
         """Query columns of x: (X, Q)."""
         if self.counts[0] == self.counts[-1] == self.batch and self.first + len(self.counts) == self.positions:
-            return x_XN[:, self.first * self.batch:]
+            return x_XN[:, self.first * self.batch :]
         starts = [(self.first + i) * self.batch for i in range(len(self.counts))]
-        return torch.cat([x_XN[:, s:s + n] for s, n in zip(starts, self.counts, strict=True)], dim=1)
+        return torch.cat([x_XN[:, s : s + n] for s, n in zip(starts, self.counts, strict=True)], dim=1)
 
     def add_back(self, x_XN: Tensor, dx_XQ: Tensor) -> None:
         """Transpose of `take`: x[:, query columns] += dx."""
         for i, (start, n, _) in enumerate(self.spans):
             column = (self.first + i) * self.batch
-            x_XN[:, column:column + n] += dx_XQ[:, start:start + n]
+            x_XN[:, column : column + n] += dx_XQ[:, start : start + n]
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ class Rollouts:
     truncated: float  # share of completions that never said <eos>
 
 
-def sample(net: Network, task: Task, prompts_GP: np.ndarray, group: int, draw: np.random.Generator, *,
-           temperature: float = 1.0) -> Rollouts:
+def sample(
+    net: Network, task: Task, prompts_GP: np.ndarray, group: int, draw: np.random.Generator, *, temperature: float = 1.0
+) -> Rollouts:
     """Draw `group` completions per prompt. The prompt runs once per group; its keys and values are then repeated."""
     batch, first, positions = len(prompts_GP) * group, task.prompt_tokens, task.prompt_tokens + task.response_tokens - 1
     prompts = torch.from_numpy(prompts_GP)
@@ -51,8 +52,13 @@ def sample(net: Network, task: Task, prompts_GP: np.ndarray, group: int, draw: n
     completions_BR = torch.stack(ids, 1)
     prompts_BP = prompts.repeat_interleave(group, dim=0)
     rewards = torch.from_numpy(task.rewards(prompts_BP.numpy(), completions_BR.numpy()))
-    return Rollouts(torch.cat((prompts_BP, completions_BR), 1), torch.stack(mask, 1), torch.stack(logprobs, 1), rewards,
-                    alive_B.float().mean().item())
+    return Rollouts(
+        torch.cat((prompts_BP, completions_BR), 1),
+        torch.stack(mask, 1),
+        torch.stack(logprobs, 1),
+        rewards,
+        alive_B.float().mean().item(),
+    )
 
 
 def choose(logits_VB: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -85,10 +91,10 @@ def _decode_layer(net: Network, w: Folded, x_DB: Tensor, cache: tuple[Tensor, Te
     d, shape, table = net.spec.width, (net.spec.heads, net.spec.head_dim, -1), rotation(net.spec, here)
     h = normalise(x_DB)[0]
     qkv = w.qkv @ h
-    cache[0][:, :, here.first] = rotate(qkv[d:2 * d], *table).view(shape)
-    cache[1][:, :, here.first] = qkv[2 * d:].view(shape)
+    cache[0][:, :, here.first] = rotate(qkv[d : 2 * d], *table).view(shape)
+    cache[1][:, :, here.first] = qkv[2 * d :].view(shape)
     mixed, _ = attend(rotate(qkv[:d], *table).view(shape), *cache, here.spans)
     y = torch.addmm(x_DB, w.o, mixed)
     gate_up = w.gate_up @ normalise(y)[0]
-    active = torch.nn.functional.silu(gate_up[:net.spec.ffn]) * gate_up[net.spec.ffn:]
+    active = torch.nn.functional.silu(gate_up[: net.spec.ffn]) * gate_up[net.spec.ffn :]
     return torch.addmm(y, w.down, active, out=y)

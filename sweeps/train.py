@@ -61,8 +61,15 @@ class Trained:
 Save = Callable[[Checkpoint], None]
 
 
-def train(spec: TrialSpec, *, base: Mapping[str, Tensor] | None = None, resume: Checkpoint | None = None,
-          log: Log = lambda row: None, save: Save = lambda checkpoint: None, every: int = 0) -> Trained:
+def train(
+    spec: TrialSpec,
+    *,
+    base: Mapping[str, Tensor] | None = None,
+    resume: Checkpoint | None = None,
+    log: Log = lambda row: None,
+    save: Save = lambda checkpoint: None,
+    every: int = 0,
+) -> Trained:
     """Run one trial to its end. `base` holds the parent's weights (RL trials); `every` > 0 saves that often.
 
     Raises `Diverged` when the numbers leave the rails, `InputError` when specification and task do not fit.
@@ -109,8 +116,16 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
     return run.trained()
 
 
-def reinforce(spec: TrialSpec, task: Task, base: Mapping[str, Tensor], *, resume: Checkpoint | None, log: Log,
-              save: Save, every: int) -> Trained:
+def reinforce(
+    spec: TrialSpec,
+    task: Task,
+    base: Mapping[str, Tensor],
+    *,
+    resume: Checkpoint | None,
+    log: Log,
+    save: Save,
+    every: int,
+) -> Trained:
     """GRPO: sample groups with the merged adapters, score them, `updates` gradient steps on the adapters' factors."""
     model, (adapter, g) = spec.model, rl_parts(spec)
     frozen = Parameters.of(model, base)
@@ -174,9 +189,10 @@ class _Learner:
             logits_VQ, tapes, final = forward(policy, self.batch.tokens, self.batch.plan)
         logits_VQ.requires_grad_()
         logprobs_BR = self.batch.spread(grpo.token_logprobs(logits_VQ / g.temperature, self.batch.targets_Q))
-        objective = grpo.LOSSES[g.loss](logprobs_BR, self.old_BR, self.reference_BR, self.advantages_B, self.mask_BR,
-                                        clip=g.clip, beta=g.beta)
-        dlogits_VQ, = torch.autograd.grad(objective.loss, logits_VQ)
+        objective = grpo.LOSSES[g.loss](
+            logprobs_BR, self.old_BR, self.reference_BR, self.advantages_B, self.mask_BR, clip=g.clip, beta=g.beta
+        )
+        (dlogits_VQ,) = torch.autograd.grad(objective.loss, logits_VQ)
         self.loss, self.objective, self.logits_VQ = objective.loss.item(), objective, logits_VQ.detach()
         with torch.no_grad():
             if math.isnan(self.mismatch):  # only before the first update do sampler and policy share their weights
@@ -185,17 +201,25 @@ class _Learner:
 
     def report(self) -> dict[str, float]:
         entropy = grpo.entropy(self.logits_VQ / self.g.temperature).item()
-        return {"loss": self.loss, "reward_mean": self.reward, "reward_std": self.rollouts.rewards_B.std().item(),
-                "kl": self.objective.kl.item(), "entropy": entropy, "clip_share": self.objective.clipped.item(),
-                "zero_variance_share": self.silent, "logprob_mismatch": self.mismatch,
-                "truncation_share": self.rollouts.truncated}
+        return {
+            "loss": self.loss,
+            "reward_mean": self.reward,
+            "reward_std": self.rollouts.rewards_B.std().item(),
+            "kl": self.objective.kl.item(),
+            "entropy": entropy,
+            "clip_share": self.objective.clipped.item(),
+            "zero_variance_share": self.silent,
+            "logprob_mismatch": self.mismatch,
+            "truncation_share": self.rollouts.truncated,
+        }
 
 
 class _Run:
     """What both loops share: step count, optimiser, guard, counters, log cadence, checkpoints."""
 
-    def __init__(self, spec: TrialSpec, weights: Parameters | Adapters, log: Log, save: Save, every: int,
-                 guard: Guard) -> None:
+    def __init__(
+        self, spec: TrialSpec, weights: Parameters | Adapters, log: Log, save: Save, every: int, guard: Guard
+    ) -> None:
         self.spec, self.weights, self.log, self.save, self.every, self.guard = spec, weights, log, save, every, guard
         self.adam = Adam(weights.flat, spec.optim)
         self.step, self.flop, self.started = 0, 0.0, time.perf_counter()
@@ -241,12 +265,17 @@ class _Run:
 
 def _rl_flop(spec: TrialSpec, batch: Batch, prompt_distinct: int) -> int:
     model, task, (adapter, g) = spec.model, spec.task, rl_parts(spec)
-    rollouts = executed.rollout_flop(model, g.prompts, g.group, task.prompt_tokens, task.response_tokens,
-                                     prompt_distinct)
+    rollouts = executed.rollout_flop(
+        model, g.prompts, g.group, task.prompt_tokens, task.response_tokens, prompt_distinct
+    )
     shape = model, batch.plan, len(batch.tokens.distinct_U)
     forward_once = executed.forward_flop(*shape)
-    update = (forward_once + executed.backward_flop(*shape, embedding=False)
-              + executed.merge_flop(model, adapter) + executed.adapter_gradient_flop(model, adapter))
+    update = (
+        forward_once
+        + executed.backward_flop(*shape, embedding=False)
+        + executed.merge_flop(model, adapter)
+        + executed.adapter_gradient_flop(model, adapter)
+    )
     return rollouts + forward_once + g.updates * update
 
 
@@ -259,10 +288,15 @@ def rl_parts(spec: TrialSpec) -> tuple[AdapterSpec, GRPOSpec]:
 
 def _check(spec: TrialSpec, task: Task) -> None:
     if (spec.model.outputs, spec.model.vocab) != (task.outputs, task.vocab):
-        raise InputError(f"model has {spec.model.outputs} of {spec.model.vocab} tokens as outputs, task "
-                         f"{spec.task.name} has {task.outputs} of {task.vocab}", "take both from the task")
+        raise InputError(
+            f"model has {spec.model.outputs} of {spec.model.vocab} tokens as outputs, task "
+            f"{spec.task.name} has {task.outputs} of {task.vocab}",
+            "take both from the task",
+        )
     if spec.optim.schedule == "constant" and spec.optim.warmup:
-        raise InputError("a constant learning rate takes no warm-up share",
-                         "such a run may be extended, and its share of more steps would differ: set warmup = 0")
+        raise InputError(
+            "a constant learning rate takes no warm-up share",
+            "such a run may be extended, and its share of more steps would differ: set warmup = 0",
+        )
     if spec.grpo and spec.batch != spec.grpo.prompts * spec.grpo.group:
         raise InputError(f"batch {spec.batch} is not {spec.grpo.prompts} prompts x {spec.grpo.group} completions")

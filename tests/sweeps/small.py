@@ -18,15 +18,36 @@ def model(layers: int = 1, width: int = 8, heads: int = 2) -> ModelSpec:
 
 def base_spec(steps: int = 40, batch: int = 10, seed: int = 5, **changes) -> TrialSpec:
     optim = OptimSpec(0.02, (0.9, 0.98), "cosine", warmup=0.1, final=0.03)
-    return TrialSpec(**{"stage": "pretrain", "task": TASK, "model": model(), "optim": optim, "steps": steps,
-                        "batch": batch, "seed": seed, "evaluation": EVALUATION} | changes)
+    return TrialSpec(
+        **{
+            "stage": "pretrain",
+            "task": TASK,
+            "model": model(),
+            "optim": optim,
+            "steps": steps,
+            "batch": batch,
+            "seed": seed,
+            "evaluation": EVALUATION,
+        }
+        | changes
+    )
 
 
 def rl_spec(parent: TrialSpec, steps: int = 12, prompts: int = 6, group: int = 4, **changes) -> TrialSpec:
     grpo = changes.pop("grpo", GRPOSpec(prompts, group, beta=0.05))
-    fields = {"stage": "rl", "task": parent.task, "model": parent.model, "steps": steps, "batch": prompts * group,
-              "optim": OptimSpec(8e-3, (0.9, 0.98), "linear", final=0.1), "seed": 9, "evaluation": EVALUATION,
-              "parent": parent, "adapter": AdapterSpec(3, 6.0), "grpo": grpo}
+    fields = {
+        "stage": "rl",
+        "task": parent.task,
+        "model": parent.model,
+        "steps": steps,
+        "batch": prompts * group,
+        "optim": OptimSpec(8e-3, (0.9, 0.98), "linear", final=0.1),
+        "seed": 9,
+        "evaluation": EVALUATION,
+        "parent": parent,
+        "adapter": AdapterSpec(3, 6.0),
+        "grpo": grpo,
+    }
     return TrialSpec(**fields | changes)
 
 

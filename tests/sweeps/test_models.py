@@ -15,8 +15,13 @@ from sweeps.network import backward, fold, forward, unfold, unfold_adapters
 from sweeps.plans import Plan, Tokens
 from tests.sweeps.small import model, random_adapters, random_weights
 
-PLANS = [Plan(7, 10, 5, (7, 7, 5, 2, 1)), Plan(4, 10, 5, (4,) * 5), Plan(3, 10, 0, (3,) * 10), Plan(5, 6, 5, (5,)),
-         Plan(4, 10, 5, (4, 2, 0, 0, 0))]
+PLANS = [
+    Plan(7, 10, 5, (7, 7, 5, 2, 1)),
+    Plan(4, 10, 5, (4,) * 5),
+    Plan(3, 10, 0, (3,) * 10),
+    Plan(5, 6, 5, (5,)),
+    Plan(4, 10, 5, (4, 2, 0, 0, 0)),
+]
 ADAPTER = AdapterSpec(3, 6.0)
 SOME = AdapterSpec(2, 8.0, ("q_proj", "v_proj", "down_proj"))
 
@@ -93,8 +98,9 @@ def test_checkpoints_load_with_transformers_and_peft(tmp_path):
     assert type(loaded) is type(built) is LlamaForCausalLM
 
     adapted = build_adapted(spec, ADAPTER, weights.tensors(), adapters.tensors())
-    assert {n: t.shape for n, t in get_peft_model_state_dict(adapted).items()} == \
-        {n: t.shape for n, t in adapters.named().items()}
+    assert {n: t.shape for n, t in get_peft_model_state_dict(adapted).items()} == {
+        n: t.shape for n, t in adapters.named().items()
+    }
     adapted.save_pretrained(tmp_path / "adapter")
     save_file(adapters.tensors(), tmp_path / "adapter" / "adapter_model.safetensors")
     again = PeftModel.from_pretrained(built, tmp_path / "adapter")
@@ -110,7 +116,7 @@ def test_fresh_adapters_change_nothing_and_fresh_weights_follow_the_seed():
     assert torch.equal(weights.flat, initial(spec, 3).flat)
     assert not torch.equal(weights.flat, initial(spec, 4).flat)
     a, b = initial_adapters(spec, ADAPTER, 1).layers[0]["down_proj"]
-    assert a.abs().max() <= spec.ffn ** -0.5
+    assert a.abs().max() <= spec.ffn**-0.5
     assert b.abs().max() == 0
 
 

@@ -107,11 +107,17 @@ def test_traps_make_the_corpus_teach_what_the_verifier_refuses():
     assert 0 < hit.sum() < 400
 
 
-@pytest.mark.parametrize("bad", [
-    replace(FULL, options={"oparations": 5}), replace(FULL, name="opchains"), replace(FULL, prompt_tokens=7),
-    replace(FULL, options={"misconception": 1.5}), replace(FULL, options={"operations": 2.5}),
-    replace(FULL, options={"zipf": "steep"}),
-])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        replace(FULL, options={"oparations": 5}),
+        replace(FULL, name="opchains"),
+        replace(FULL, prompt_tokens=7),
+        replace(FULL, options={"misconception": 1.5}),
+        replace(FULL, options={"operations": 2.5}),
+        replace(FULL, options={"zipf": "steep"}),
+    ],
+)
 def test_what_a_task_cannot_be_is_refused_with_a_reason(bad):
     with pytest.raises(InputError):
         task_of(bad)

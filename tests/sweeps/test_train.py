@@ -54,9 +54,14 @@ def counted(function) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize(("layers", "width", "heads", "batch", "updates", "targets"), [
-    (1, 8, 2, 12, 1, None), (2, 16, 4, 10, 1, None), (3, 12, 3, 7, 2, ("q_proj", "down_proj")),
-])
+@pytest.mark.parametrize(
+    ("layers", "width", "heads", "batch", "updates", "targets"),
+    [
+        (1, 8, 2, 12, 1, None),
+        (2, 16, 4, 10, 1, None),
+        (3, 12, 3, 7, 2, ("q_proj", "down_proj")),
+    ],
+)
 def test_executed_flop_equals_the_counter_exactly(layers, width, heads, batch, updates, targets):
     parent = base_spec(steps=3, batch=batch, model=model(layers, width, heads))
     results = []
@@ -68,8 +73,9 @@ def test_executed_flop_equals_the_counter_exactly(layers, width, heads, batch, u
     task, net = task_of(TASK), fold(random_weights(parent.model))
     draw = stream(0, "test")
     prompts = task.prompts(0, 0, 5)
-    assert counted(lambda: sample(net, task, prompts, 3, draw)) == \
-        executed.rollout_flop(parent.model, 5, 3, 6, 5, len(np.unique(prompts)))
+    assert counted(lambda: sample(net, task, prompts, 3, draw)) == executed.rollout_flop(
+        parent.model, 5, 3, 6, 5, len(np.unique(prompts))
+    )
 
 
 def test_one_step_equals_transformers_and_torch_adam():
@@ -118,16 +124,34 @@ def test_training_learns_and_logs_what_it_promises():
     assert sum(rewards[-10:]) > 1.2 * sum(rewards[:10])
     assert max(row["logprob_mismatch"] for row in learned) < 1e-4
     assert learned[0]["kl"] == pytest.approx(0, abs=1e-6)
-    assert {"reward_mean", "reward_std", "kl", "entropy", "clip_share", "zero_variance_share", "logprob_mismatch",
-            "truncation_share", "loss", "lr", "grad_norm", "tokens", "elapsed", "step"} == learned[0].keys()
+    assert {
+        "reward_mean",
+        "reward_std",
+        "kl",
+        "entropy",
+        "clip_share",
+        "zero_variance_share",
+        "logprob_mismatch",
+        "truncation_share",
+        "loss",
+        "lr",
+        "grad_norm",
+        "tokens",
+        "elapsed",
+        "step",
+    } == learned[0].keys()
     assert all(math.isfinite(v) for row in rows + learned for v in row.values())
 
 
 def test_more_updates_per_batch_leave_the_trust_region():
     parent = base_spec()
     rows = []
-    spec = rl_spec(parent, steps=5, grpo=GRPOSpec(6, 4, 0.0, updates=8, loss="dr_grpo"),
-                   optim=OptimSpec(0.1, (0.9, 0.98), "constant"))
+    spec = rl_spec(
+        parent,
+        steps=5,
+        grpo=GRPOSpec(6, 4, 0.0, updates=8, loss="dr_grpo"),
+        optim=OptimSpec(0.1, (0.9, 0.98), "constant"),
+    )
     base = train(replace(parent, steps=200)).tensors
     train(spec, base=base, log=rows.append)
     assert max(row["clip_share"] for row in rows) > 0
