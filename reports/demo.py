@@ -20,6 +20,7 @@ from scaling.registry import Entry, Ledger, book
 from sweeps.configs import describe, keep
 from sweeps.recipes import Sweep
 
+REPORTS = ("report.html", "report.pdf", "report.json")
 DAYS = 30  # until when the demo's own prediction must be resolved
 VOIDS = (
     "another problem set, decoding or held-out corpus than the registered protocol",
@@ -39,6 +40,9 @@ def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], Non
     """
     from sweeps import run
 
+    if (done := finished(folder, sweep)) is not None:
+        say("everything is done already; `scaling report` writes the reports again")
+        return done
     keep(folder, sweep, sweep.arguments)
     run(sweep, folder, slots=slots)
     say("fit, back-test and forecast")
@@ -56,6 +60,16 @@ def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], Non
     ledger.remember()
     write_reports(folder, record)
     return record
+
+
+def finished(folder: Path, sweep: Sweep) -> book.Record | None:
+    """The resolved prediction of this sweep, if its reports stand too: nothing is left to do."""
+    ledger = Ledger(folder / "ledger")
+    entry = registered(ledger, sweep)
+    if entry is None or not all((folder / name).exists() for name in REPORTS):
+        return None
+    record = book.find(ledger, entry.hash)
+    return record if record.outcomes else None
 
 
 def registered(ledger: Ledger, sweep: Sweep) -> Entry | None:
@@ -84,15 +98,13 @@ def register(ledger: Ledger, sweep: Sweep, project: Project) -> Entry:
     )
 
 
-def write_reports(folder: Path, record: book.Record | None, *, only: Path | None = None) -> list[Path]:
-    """report.html, report.pdf and report.json of a folder, or `only` one file."""
+def write_reports(folder: Path, record: book.Record) -> None:
+    """The reports of a folder and its prediction."""
     import reports
 
     document = reports.forecast_document(report_input(read_project(folder), record))
-    paths = [only] if only else [folder / f"report.{suffix}" for suffix in ("html", "pdf", "json")]
-    for path in paths:
-        reports.render(document, path)
-    return paths
+    for name in REPORTS:
+        reports.render(document, folder / name)
 
 
 def _nonce(sweep: Sweep) -> str:
