@@ -3,7 +3,7 @@
 Each world draws an exponent (log-uniform in .05-.6) and a floor (0 in one world of five, else a share of the last value
 uniform in 0-.9), makes runs on a ladder, fits, and forecasts the true mean at 10x and 100x. One core, some minutes:
 
-    python benchmarks/priors.py [worlds]
+    python benchmarks/priors.py [worlds] [seed]
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def crps(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.abs(ordered - truth).mean(0) - (weight * ordered).sum(0) / n**2
 
 
-def cell(x: np.ndarray, noise: float, kind: str, worlds: int) -> Tally:
-    rng, tally = np.random.default_rng(5), Tally([], [], [], [])
+def cell(x: np.ndarray, noise: float, kind: str, worlds: int, seed: int = 5) -> Tally:
+    rng, tally = np.random.default_rng(seed), Tally([], [], [], [])
     targets = x.max() * np.array([10.0, 100.0])
     names = tuple(map(str, range(len(x))))
     for world in range(worlds):
@@ -83,14 +83,14 @@ def cell(x: np.ndarray, noise: float, kind: str, worlds: int) -> Tally:
 
 
 def main() -> None:
-    worlds = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    print(f"{worlds} worlds a row; % of the value, at 10x / 100x; coverage of the 90 % interval of the mean\n")
+    worlds, seed = (int(a) for a in (sys.argv[1:] + ["300", "5"][len(sys.argv) - 1 :])[:2])
+    print(f"{worlds} worlds a row, seed {seed}; % of the value, at 10x / 100x; 90 % interval of the mean\n")
     print("| ladder | noise | prior | bias | rms error | coverage | width (median) | CRPS |")
     print("|---|---|---|---|---|---|---|---|")
     for name, (rungs, times) in LADDERS.items():
         for noise in NOISES:
             for kind in ("flat", "centred", "default"):
-                t = cell(np.repeat(rungs, times), noise, kind, worlds)
+                t = cell(np.repeat(rungs, times), noise, kind, worlds, seed)
                 error, hit, width, score = (np.array(v) for v in (t.error, t.hit, t.width, t.crps))
                 columns = [
                     [f"{100 * v:+.1f}" for v in error.mean(0)],

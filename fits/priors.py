@@ -45,11 +45,10 @@ def default_priors(law: Law, values: np.ndarray) -> tuple[Prior, ...]:
     """For a law with a floor: floor ~ half-normal of .6 x (smallest value), log exponent ~ N(log .2, 1).
 
     `values` are the observed values at the scales, in the metric's unit (taken through the law's link).
-    With a flat prior on the floor, 4 or 5 rungs see a bend in noise as often as they miss one, and a missed floor can
-    only be made up to zero: forecasts 100x out are biased high by 2-7 % (coverage of 90 % intervals .84-.93). A floor
-    that must be argued for removes most of that (0-3 %, .85-.96) and costs nothing at 5 rungs with replicates; a prior
-    centred on half of the smallest value biases a floorless truth high by 12 %. The exponent's prior has 90 % of its
-    mass in .04-1.0, the range of published exponents; it speaks only where a curve is straight within its noise.
+    With bounds only, 4 or 5 rungs mistake noise for a bend, and never for less than no floor: forecasts 100x out come
+    out up to 9 % high. A floor that must be argued for leaves up to 3 % of that; a prior centred on half of the smallest
+    value puts a floorless truth 12 % high. The exponent's prior has 90 % of its mass in .04-1.0, the range of published
+    exponents; it speaks only where a curve is straight within its noise.
     Laws without a floor take no prior: two parameters are seen by the data.
     """
     if "floor" not in law.names:
