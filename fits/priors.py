@@ -45,8 +45,8 @@ def default_priors(law: Law, values: np.ndarray) -> tuple[Prior, ...]:
     """For a law with a floor: floor ~ half-normal of .6 x (smallest value), log exponent ~ N(log .2, 1).
 
     `values` are the observed values at the scales, in the metric's unit (taken through the law's link).
-    With bounds only, 4 or 5 rungs mistake noise for a bend, and never for less than no floor: forecasts 100x out come
-    out up to 9 % high. A floor that must be argued for leaves up to 3 % of that; a prior centred on half of the smallest
+    With bounds only, 4 or 5 rungs mistake noise for a bend, and never for less than no floor: forecasts 100x out end
+    up to 9 % high. A floor that must be argued for leaves up to 3 % of that; a prior centred on half of the smallest
     value puts a floorless truth 12 % high. The exponent's prior has 90 % of its mass in .04-1.0, the range of published
     exponents; it speaks only where a curve is straight within its noise.
     Laws without a floor take no prior: two parameters are seen by the data.
