@@ -1,7 +1,8 @@
-"""Verbs of this room: fit, forecast."""
+"""Verbs of this room: fit, forecast, compare, backtest."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +142,122 @@ def forecast(
         write_forecasts(output, kept)
         note(f"{len(kept)} forecasts written to {output}; next: scaling register {output}")
     return 0
+
+
+@click.command()
+@selection_options
+@json_option
+def compare(
+    path: Path,
+    metric: str | None,
+    stage: str | None,
+    bucket: str | None,
+    law: str | None,
+    axis: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Rank laws by what counts: how well each, fitted to the cheaper runs, foretold the largest ones.
+
+    Every law that speaks of the metric is back-tested on the same cuts. The first row is the one to trust most on
+    these data; a law whose held-out error is much larger than another's should not be extrapolated.
+
+    \b
+    scaling compare points.csv
+    scaling compare forecast/runs --metric neg_log_pass --stage rl
+    """
+    from fits.selection import compare as ranked
+    from scaling.laws import law_named
+
+    laws = [law_named(law)] if law else None
+    found = [
+        (table, s) for table in _subjects(path, metric, stage, bucket, axis) for s in ranked(laws, table, seed=seed)
+    ]
+    rows = [
+        [_label(t), s.law, _percent(s.error), _number(s.crps), s.tests, _times(s.earned_factor), s.status, s.verdict]
+        for t, s in found
+    ]
+    headers = ["subject", "law", "error at largest", "CRPS", "tests", "earned", "status", "verdict"]
+    body = [{"subject": _label(t), **vars(s)} for t, s in found]
+    emit(_finite(body), lambda: table(headers, rows), as_json=as_json)
+
+
+@click.command()
+@selection_options
+@json_option
+def backtest(
+    path: Path,
+    metric: str | None,
+    stage: str | None,
+    bucket: str | None,
+    law: str | None,
+    axis: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Pretend that the largest runs were not made yet, forecast them, and show how that went, by factor.
+
+    Rolling origin by compute scale. `inside 90 %` near 90 % says that the intervals tell the truth at that factor; the
+    largest factor at which they held is what a forecast may reach as EARNED.
+
+    \b
+    scaling backtest points.csv
+    scaling backtest forecast/runs --metric pass_rate --stage rl --bucket all
+    """
+    from fits.backtests import backtest as rolled
+    from fits.backtests import backtest_summary, earned_factor
+    from fits.estimate import default_law
+    from scaling.laws import law_named
+
+    body, rows = [], []
+    for one in _subjects(path, metric, stage, bucket, axis):
+        chosen = law_named(law) if law else default_law(one)
+        held_out = rolled(chosen, one, seed=seed)
+        for s in backtest_summary(held_out):
+            inside = [f"{100 * s.coverage[level]:.0f} %" for level in ("50", "80", "90", "95")]
+            rows.append(
+                [
+                    _label(one),
+                    chosen.name,
+                    _times(s.factor),
+                    s.rows,
+                    _percent(s.error),
+                    _percent(s.bias),
+                    *inside,
+                    _number(s.crps),
+                ]
+            )
+            body.append(
+                {"subject": _label(one), "law": chosen.name, "earned_factor": earned_factor(held_out), **vars(s)}
+            )
+        if not held_out:
+            note(f"{_label(one)}: too few compute scales to leave any out")
+    headers = ["subject", "law", "beyond", "runs", "error", "bias", *(f"in {n} %" for n in (50, 80, 90, 95)), "CRPS"]
+    emit(_finite(body), lambda: table(headers, rows), as_json=as_json)
+
+
+def _label(one: Observations) -> str:
+    from scaling.fitted import Subject
+
+    metric, stage, bucket, protocol = one.one_metric()
+    return Subject(metric, stage, bucket, protocol).label
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:+.1f} %"
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def _times(factor: float | None) -> str:
+    return "none" if factor is None else f"{factor:.3g}x"
+
+
+def _finite(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """JSON has no NaN: what could not be computed is null."""
+    return [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
 
 
 def _compute_of(target: Path | None) -> float:

@@ -12,7 +12,7 @@ import click
 from scaling.errors import ScalingError
 
 GROUP = "scaling.verbs"
-ORDER = ("demo", "plan", "run", "fit", "forecast", "register", "resolve", "verify", "report")
+ORDER = ("demo", "plan", "run", "fit", "compare", "backtest", "forecast", "register", "resolve", "verify", "report", "laws")
 
 
 class Verbs(click.Group):

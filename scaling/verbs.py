@@ -1,7 +1,8 @@
-"""Verbs of the ground floor: register, resolve, verify."""
+"""Verbs of the ground floor: register, resolve, verify, laws."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,28 @@ def verify(folder: Path, ledger: Path | None, as_json: bool) -> int:
         as_json=as_json,
     )
     return 0
+
+
+@click.command()
+@json_option
+def laws(as_json: bool) -> None:
+    """List the laws: formula, parameters and bounds, what each one says, and where it comes from.
+
+    \b
+    scaling laws
+    scaling laws --json
+    """
+    from scaling.laws import LAWS
+
+    body = [
+        {"name": law.name, "formula": law.text, "latex": law.latex, "says": law.says, "source": law.source,
+         "metrics": law.metrics or "any",
+         "parameters": {p.name: {"symbol": str(p.symbol), "low": p.low, "high": None if math.isinf(p.high) else p.high}
+                        for p in law.parameters}}
+        for law in LAWS.values()
+    ]  # fmt: skip
+    blocks = [f"{b['name']}: {b['formula']}\n  {b['says']}\n  source: {b['source']}" for b in body]
+    emit(body, lambda: "\n\n".join(blocks), as_json=as_json)
 
 
 def _place(problem: Problem) -> str:
