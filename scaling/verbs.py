@@ -184,6 +184,9 @@ def verify(folder: Path, ledger: Path | None, as_json: bool) -> int:
 def laws(as_json: bool) -> None:
     """List the laws: formula, parameters and bounds, what each one says, and where it comes from.
 
+    Each law is one expression; values, derivatives, inverse and its printed forms are derived from it. The names here
+    are what `--law` of fit, forecast, compare and backtest takes.
+
     \b
     scaling laws
     scaling laws --json
