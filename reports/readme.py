@@ -1,11 +1,12 @@
-"""README's table and figure, made from the committed example: `python -m reports.readme`.
+"""README's tables and figure, made from the committed example: `python -m reports.readme`.
 
-examples/demo.json is the summary of one run of the main job. `python -m reports.readme FOLDER` takes it, and the
-figure, from a finished folder first.
+examples/demo.json holds the summaries of runs of the main job, good and bad ones alike. `python -m reports.readme
+FOLDER ...` takes them from finished folders first, and the figure from the first of them.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,28 +18,76 @@ from scaling.units import format_compute, format_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- demo:begin -->", "<!-- demo:end -->"
+Claim = Mapping[str, Any]
 
 
 def generated(example: Path) -> str:
-    """The table between README's markers."""
-    body = parse(example.read_bytes(), what=str(example))
-    claims: Sequence[dict[str, Any]] = body["claims"]
-    lines = [
-        f"{body['title']}, {format_compute(claims[0]['target'])} of pre-training, "
-        f"{claims[0]['factor']:.0f}x the largest run that the fit saw; registered {body['time'][:10]} as "
-        f"`{body['hash'][:16]}`, seeds {'bound to it' if body['bound'] else 'NOT bound to it'}.",
-        "",
-        "| question | forecast | 50 % | 90 % | grade | measured | error | in 90 % | CRPS | last value | linear |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [_row(claim) for claim in claims]
-    inside = sum(c["hits"]["90"] for c in claims)
-    lines += [
-        "",
-        f"{inside} of {len(claims)} inside the 90 % interval. CRPS is in the metric's unit, lower is better; the last "
-        "two columns are the CRPS of two baselines (last value seen; straight line in log compute).",
-    ]
-    return "\n".join(lines)
+    """What stands between README's markers: how the questions held over all runs, then every run of every question."""
+    runs = parse(example.read_bytes(), what=str(example))["runs"]
+    claims: dict[str, list[tuple[str, Claim]]] = {}
+    for run in runs:
+        for claim in run["claims"]:
+            claims.setdefault(claim["id"], []).append((run["title"], claim))
+    headline = {k: v for k, v in claims.items() if k.split(".")[2] == "all"}
+    return "\n".join([_opening(runs), "", *_summary(claims), "", *_each(headline), "", _reading()])
+
+
+def _opening(runs: Sequence[Mapping[str, Any]]) -> str:
+    first = runs[0]["claims"][0]
+    bound = sum(bool(r["bound"]) for r in runs)
+    return (
+        f"{len(runs)} {'instances' if len(runs) > 1 else 'instance'} of the task, each predicted before its target was "
+        f"trained: {format_compute(first['target'])} of pre-training, {first['factor']:.0f}x the largest run that the "
+        f"fit saw. In {bound} of {len(runs)} the target's seeds derive from the registered entry. All runs are listed."
+    )
+
+
+def _summary(claims: Mapping[str, list[tuple[str, Claim]]]) -> list[str]:
+    baselines = list(next(iter(claims.values()))[0][1]["baselines"])
+    heads = ["question", "law", "inside 90 %", "inside 80 %", "inside 50 %", "median \\|error\\|", "80 % width"]
+    lines = _head([*heads, *(f"beats {b}" for b in baselines)])
+    for members in claims.values():
+        found = [c for _, c in members]
+        hits = [f"{sum(c['hits'][level] for c in found)} of {len(found)}" for level in ("90", "80", "50")]
+        error = f"{100 * statistics.median(abs(c['error']) for c in found):.1f} %"
+        width = f"{statistics.median(c['interval_80'][1] - c['interval_80'][0] for c in found):.3f}"
+        wins = [f"{sum(c['crps'] < c['baselines'][b] for c in found)} of {len(found)}" for b in baselines]
+        lines.append(_row([found[0]["label"], found[0]["law"], *hits, error, width, *wins]))
+    return lines
+
+
+def _each(claims: Mapping[str, list[tuple[str, Claim]]]) -> list[str]:
+    baselines = list(next(iter(claims.values()))[0][1]["baselines"])
+    heads = ["question", "run", "forecast", "80 %", "90 %", "grade", "measured", "error", "inside", "CRPS"]
+    lines = _head([*heads, *(f"CRPS {b}" for b in baselines)])
+    for members in claims.values():
+        for number, (_, c) in enumerate(members, 1):
+            middle, low, high = format_interval(*_pair(c["interval_90"]), middle=c["median"])
+            inner = format_interval(*_pair(c["interval_80"]))
+            inside = next((f"{level} %" for level in ("50", "80", "90", "95") if c["hits"][level]), "**none**")
+            cells = [c["label"], str(number), middle, f"[{inner[0]}, {inner[1]}]", f"[{low}, {high}]", c["grade"],
+                     f"{c['actual']:.3f}", f"{100 * c['error']:+.1f} %", inside, f"{c['crps']:.4f}"]  # fmt: skip
+            lines.append(_row([*cells, *(f"{c['baselines'][b]:.4f}" for b in baselines)]))
+    return lines
+
+
+def _reading() -> str:
+    return (
+        "`inside`: the narrowest of the 50, 80, 90 and 95 % intervals that held the outcome. CRPS has the metric's unit, "
+        "lower is better; a baseline's stands beside it. `beats`: in how many runs the forecast had the lower CRPS."
+    )
+
+
+def _head(names: Sequence[str]) -> list[str]:
+    return [_row(names), "|" + "---|" * len(names)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    return values[0], values[1]
 
 
 def section(readme: str) -> str:
@@ -46,24 +95,15 @@ def section(readme: str) -> str:
     return readme.split(BEGIN)[1].split(END)[0].strip()
 
 
-def main(arguments: Sequence[str]) -> None:
-    example, readme = ROOT / "examples" / "demo.json", ROOT / "README.md"
-    if arguments:
-        take(Path(arguments[0]), example)
-    text = readme.read_text()
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    write_atomic(readme, f"{before}{BEGIN}\n{generated(example)}\n{END}{after}")
-
-
-def take(folder: Path, example: Path) -> None:
-    """The summary of a finished folder's newest prediction, and its figure, into examples/ and docs/."""
+def take(folders: Sequence[Path], example: Path) -> None:
+    """Summaries of the newest predictions of finished folders, and the first one's figure, into examples/ and docs/."""
     from reports.demo import summary
     from reports.project import read_project, report_input
     from scaling.registry import Ledger, book
 
-    record = book.find(Ledger(folder / "ledger", create=False), book.LATEST)
-    write_atomic(example, canonical(summary(record)) + b"\n")
-    write_atomic(ROOT / "docs" / "forecast.svg", picture(report_input(read_project(folder), record)))
+    records = [book.find(Ledger(folder / "ledger", create=False), book.LATEST) for folder in folders]
+    write_atomic(example, canonical({"v": 1, "runs": [summary(record) for record in records]}) + b"\n")
+    write_atomic(ROOT / "docs" / "forecast.svg", picture(report_input(read_project(folders[0]), records[0])))
 
 
 def picture(report: ReportInput) -> bytes:
@@ -88,23 +128,13 @@ def picture(report: ReportInput) -> bytes:
     return out.getvalue()
 
 
-def _row(claim: Mapping[str, Any]) -> str:
-    (low, high), inside = claim["interval_90"], claim["interval_50"]
-    middle, low, high = format_interval(low, high, middle=claim["median"])
-    inner = format_interval(inside[0], inside[1])
-    cells = [
-        claim["label"],
-        middle,
-        f"[{inner[0]}, {inner[1]}]",
-        f"[{low}, {high}]",
-        claim["grade"],
-        f"{claim['actual']:.3f}",
-        f"{100 * claim['error']:+.1f} %",
-        "yes" if claim["hits"]["90"] else "**no**",
-        f"{claim['crps']:.4f}",
-        *(f"{claim['baselines'][n]:.4f}" for n in ("last value", "linear in log C")),
-    ]
-    return "| " + " | ".join(cells) + " |"
+def main(arguments: Sequence[str]) -> None:
+    example, readme = ROOT / "examples" / "demo.json", ROOT / "README.md"
+    if arguments:
+        take([Path(a) for a in arguments], example)
+    text = readme.read_text()
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    write_atomic(readme, f"{before}{BEGIN}\n{generated(example)}\n{END}{after}")
 
 
 if __name__ == "__main__":
