@@ -74,7 +74,7 @@ def _each(claims: Mapping[str, list[tuple[str, Claim]]]) -> list[str]:
 def _reading() -> str:
     return (
         "`inside`: the narrowest of the 50, 80, 90 and 95 % intervals that held the outcome. CRPS has the metric's "
-        "unit, lower is better; a baseline's stands beside it. `beats`: in how many runs the forecast had the lower CRPS."
+        "unit, lower is better; a baseline's stands beside it. `beats`: in how many runs the forecast's CRPS was lower."
     )
 
 
