@@ -10,16 +10,18 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reports.project import Project, made_from, read_project, report_input
-from scaling.errors import InputError
+from scaling.errors import InputError, StoreError
 from scaling.fitted import Grade
 from scaling.predictions import Question
 from scaling.registry import Entry, Ledger, book
+from scaling.trials import TrialState
 from sweeps.configs import describe, keep
 from sweeps.recipes import Sweep
 
+T = TypeVar("T")
 REPORTS = ("report.html", "report.pdf", "report.json")
 DAYS = 30  # until when the demo's own prediction must be resolved
 VOIDS = (
@@ -50,13 +52,15 @@ def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], Non
     for forecast in project.forecasts:
         say(f"  {forecast}")
     ledger = Ledger(folder / "ledger")
-    entry = registered(ledger, sweep) or register(ledger, sweep, project)
+    entry = _made_once(lambda: registered(ledger, sweep), lambda: register(ledger, sweep, project))
     say(f"registered before the run: entry {entry.seq}, {entry.hash}")
-    run(book.start(ledger, entry), folder, slots=slots)
-    record = book.find(ledger, entry.hash)
-    if not record.outcomes:
-        book.resolve_from_runs(ledger, entry, folder / "runs")
-        record = book.find(ledger, entry.hash)
+    for trial in run(book.start(ledger, entry), folder, slots=slots):
+        if trial.state != TrialState.COMPLETE:
+            again = f"scaling run --prediction {entry.hash[:12]} --retry-failed --folder {folder}"
+            raise StoreError(f"target {trial.id} {trial.state}: {trial.reason}", f"{again} tries it again; then go on")
+    record = _made_once(
+        lambda: _resolved(ledger, entry), lambda: book.resolve_from_runs(ledger, entry, folder / "runs")
+    )
     ledger.remember()
     write_reports(folder, record)
     return record
@@ -79,13 +83,31 @@ def registered(ledger: Ledger, sweep: Sweep) -> Entry | None:
     return next((r.entry for r in book.records(ledger) if r.entry.nonce == _nonce(sweep)), None)
 
 
+def _resolved(ledger: Ledger, entry: Entry) -> book.Record | None:
+    record = book.find(ledger, entry.hash)
+    return record if record.outcomes else None
+
+
+def _made_once(look: Callable[[], T | None], make: Callable[[], object]) -> T:
+    """What stands in the ledger, else what is made now. Refused because another process was quicker: that one's."""
+    if (found := look()) is None:
+        try:
+            make()
+        except InputError:
+            if look() is None:
+                raise
+        found = look()
+    assert found is not None
+    return found
+
+
 def register(ledger: Ledger, sweep: Sweep, project: Project) -> Entry:
     """One entry for all questions about the target. Refused forecasts are not claimed; the report shows them."""
     made = [f for f in project.forecasts if f.grade != Grade.REFUSED]
     if not made:
         raise InputError("every forecast was refused: there is nothing to register", "add rungs or seeds to the sweep")
     until = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=DAYS)).isoformat()
-    questions = [Question(f"{f.subject.label} of the target run", until, voids=VOIDS) for f in made]
+    questions = [Question(f.subject.label, until, voids=VOIDS) for f in made]
     return book.register(
         ledger,
         questions,
