@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fits.estimate import METHOD, optimum, references_of
+from fits.estimate import fit_points, references_of
 from fits.forecasts import baselines
 from fits.objectives import Objective
-from fits.points import Points, check_enough, points_of
+from fits.points import Points, check_enough, points_of, take
 from fits.priors import Prior
-from fits.uncertainty import parameter_draws, predictive_draws
+from fits.uncertainty import predictive_draws
 from scaling.errors import NotEarned
-from scaling.fitted import LEVELS, BacktestRow, Fit, FitStatus
+from scaling.fitted import LEVELS, BacktestRow, Fit
 from scaling.laws import Law
 from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
@@ -51,26 +51,8 @@ def backtest(
     first = max(FEWEST_SCALES, len(law.parameters))
     found: list[BacktestRow] = []
     for used in range(first, points.n_scales):
-        known, held = _take(points, points.scale < used), _take(points, points.scale >= used)
-        estimate, _ = optimum(law, known, objective, priors=priors, references=references)
-        shadow = Fit(
-            subject=points.subject,
-            law=law.name,
-            parameters={},
-            references=references,
-            draws_SP=parameter_draws(estimate, seed=seed, draws=resamples),
-            noise=estimate.noise.typical,
-            noise_kind=estimate.objective.scale,
-            noise_dof=estimate.noise.dof,
-            misfit=estimate.noise.misfit,
-            objective=estimate.objective.name,
-            objective_value=0.0,
-            status=FitStatus.CONVERGED,
-            points=known.columns(),
-            data_digest="",
-            method=METHOD,
-            seed=seed,
-        )
+        known, held = take(points, points.scale < used), take(points, points.scale >= used)
+        shadow = fit_points(law, known, objective, priors=priors, references=references, seed=seed, resamples=resamples)
         found += _rows(shadow, held)
     return found
 
@@ -178,19 +160,6 @@ def _rows(shadow: Fit, held: Points) -> list[BacktestRow]:
             )
         )
     return found
-
-
-def _take(points: Points, keep: np.ndarray) -> Points:
-    at = np.flatnonzero(keep)
-    return Points(
-        subject=points.subject,
-        inputs={k: v[at] for k, v in points.inputs.items()},
-        x=points.x[at],
-        value=points.value[at],
-        se=points.se[at],
-        trial=tuple(points.trial[i] for i in at),
-        base_trial=tuple(points.base_trial[i] for i in at),
-    )
 
 
 def _by_factor(rows: Sequence[BacktestRow]) -> list[list[BacktestRow]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fits.noise import Noise, estimate_noise
+from fits.noise import Noise, estimate_noise, shape_of
 from fits.objectives import HuberLog, Objective, backward, check_scale, default_objective, forward
 from fits.points import Points, check_enough, final_rows, points_of
 from fits.priors import Prior, default_priors, describe
@@ -79,7 +79,22 @@ def fit(
     """
     points = points_of(law, observations)
     check_enough(law, points)
-    estimate, note = optimum(law, points, objective, priors=priors)
+    found = fit_points(law, points, objective, priors=priors, seed=seed, resamples=resamples)
+    return replace(found, data_digest=final_rows(observations).digest, sources=dict(observations.sources))
+
+
+def fit_points(
+    law: Law,
+    points: Points,
+    objective: Objective | None = None,
+    *,
+    priors: Sequence[Prior] | None = None,
+    references: dict[str, float] | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Fit:
+    """`fit` of points taken out of their table already, without its digest: what back-tests do at every cut."""
+    estimate, note = optimum(law, points, objective, priors=priors, references=references)
     draws_SP = parameter_draws(estimate, seed=seed, draws=resamples)
     best = estimate.solution.best
     return Fit(
@@ -96,12 +111,11 @@ def fit(
         objective_value=float(estimate.solution.cost_S[best]),
         status=status_of(estimate, draws_SP),
         points=points.columns(),
-        data_digest=final_rows(observations).digest,
+        data_digest="",
         method=METHOD,
         seed=seed,
         verdict=verdict_of(points, estimate.objective.scale),
         notes=(*((note,) if note else ()), f"noise from {estimate.noise.source}"),
-        sources=dict(observations.sources),
     )
 
 
@@ -136,10 +150,11 @@ def optimum(
         )
         solution = minimise(problems, start)
         theta = solution.parameters_SP[solution.best]
-        noise = Noise(0.0, None, 0.0, np.zeros(len(points)), "")
+        shape_n = shape_of(law, theta[None], points.scale_x, points.x, objective.scale, **references)[0]
+        noise = Noise(0.0, None, 0.0, np.zeros(len(points)), "", shape_n)
         estimate = Estimate(law, points, objective, tuple(priors), references, theta, noise, solution)
         noise = estimate_noise(
-            points, estimate.residual, objective.scale, estimate.free, robust=isinstance(objective, HuberLog)
+            points, estimate.residual, objective.scale, estimate.free, isinstance(objective, HuberLog), shape_n
         )
         estimate = replace(estimate, noise=noise)
         start = solution.parameters_SP[np.argsort(solution.cost_S)[:KEPT]]

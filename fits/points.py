@@ -124,7 +124,8 @@ def points_of(law: Law, observations: Observations) -> Points:
     # sorted by content, so that neither the order of the rows nor the numbering of their ids changes a draw
     frame = table.frame.sort_values([table.axis, "value", "base_trial", "trial"], kind="stable")
     symbols = [str(i.symbol) for i in law.inputs]
-    columns = {s: table.axis if len(symbols) == 1 else s for s in symbols}
+    own = {s: table.axis if len(symbols) == 1 else s for s in symbols}
+    columns = own | {str(i.symbol): i.column for i in law.inputs if i.column}
     missing = [c for c in columns.values() if c not in frame.columns]
     if missing:
         raise InputError(f"law {law.name} needs the input {missing[0]}", f"inputs: {', '.join(table.inputs)}")
@@ -136,6 +137,20 @@ def points_of(law: Law, observations: Observations) -> Points:
         se=_usable_errors(frame),
         trial=tuple(frame["trial"].astype(str)),
         base_trial=tuple(frame["base_trial"].astype(str)),
+    )
+
+
+def take(points: Points, keep: np.ndarray) -> Points:
+    """The rows that a mask keeps."""
+    at = np.flatnonzero(keep)
+    return Points(
+        subject=points.subject,
+        inputs={k: v[at] for k, v in points.inputs.items()},
+        x=points.x[at],
+        value=points.value[at],
+        se=points.se[at],
+        trial=tuple(points.trial[i] for i in at),
+        base_trial=tuple(points.base_trial[i] for i in at),
     )
 
 

@@ -39,6 +39,7 @@ class Prior:
 # One setting for every metric and law, chosen on simulated power laws only: docs/priors.md, benchmarks/priors.py.
 EXPONENT_CENTRE, EXPONENT_SPREAD = 0.2, 1.0
 FLOOR_SPREAD = 0.6
+BEND_CENTRE, BEND_SPREAD = 2.0, 0.5  # of a map from loss to metric: from straight (1) to the fourth power
 
 
 def default_priors(law: Law, values: np.ndarray) -> tuple[Prior, ...]:
@@ -51,6 +52,8 @@ def default_priors(law: Law, values: np.ndarray) -> tuple[Prior, ...]:
     exponents; it speaks only where a curve is straight within its noise.
     Laws without a floor take no prior: two parameters are seen by the data.
     """
+    if "bend" in law.names:
+        return (Prior("bend", BEND_CENTRE, BEND_SPREAD, log=True),)
     if "floor" not in law.names:
         return ()
     linked = -np.log(values[(values > 0)]) if law.link == "neg_log" else values

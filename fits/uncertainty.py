@@ -3,7 +3,8 @@
 One draw s of the parameters (S draws, n rows, U units = base trial x scale, K scales, G grid points):
 
     sigma_s   = sigma sqrt(nu / chi2_nu)                     the noise itself is known to nu degrees of freedom only
-    z*_i      = z_i + sigma_s e_u(i) + tau h_k(i)            one e per base trial and scale, one h per scale
+    z*_i      = z_i + sigma_s g_i e_u(i) + tau h_k(i)        one e per base trial and scale, one h per scale;
+                                                             g: how noise shrinks with scale (noise.py)
     theta_s   = argmin  sum_i (z(f(x_i; theta)) - z*_i)^2 / s_i^2 + prior(theta), its centre redrawn too
 
 Data and prior are redrawn together and refitted ("randomise, then optimise"): for a law linear in its parameters these
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fits.noise import shape_of
 from fits.objectives import Scale, backward, forward
 from fits.solver import Problems, minimise
 from scaling.fitted import Fit
@@ -47,11 +49,11 @@ def parameter_draws(estimate: Estimate, *, seed: int, draws: int) -> np.ndarray:
     h_SK = rng.standard_normal((draws, points.n_scales))
     d_Sn = rng.standard_normal((draws, len(points)))
     shift_Sn = (
-        noise.run * sigma_S[:, None] * e_SU[:, points.unit]
+        noise.run * noise.shape_n * sigma_S[:, None] * e_SU[:, points.unit]
         + noise.misfit * h_SK[:, points.scale]
         + noise.declared_n * d_Sn
     )
-    sd_Sn = np.sqrt(noise.variance(points) + (noise.run**2 * (sigma_S**2 - 1))[:, None])
+    sd_Sn = np.sqrt(noise.variance(points) + (noise.run * noise.shape_n) ** 2 * (sigma_S**2 - 1)[:, None])
     problems = Problems(
         estimate.law,
         estimate.inputs,
@@ -78,5 +80,7 @@ def predictive_draws(fit: Fit, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarr
     misfit_S, run_S = fit.misfit * rng.standard_normal(count), rng.standard_normal(count)
     sigma_S = fit.noise * noise_factors(fit.noise_dof, count, fit.seed)
     latent_SG = forward(scale, law.value(fit.draws_SP, **{symbol: grid_G}, **fit.references)) + misfit_S[:, None]
-    draws_SG = latent_SG + (sigma_S * run_S)[:, None]
+    data_x = np.unique(np.asarray(fit.points["x"], float))
+    shape_SG = shape_of(law, fit.draws_SP, data_x, grid_G, scale, **fit.references)
+    draws_SG = latent_SG + (sigma_S * run_S)[:, None] * shape_SG
     return metric.clip(backward(scale, draws_SG)), metric.clip(backward(scale, latent_SG))

@@ -23,11 +23,13 @@ from scaling.errors import InputError
 
 @dataclass(frozen=True)
 class Input:
-    """A quantity the law is a function of. `reference` is a symbol fixed once from a fit's data (geometric mean)."""
+    """A quantity the law is a function of. `reference` is a symbol fixed once from a fit's data (geometric mean);
+    `column` names the observations' column it is read from (empty: the compute axis, or the symbol's own name)."""
 
     symbol: sp.Symbol
     unit: str = ""
     reference: sp.Symbol | None = None
+    column: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,13 @@ class Law:
     def value(self, parameters_SP: np.ndarray, **inputs: Any) -> np.ndarray:
         """Values (S, n) for inputs of shape (n,). Inputs by symbol name, references included: C=..., C_0=..."""
         return self._evaluate(self._value, parameters_SP, inputs)[0]
+
+    def along(self, parameters_SP: np.ndarray, **inputs: Any) -> np.ndarray:
+        """Values (S, n) for inputs of shape (S, n): row s of the parameters at row s of the inputs."""
+        xs = [np.asarray(inputs[str(i.symbol)], float) for i in self.inputs]
+        with np.errstate(all="ignore"):
+            columns = [column[:, None] for column in np.asarray(parameters_SP, float).T]
+            return np.asarray(self._value(*xs, *columns, *(inputs[str(c)] for c in self.constants)))
 
     def jacobian(self, parameters_SP: np.ndarray, **inputs: Any) -> np.ndarray:
         """d value / d parameter: (S, n, P), exact."""

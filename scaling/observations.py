@@ -68,9 +68,16 @@ class Observation:
             )
         if self.se_kind not in SE_KINDS:
             raise InputError(f"{where}: se_kind {self.se_kind!r} is none of {', '.join(SE_KINDS)}")
+        if not isinstance(self.inputs, Mapping):
+            raise InputError(f"{where}: inputs is not a mapping of names to numbers")
         for name, value in self.inputs.items():
-            if not math.isfinite(value) or value < 0:
-                raise InputError(f"{where}: input {name} is {value}")
+            if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+                raise InputError(f"{where}: input {name} is {value!r:.40}")
+            if name in COMPUTE_COLUMNS and name != "C_rl" and value == 0:
+                raise InputError(f"{where}: {name} is 0", "a run costs something")
+        columns = list((self.problems or {}).values())
+        if len({len(c) for c in columns}) > 1:
+            raise InputError(f"{where}: the columns of its problems differ in length")
 
     def line(self) -> bytes:
         """The row as one line of an `observations.jsonl`."""
@@ -189,6 +196,17 @@ class Observations:
         if beyond.all():
             raise InputError(f"every run costs at least the target's {x:.3g}", "a forecast needs cheaper runs")
         return self.without(beyond, "at or beyond the target") if beyond.any() else self
+
+    def with_base_loss(self) -> Observations:
+        """The table with one more input, `loss`: the final loss that each row's base trial measured (NaN: none did).
+
+        Where a base trial measured its loss under several protocols, nobody can say which one is meant: NaN.
+        """
+        keep = (self.frame["metric"] == "loss") & (self.frame["bucket"] == OVERALL) & self.frame["final"].astype(bool)
+        losses = self.frame[keep & (self.frame["trial"] == self.frame["base_trial"])]
+        losses = losses[~losses["base_trial"].duplicated(keep=False)]
+        found = self.frame["base_trial"].map(losses.set_index("base_trial")["value"])
+        return replace(self, frame=self.frame.assign(loss=found))
 
     def without(self, drop: np.ndarray, reason: str) -> Observations:
         """Leave rows out, keeping their ids and the reason code."""
