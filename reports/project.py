@@ -16,7 +16,7 @@ import fits
 from fits.backtests import with_backtests
 from reports.inputs import Receipt, ReportInput
 from scaling.compute import inputs_of, trial_flop
-from scaling.errors import InputError
+from scaling.errors import InputError, StoreError
 from scaling.fitted import BacktestRow, Fit, Forecast
 from scaling.observations import Observations
 from scaling.provenance import provenance
@@ -84,7 +84,13 @@ def trials_in(folder: Path) -> list[Trial]:
     store = Store(folder)
     found = []
     for path in sorted((folder / "runs").glob("*/spec.json")):
-        spec = TrialSpec.from_json(parse(path.read_bytes(), what=str(path)))
+        try:
+            spec = TrialSpec.from_json(parse(path.read_bytes(), what=str(path)))
+            if spec.id != path.parent.name:
+                raise InputError(f"it is the specification of trial {spec.id}")
+        except InputError as error:
+            message = error.message.removeprefix(f"{path} is ")
+            raise StoreError(f"{path} cannot be used: {message}", f"remove {path.parent} if it is no trial") from None
         found.append(store.trial(spec))
     return found
 

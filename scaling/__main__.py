@@ -9,10 +9,28 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
+from scaling.cli import STOPPED, interruptible, note
 from scaling.errors import ScalingError
 
 GROUP = "scaling.verbs"
-ORDER = ("demo", "plan", "run", "fit", "compare", "backtest", "forecast", "register", "resolve", "verify", "report", "laws")
+ORDER = (
+    "demo",
+    "plan",
+    "run",
+    "fit",
+    "compare",
+    "backtest",
+    "forecast",
+    "register",
+    "resolve",
+    "verify",
+    "report",
+    "laws",
+)
+
+
+class ReaderGone(Exception):
+    """Nobody reads our output any more. Under its own name, click would leave with code 1."""
 
 
 class Verbs(click.Group):
@@ -24,6 +42,12 @@ class Verbs(click.Group):
 
     def list_commands(self, context: click.Context) -> list[str]:
         return sorted(self.found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         point = self.found.get(name)
@@ -46,27 +70,48 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; every error a user can cause ends as one sentence on standard error and an exit code."""
+    _open_standard_streams()
+    try:
+        with interruptible():
+            return _verb(arguments)
+    except (BrokenPipeError, ReaderGone):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            try:
+                stream.flush()
+            except OSError:  # what is left has no reader: the interpreter must not try again when it ends
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 141
+
+
+def _verb(arguments: Sequence[str] | None) -> int:
     try:
         result = cli.main(args=arguments, prog_name="scaling", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except ScalingError as error:
         if error.estimate is not None:
-            click.echo(f"estimate (not earned): {error.estimate}", err=True)
-        click.echo(f"scaling: {error}", err=True)
+            note(f"estimate (not earned): {error.estimate}")
+        note(f"scaling: {error}")
         return error.exit_code
-    except click.exceptions.Abort:
-        click.echo("scaling: stopped; run the same command again to go on", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        note(STOPPED)
         return 130
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        raise
     except OSError as error:
-        click.echo(f"scaling: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        note(f"scaling: {error.filename or 'a file'}: {error.strerror or error}")
         return 1
+
+
+def _open_standard_streams() -> None:
+    """Standard streams that the caller closed lead nowhere: no file of ours is ever opened under their numbers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,19 @@ mounts all that the entry-point group `scaling.verbs` lists. Heavy imports stand
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from scaling.records import canonical, plain, write_atomic
+
+STOPPED = "scaling: stopped; run the same command again to go on"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 folder_option = click.option(
@@ -52,7 +57,26 @@ def emit(value: Any, human: Callable[[], str], *, as_json: bool, output: Path | 
 
 def note(text: str) -> None:
     """A remark for the person, on standard error, so that standard output stays parseable."""
-    print("\n".join(map(clean, text.split("\n"))), file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by the caller: `print` would take standard output instead
+        print("\n".join(map(clean, text.split("\n"))), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM leaves like Ctrl-C does: through every `finally`, with exit code 143."""
+
+    def leave(number: int, frame: object) -> None:
+        note(STOPPED)
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _numeric(text: str) -> bool:

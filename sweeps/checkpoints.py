@@ -65,7 +65,11 @@ def load(folder: Path) -> tuple[Saved, dict[str, Tensor], list[str]]:
     for path in (folder / NAME, folder / PREVIOUS):
         if not path.exists():
             continue
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            faults.append(f"{path} cannot be read: {error.strerror or error}")
+            continue
         entry = known.get(sha256(data))
         if entry is None:
             faults.append(f"{path} ({len(data)} bytes) has none of the digests in {MANIFEST}: cut or changed")
@@ -96,7 +100,7 @@ def _known(folder: Path, *, forgiving: bool = False) -> list[Saved]:
         return [_entry(body) for body in parse(path.read_bytes(), what=str(path))["checkpoints"]]
     except FileNotFoundError:
         return []
-    except (InputError, KeyError, TypeError) as error:
+    except (InputError, KeyError, TypeError, ValueError) as error:
         if forgiving:
             return []
         raise StoreError(f"{path} is corrupt: {error}", "the trial starts again without its checkpoints") from None

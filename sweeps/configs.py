@@ -39,7 +39,7 @@ def read(source: str | Path, **overrides: Any) -> Sweep:
     body = _load(path)
     body.pop(RECORD, None)
     recipe = body.pop("recipe", None)
-    if recipe not in RECIPES:
+    if not isinstance(recipe, str) or recipe not in RECIPES:
         raise InputError(f'{path} needs recipe = "..."', f"recipes: {', '.join(RECIPES)}")
     return make(recipe, {**body, **overrides}, where=str(path))
 
@@ -61,7 +61,8 @@ def keep(folder: Path, sweep: Sweep, passed: Mapping[str, Any]) -> None:
     """Write sweep.toml and target.json on the first run; refuse a folder that holds another sweep."""
     path = folder / NAME
     if path.exists():
-        found = _load(path).get(RECORD, {}).get("digest")
+        record = _load(path).get(RECORD)
+        found = record.get("digest") if isinstance(record, dict) else None
         if found != sweep.digest:
             raise InputError(
                 f"{folder} holds another sweep ({found or 'unrecorded'!s:.12}, this one is {sweep.digest[:12]})",
@@ -72,6 +73,8 @@ def keep(folder: Path, sweep: Sweep, passed: Mapping[str, Any]) -> None:
         write_atomic(path, dump(sweep, passed))
     if not (folder / TARGET).exists():
         write_atomic(folder / TARGET, canonical(describe(sweep)) + b"\n")
+    elif read_target(folder) != sweep.target:
+        raise InputError(f"{folder / TARGET} is not this sweep's target", "remove it: it is written again")
 
 
 def describe(sweep: Sweep) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Owner:
 
 def owner(folder: Path) -> Owner | None:
     """The living owner of a trial's folder. An unreadable lease counts as none: its writer died in the middle."""
-    with contextlib.suppress(FileNotFoundError, InputError, TypeError):
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError, InputError, TypeError, OverflowError):
         found = Owner(**parse((folder / NAME).read_bytes(), what=str(folder / NAME)))
         return found if found.alive else None
     return None

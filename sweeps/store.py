@@ -15,8 +15,10 @@ again from its checkpoint, never believed. Reading states needs no torch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -93,6 +95,7 @@ class Store:
         if result is not None:
             return Trial(spec, TrialState(result["state"]), folder, result, result.get("reason") or "")
         running = folder.exists() and owner(folder) is not None
+        reason = reason or self._fault(folder)
         return Trial(spec, TrialState.RUNNING if running else TrialState.WAITING, folder, reason=reason)
 
     def result(self, spec: TrialSpec) -> dict[str, Any] | None:
@@ -106,7 +109,7 @@ class Store:
             TrialState(body["state"])
         except FileNotFoundError:
             return None
-        except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
+        except (InputError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
             raise StoreError(f"{path} is corrupt: {error}", "the trial is run again") from None
         if body["spec_digest"] != digest(spec.to_json()):
             raise InputError(
@@ -129,8 +132,26 @@ class Store:
     def note_attempt(self, spec: TrialSpec, step: int) -> None:
         """Append to attempts.jsonl that training begins at `step`, here and now."""
         row = {**vars(Owner.me()), "step": step, "time": datetime.now(UTC).isoformat(timespec="seconds")}
-        with open(self.path(spec) / "attempts.jsonl", "ab") as file:
-            file.write(canonical(row) + b"\n")
+        self._append(spec, row)
+
+    def note_fault(self, spec: TrialSpec, reason: str) -> None:
+        """Record, as far as the disk allows, why the attempt under way ended without a result."""
+        with contextlib.suppress(OSError):
+            self._append(spec, {"fault": reason, "time": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def _append(self, spec: TrialSpec, row: Mapping[str, Any]) -> None:
+        with open(self.path(spec) / "attempts.jsonl", "a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            torn = file.read(1) not in (b"", b"\n")  # a kill or a full disk left half a line
+            file.write(b"\n" * torn + canonical(row) + b"\n")
+
+    def _fault(self, folder: Path) -> str:
+        """Why the last attempt could not be stored; "" if it was not for the disk."""
+        with contextlib.suppress(OSError, InputError, IndexError, KeyError, TypeError):
+            last = (folder / "attempts.jsonl").read_bytes().splitlines()[-1]
+            return f"the attempt before ended: {parse(last, what='attempts.jsonl')['fault']}"
+        return ""
 
     def finish(
         self,
@@ -171,7 +192,7 @@ class Store:
         beside = {"observations.jsonl": body.get("observations"), checkpoints.NAME: body.get("checkpoint")}
         for name, stated in beside.items():
             path = folder / name
-            if stated is not None and (not path.exists() or file_digest(path) != stated):
+            if stated is not None and (not path.is_file() or file_digest(path) != stated):
                 what = "differs from its digest in result.json" if path.exists() else "is missing"
                 raise StoreError(f"{path} {what}", "the trial is run again, from its checkpoint where that is whole")
 

@@ -10,15 +10,13 @@ dead worker's trial is tried once more, from its checkpoint. Nothing here import
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from scaling.cli import note
+from scaling.cli import interruptible
 from scaling.errors import StoreError
 from scaling.provenance import code
 from scaling.trials import TrialSpec, TrialState
@@ -53,18 +51,23 @@ def run(
     checkpoint_s  seconds between checkpoints: what a kill -9 can cost
     executor      another place to run; by default worker processes on this machine
 
-    A trial that fails is in the list as FAILED or DIVERGED and stops nothing but its children. Ctrl-C and SIGTERM
-    save what runs and raise `KeyboardInterrupt` and `SystemExit(143)`; the same call goes on from there.
+    A trial that fails is in the list as FAILED or DIVERGED and stops nothing but its children. Where a trial cannot be
+    stored (disk full, a file that cannot be read) the others go on, and `StoreError` names it at the end. Ctrl-C and
+    SIGTERM save what runs and raise `KeyboardInterrupt` and `SystemExit(143)`; the same call goes on from there.
     """
     specs = _with_parents(sweep.trials if isinstance(sweep, Sweep) else sweep)
     store = Store(folder)
     schedule = Schedule(store, specs, retry_failed=retry_failed)
+    for trial in schedule.found.values():
+        if trial.ended:
+            store.start(trial.spec)  # whose specification was damaged since: it is known, and written again
     if schedule.waiting:
         store.runs.mkdir(parents=True, exist_ok=True)
         place = executor or Local(folder, slots=slots, checkpoint_s=checkpoint_s, code=code())
         done = [spec for spec in specs if spec.id not in schedule.waiting]
-        with choose(progress, specs, done, slots) as shown, _interruptible(), contextlib.closing(place):
+        with choose(progress, specs, done, slots) as shown, interruptible(), contextlib.closing(place):
             _work(schedule, place, shown)
+        schedule.check_stored()
     return [store.trial(spec) for spec in specs]
 
 
@@ -81,6 +84,7 @@ class Schedule:
         self.running: dict[str, TrialSpec] = {}
         self.elsewhere: dict[str, float] = {}  # trial of another runner -> when to look again
         self.lost: Counter[str] = Counter()
+        self.faults: dict[str, str] = {}  # trial whose files cannot be written -> why
 
     def next(self) -> TrialSpec | None:
         """The trial with the longest chain behind it whose parent is complete."""
@@ -98,6 +102,18 @@ class Schedule:
         self.found[trial.id] = trial
         for place in (self.waiting, self.running, self.elsewhere):
             place.pop(trial.id, None)
+
+    def set_aside(self, spec: TrialSpec, reason: str) -> None:
+        """Leave a trial that cannot be stored, and its children, for another run."""
+        self.faults[spec.id] = reason
+        self.running.pop(spec.id, None)
+        self.waiting = {name: s for name, s in self.waiting.items() if spec not in _line(s)}
+
+    def check_stored(self) -> None:
+        if self.faults:
+            name, reason = next(iter(self.faults.items()))
+            more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
+            raise StoreError(f"trial {name} cannot be stored: {reason}{more}", "mend it, then run again: it resumes")
 
     def _parent_state(self, spec: TrialSpec) -> TrialState:
         if spec.parent is None:
@@ -146,7 +162,8 @@ def _handle(schedule: Schedule, place: Executor, shown: Progress, event: Event) 
         schedule.end(trial)
         shown.ended(spec, trial.state, trial.reason)
     elif event.kind == "fault":
-        raise StoreError(f"trial {spec.id} cannot be stored: {event.text}", "mend it, then run again: it resumes")
+        shown.say(f"{spec.id} cannot be stored: {event.text}")
+        schedule.set_aside(spec, event.text)
     elif event.kind == "died":
         _lost(schedule, shown, spec, event.text)
     else:  # busy, or stopped by somebody else
@@ -167,9 +184,13 @@ def _lost(schedule: Schedule, shown: Progress, spec: TrialSpec, reason: str) -> 
 
 def _fail(schedule: Schedule, shown: Progress, spec: TrialSpec, reason: str) -> None:
     old = schedule.store.trial(spec)
-    if old.ended and old.result["digest"] == schedule.failed.get(spec.id):
-        schedule.store.forget(spec)
-    trial = old if old.state is TrialState.COMPLETE else schedule.store.finish(spec, TrialState.FAILED, reason=reason)
+    try:
+        if old.ended and old.result["digest"] == schedule.failed.get(spec.id):
+            schedule.store.forget(spec)
+        complete = old.state is TrialState.COMPLETE
+        trial = old if complete else schedule.store.finish(spec, TrialState.FAILED, reason=reason)
+    except OSError as error:
+        return schedule.set_aside(spec, f"{error.filename}: {error.strerror}")
     schedule.end(trial)
     shown.ended(spec, trial.state, trial.reason)
 
@@ -183,12 +204,17 @@ def _with_parents(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
     """Each trial once, its parent before it."""
     ordered: dict[str, TrialSpec] = {}
     for spec in specs:
-        line = [spec]
-        while line[-1].parent is not None:
-            line.append(line[-1].parent)
-        for member in reversed(line):
+        for member in reversed(_line(spec)):
             ordered.setdefault(member.id, member)
     return list(ordered.values())
+
+
+def _line(spec: TrialSpec) -> list[TrialSpec]:
+    """The trial, its parent, and so on."""
+    line = [spec]
+    while line[-1].parent is not None:
+        line.append(line[-1].parent)
+    return line
 
 
 def _chain_seconds(specs: list[TrialSpec]) -> Any:
@@ -200,21 +226,3 @@ def _chain_seconds(specs: list[TrialSpec]) -> Any:
         if spec.parent:
             behind[spec.parent.id] = max(behind.get(spec.parent.id, 0.0), seconds)
     return lambda spec: behind[spec.id]
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM leaves like Ctrl-C does: through every `finally`, with exit code 143."""
-
-    def leave(number: int, frame: object) -> None:
-        note("scaling: stopped; run the same command again to go on")
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -113,7 +113,7 @@ def resolve(
     if missing:
         raise InputError(f"no value for claim {sorted(missing)[0]}", "every claim of a prediction is resolved together")
     scores(record.prediction, resolution)  # refuses unknown claims, other protocols, values out of range
-    return ledger.append(Kind.OUTCOME, resolution.body)
+    return ledger.append(Kind.OUTCOME, resolution.body, nonce=f"outcome-{record.entry.hash[:32]}")  # one, by any writer
 
 
 def bind(specs: Mapping[str, TrialSpec], entry_hash: str) -> tuple[TrialSpec, ...]:

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from scaling.errors import ScalingError
 from scaling.records import canonical, parse
 from scaling.trials import TrialSpec
 
@@ -87,8 +88,12 @@ def run_one(channel: Channel, command: dict[str, Any]) -> None:
         channel.tell("busy", spec.id, text=str(error))
     except Stopped:
         channel.tell("stopped", spec.id)
-    except OSError as error:  # the disk's fault, not the trial's: it keeps its state and can go on later
-        channel.tell("fault", spec.id, text=f"{error.filename or attempt.folder}: {error.strerror or error}")
+    except (OSError, ScalingError) as error:  # the disk's fault, not the trial's: it keeps its state and can go on
+        text = str(error)
+        if isinstance(error, OSError):
+            text = f"{error.filename or attempt.folder}: {error.strerror or error}"
+        attempt.store.note_fault(spec, text)
+        channel.tell("fault", spec.id, text=text)
     else:
         channel.tell("ended", spec.id)
 
