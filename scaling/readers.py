@@ -35,7 +35,10 @@ _HEADER = re.compile(r"\A\s*([^\[\]]+?)\s*(?:\[\s*([^\]]+?)\s*\])?\s*\Z")
 
 
 def read_runs(path: Path) -> Observations:
-    """Every `observations.jsonl` of finished trials below `path` (or the one file given)."""
+    """Every `observations.jsonl` of finished trials below `path` (or the one file given).
+
+    A trial whose result states a role (a stability check, say) is no point of the ladder: dropped, with that reason.
+    """
     files = [path] if path.is_file() else sorted(path.glob("*/observations.jsonl"))
     if not files:
         raise InputError(
@@ -44,9 +47,10 @@ def read_runs(path: Path) -> Observations:
     rows, sources, dropped = [], {}, []
     for file in files:
         result = file.parent / "result.json"
-        state = parse(result.read_bytes(), what=str(result)).get("state") if result.exists() else "unfinished"
-        if path.is_dir() and state != "COMPLETE":
-            dropped.append((file.parent.name, str(state).lower()))
+        body = parse(result.read_bytes(), what=str(result)) if result.exists() else {"state": "unfinished"}
+        reason = body.get("role") if body.get("state") == "COMPLETE" else str(body.get("state")).lower()
+        if path.is_dir() and reason:
+            dropped.append((file.parent.name, reason))
             continue
         sources[str(file.relative_to(path) if path.is_dir() else file)] = file_digest(file)
         for number, line in enumerate(file.read_bytes().splitlines(), 1):

@@ -166,6 +166,7 @@ class TrialSpec:
     parent: TrialSpec | None = None
     adapter: AdapterSpec | None = None
     grpo: GRPOSpec | None = None
+    role: str = ""  # "" on the ladder or its target; any other word keeps the trial out of every fit of the folder
     v: int = SPEC_VERSION
 
     def __post_init__(self) -> None:
@@ -211,6 +212,8 @@ class TrialSpec:
 
     def to_json(self) -> dict[str, Any]:
         body = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if not self.role:
+            body.pop("role")  # the field is younger than the format: without a role nothing changes, digests included
         body["task"] = {
             **{k: getattr(self.task, k) for k in ("name", "instance", "prompt_tokens", "response_tokens")},
             "options": dict(self.task.options),

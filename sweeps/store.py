@@ -174,6 +174,7 @@ class Store:
             "stage": spec.stage,
             "state": state,
             "reason": reason or None,
+            **({"role": spec.role} if spec.role else {}),
             "spec_digest": digest(spec.to_json()),
             "observations": file_digest(folder / "observations.jsonl") if lines else None,
             **facts,

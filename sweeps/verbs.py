@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaling.cli import emit, folder_option, json_option, note, table
+from scaling.gates import Gate, read_gates, write_gates
 from scaling.units import format_compute, format_duration
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def planned(sweep: Sweep, *, usd_per_hour: float | None = None) -> dict[str, Any
     "--prediction", metavar="HASH", help="Run the target of this registered prediction, its seeds bound to it."
 )
 @click.option("--retry-failed", is_flag=True, help="Try FAILED and DIVERGED trials again; otherwise they are kept.")
+@click.option("--stability", is_flag=True, help="Also train at half and twice the learning rate, and check the recipe.")
 @click.option("--status", is_flag=True, help="Only say where every trial stands.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be run and how long it would take.")
 @json_option
@@ -80,6 +82,7 @@ def run(
     slots: int,
     prediction: str | None,
     retry_failed: bool,
+    stability: bool,
     status: bool,
     dry_run: bool,
     as_json: bool,
@@ -93,11 +96,15 @@ def run(
     \b
     scaling run                            the ladder, into ./forecast
     scaling run smoke --folder /tmp/try    seconds, to see it work
-    scaling run --status                   where every trial stands
+    scaling run --status                   where every trial stands, and what was checked
+    scaling run --stability                sixteen small trials more: does the recipe hold with scale?
     scaling run --prediction 3f9c0a1b      the large run that this prediction is about
     """
     look = status or dry_run
-    specs = _registered(folder, prediction, start=not look) if prediction else _ladder(source, folder, instance, look)
+    if prediction and stability:
+        raise click.UsageError("--stability is about the ladder and --prediction about its target: run them one by one")
+    sweep = None if prediction else _ladder(source, folder, instance, look)
+    specs = _specs(sweep, stability) if sweep else _registered(folder, str(prediction), start=not look)
     if look:
         from sweeps.store import Store
 
@@ -106,19 +113,36 @@ def run(
         from sweeps.sweep import run as run_sweep
 
         trials = run_sweep(specs, folder, slots=slots, retry_failed=retry_failed)
-    emit([_stands(t) for t in trials], lambda: _status_text(trials, slots, retry_failed), as_json=as_json)
+    if sweep and stability and not look:
+        _check_stability(sweep, folder)
+    gates = read_gates(folder)
+    emit([_stands(t) for t in trials], lambda: _status_text(trials, gates, slots, retry_failed), as_json=as_json)
     return 0 if look or all(t.state == "COMPLETE" for t in trials) else 1
 
 
-def _ladder(source: str | None, folder: Path, instance: int | None, look: bool) -> list[TrialSpec]:
-    """The trials of the sweep asked for; unless one only looks, the folder is made this sweep's."""
+def _ladder(source: str | None, folder: Path, instance: int | None, look: bool) -> Sweep:
+    """The sweep asked for; unless one only looks, the folder is made this sweep's."""
     from sweeps import configs
 
     sweep = _read(source or _own(folder), instance)
     if not look:
         passed = {"source": source or "", **({} if instance is None else {"instance": instance})}
         configs.keep(folder, sweep, passed)
-    return list(sweep.trials)
+    return sweep
+
+
+def _specs(sweep: Sweep, stability: bool) -> list[TrialSpec]:
+    from sweeps.stability import extra
+
+    return [*sweep.trials, *(extra(sweep) if stability else ())]
+
+
+def _check_stability(sweep: Sweep, folder: Path) -> None:
+    """Record in gates.json what the trials at other learning rates say."""
+    from sweeps.stability import gates_of
+    from sweeps.store import Store
+
+    write_gates(folder, gates_of(sweep, Store(folder)))
 
 
 def _own(folder: Path) -> str | None:
@@ -206,7 +230,7 @@ def _stands(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _status_text(trials: Sequence[Trial], slots: int, retry_failed: bool) -> str:
+def _status_text(trials: Sequence[Trial], gates: Sequence[Gate], slots: int, retry_failed: bool) -> str:
     from sweeps.ladder import expected_seconds
 
     rows = []
@@ -221,4 +245,4 @@ def _status_text(trials: Sequence[Trial], slots: int, retry_failed: bool) -> str
     lines.append(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
     if left:
         lines[-1] += f"; about {format_duration(left / slots)} of work left on {slots} slots"
-    return "\n".join(lines)
+    return "\n".join([*lines, *map(str, gates)])

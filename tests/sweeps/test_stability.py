@@ -1,0 +1,108 @@
+"""Stability of the recipe: which trials are added, that no fit sees them, and what the gates make of known truths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scaling.__main__ import main
+from scaling.gates import read_gates
+from scaling.observations import Observations
+from sweeps.configs import dump
+from sweeps.recipes import quick, smoke
+from sweeps.stability import ROLE, Rung, best_octave, contrasts, drift_gate, ends, excess_gate, extra
+
+OCTAVE = np.array([0.0] * 6 + [-1.0] * 2 + [1.0] * 2)
+PAIR = np.array([0, 1, 2, 3, 4, 5, 0, 1, 0, 1])
+
+
+def rung(best: float, noise: float = 0.0005, bend: float = 0.05, seed: int = 0) -> Rung:
+    """A rung whose loss is bend (u - best)^2 above its floor; seeds move it far more than the noise does."""
+    rng = np.random.default_rng(seed)
+    shared = 0.1 * rng.standard_normal(6)[PAIR]
+    return contrasts(1e9, OCTAVE, PAIR, bend * (OCTAVE - best) ** 2 + shared + noise * rng.standard_normal(10))
+
+
+def test_extra_trials_differ_from_the_recipes_in_rate_and_role_alone():
+    sweep = quick()
+    own = {spec.seed: spec for spec in sweep.trials}
+    more = extra(sweep)
+    assert len(more) == 2 * 2 * 2 * 2
+    assert not {spec.id for spec in more} & {spec.id for spec in sweep.trials}
+    for spec in more:
+        twin = own[spec.seed]
+        assert spec.role == ROLE
+        assert spec.optim.lr / twin.optim.lr in (0.5, 2.0)
+        assert replace(spec, role="", optim=twin.optim) == twin
+    for stage in ("pretrain", "rl"):
+        low, high = ends(sweep, stage)
+        assert [sweep.rung(low[0]), sweep.rung(high[0])] == [0, len(sweep.rungs) - 1]
+
+
+def test_a_trial_without_a_role_is_written_as_before_roles_were():
+    spec = smoke().trials[0]
+    assert "role" not in spec.to_json()
+    assert spec.id == "d1065ccca646b752-s1629337639"  # of the version without roles
+    assert replace(spec, role="other").id != spec.id
+    assert type(spec).from_json(replace(spec, role="other").to_json()).role == "other"
+
+
+def test_what_the_seeds_cause_cancels_within_pairs():
+    found = rung(0.3)
+    assert found.difference == pytest.approx([0.05 * (1.3**2 - 0.3**2), 0.05 * (0.7**2 - 0.3**2)], abs=0.003)
+    assert found.dof == 2
+
+
+def test_the_parabolas_minimum():
+    bend, best = 0.05, np.array([-0.5, 0.0, 0.8])
+    pairs = np.stack([bend * ((-1 - best) ** 2 - best**2), bend * ((1 - best) ** 2 - best**2)], axis=1)
+    assert best_octave(pairs) == pytest.approx(best)
+    assert best_octave(np.array([[0.1, -0.2], [-0.2, 0.1]])).tolist() == [2.0, -2.0]  # no minimum: the falling end
+
+
+def test_a_rate_that_stays_passes_and_one_that_moves_trips():
+    assert drift_gate("pretrain", rung(0.0), rung(0.1, seed=1)).passed is True
+    moved = drift_gate("pretrain", rung(0.7), rung(-0.8, seed=1))
+    assert moved.passed is False
+    assert moved.value == pytest.approx(2**-1.5, rel=0.2)
+
+
+def test_noise_that_hides_the_drift_is_said():
+    assert drift_gate("rl", rung(0.0, noise=0.05), rung(0.5, noise=0.05, seed=1)).passed is None
+
+
+def test_a_recipe_near_the_best_passes_and_one_far_from_it_trips():
+    assert excess_gate("rl", rung(0.0), rung(0.1, seed=1)).passed is True
+    worse = excess_gate("rl", rung(0.0), rung(1.0, seed=1))
+    assert worse.passed is False
+    assert worse.value == pytest.approx(0.05, abs=0.005)
+    assert "2x the rate" in worse.says
+    assert excess_gate("rl", rung(0.0, noise=0.05), rung(0.1, noise=0.05, seed=1)).passed is None
+
+
+def test_a_setting_without_finished_trials_leaves_the_question_open():
+    missing = contrasts(1e9, OCTAVE[:8], PAIR[:8], np.zeros(8))
+    assert not missing.known
+    assert drift_gate("pretrain", missing, rung(0.0)).passed is None
+    assert excess_gate("pretrain", missing, rung(0.0)).passed is None
+
+
+def test_run_with_stability_records_gates_and_keeps_the_fits_as_they_were(tmp_path, capsys):
+    sweep = smoke(rungs=2, span=2.0, smallest="3e7 FLOP", seeds=((0, 2, 0),), rl_steps=2, problems=64)
+    file, folder = tmp_path / "small.toml", tmp_path / "forecast"
+    file.write_text(dump(sweep, {}))
+    assert main(["run", str(file), "--folder", str(folder)]) == 0
+    before = Observations.read(folder / "runs")
+    assert main(["run", "--folder", str(folder), "--stability"]) == 0
+    after = Observations.read(folder / "runs")
+    assert after.digest == before.digest
+    assert [reason for _, reason in after.dropped] == [ROLE] * 16
+    gates = read_gates(folder)
+    assert len(gates) == 4
+    capsys.readouterr()
+    assert main(["run", "--folder", str(folder), "--status"]) == 0
+    shown = capsys.readouterr().out
+    assert all(gate.name in shown for gate in gates)
+    assert "8 COMPLETE" in shown
