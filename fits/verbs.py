@@ -23,7 +23,7 @@ REFUSED_EXIT = 3
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What to read from the table: the same options for every verb that reads one."""
     for option in (
-        click.option("--seed", default=0, show_default=True, help="Seed of the random draws."),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random draws."),
         click.option("--axis", help="Compute column to fit against: C, C_pre, C_rl or C_total."),
         click.option("--law", help="Law to fit: power, pass_rate, neg_log_pass.  [default: by metric]"),
         click.option("--bucket", help="Fit this bucket of problems only, e.g. all or 'depth 3'."),
@@ -82,7 +82,7 @@ def fit(
 @click.option("--at", "compute", metavar="COMPUTE", help="Where: '1e23 FLOP' or '3 PF-day'.")
 @click.option(
     "--target",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Where: the run that a sweep's target.json describes.",
 )
 @click.option("--threshold", type=float, help="Also give the probability that the run measures more than this.")
@@ -122,10 +122,18 @@ def forecast(
 
     if (compute is None) == (target is None):
         raise click.UsageError("give --at COMPUTE, or --target FILE")
-    at = parse_compute(compute, where="--at") if compute else _compute_of(target)
-    tables = [one.below(at) for one in _subjects(path, metric, stage, bucket, axis)]
-    fits = _fits(tables, law, seed, backtests=True)
-    made = forecast_all(fits, at, beyond=beyond)
+
+    def where(of_stage: str, on: str) -> float:
+        return _compute_of(target, of_stage, on) if target else parse_compute(compute or "", where="--at")
+
+    tables = [one.below(where(one.one_metric()[1], one.axis)) for one in _subjects(path, metric, stage, bucket, axis)]
+    if law:
+        found = _fits(tables, law, seed, backtests=True)
+        made = [
+            f for fit in found for f in forecast_all([fit], where(fit.subject.stage, fit.subject.axis), beyond=beyond)
+        ]
+    else:
+        made = _best(path, where, seed=seed, beyond=beyond, metric=metric, stage=stage, bucket=bucket, axis=axis)
     kept = [f for f in made if f.grade != Grade.REFUSED]
     headers = ["subject", "forecast", "50 %", "90 %", "beyond", "grade"] + (
         ["P(more)"] if threshold is not None else []
@@ -260,15 +268,19 @@ def _finite(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
 
 
-def _compute_of(target: Path | None) -> float:
-    """The compute on a sweep's axis, C_pre, that a target.json states."""
+def _compute_of(target: Path, stage: str, axis: str) -> float:
+    """What the run that a target.json describes costs on an axis, at a stage."""
+    from scaling.compute import inputs_of
     from scaling.records import parse
+    from scaling.registry.book import target_of
 
-    assert target
-    body = parse(target.read_bytes(), what=str(target))
-    if not isinstance(body, dict) or not isinstance(body.get("C_pre"), float | int):
-        raise InputError(f"{target} states no C_pre", "use the target.json that `scaling run` writes")
-    return float(body["C_pre"])
+    specs = target_of(parse(target.read_bytes(), what=str(target)), where=str(target))
+    if stage not in specs:
+        raise InputError(f"{target} describes no {stage} run", "choose another --stage")
+    inputs = inputs_of(specs[stage])
+    if axis not in inputs:
+        raise InputError(f"{target} says nothing of {axis}", f"axes it knows: {', '.join(inputs)}")
+    return inputs[axis]
 
 
 def _subjects(
@@ -279,6 +291,18 @@ def _subjects(
 
     observations = Observations.read(path, metric=metric, stage=stage, bucket=bucket)
     return subjects(replace(observations, axis=axis) if axis else observations)
+
+
+def _best(
+    path: Path, where: Callable[[str, str], float], *, seed: int, beyond: bool, axis: str | None, **only: str | None
+) -> list[Forecast]:
+    """Forecasts by the combined rule. The whole table is read: the base trials' loss serves every other metric."""
+    from fits.combined import best_forecasts
+    from scaling.observations import Observations
+
+    whole = Observations.read(path, metric=only["metric"] if path.is_file() else None)
+    whole = replace(whole, axis=axis) if axis else whole
+    return list(best_forecasts(whole, where, seed=seed, beyond=beyond, only=only).forecasts)
 
 
 def _fits(tables: list[Observations], law: str | None, seed: int, *, backtests: bool) -> list[Fit]:

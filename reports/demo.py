@@ -20,6 +20,7 @@ from scaling.registry import Entry, Ledger, book
 from scaling.trials import TrialState
 from sweeps.configs import describe, keep
 from sweeps.recipes import Sweep
+from sweeps.store import Store
 
 T = TypeVar("T")
 REPORTS = ("report.html", "report.pdf", "report.json")
@@ -70,7 +71,10 @@ def finished(folder: Path, sweep: Sweep) -> book.Record | None:
     """The resolved prediction of this sweep, if its reports stand too: nothing is left to do."""
     ledger = Ledger(folder / "ledger")
     entry = registered(ledger, sweep)
-    if entry is None or not all((folder / name).exists() for name in REPORTS):
+    if entry is None or not all((folder / name).is_file() and (folder / name).stat().st_size for name in REPORTS):
+        return None
+    store = Store(folder)
+    if any(store.trial(spec).state != TrialState.COMPLETE for spec in (*sweep.trials, *book.target_trials(entry))):
         return None
     record = book.find(ledger, entry.hash)
     return record if record.outcomes else None
@@ -114,6 +118,7 @@ def register(ledger: Ledger, sweep: Sweep, project: Project) -> Entry:
         made,
         title=f"{sweep.name} sweep, instance {sweep.instance}: the target run",
         target=describe(sweep),
+        run_state=book.run_state(project.folder / "runs", project.target),
         provenance=made_from(project),
         assumptions=ASSUMPTIONS,
         nonce=_nonce(sweep),

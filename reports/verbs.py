@@ -10,7 +10,7 @@ from scaling.cli import emit, folder_option, json_option, note
 
 
 @click.command()
-@click.argument("path", type=click.Path(exists=True, path_type=Path), default="forecast")
+@click.argument("path", type=click.Path(path_type=Path), default="forecast")
 @click.option(
     "-o",
     "--output",
@@ -55,7 +55,9 @@ def report(path: Path, output: tuple[Path, ...], at: str | None, prediction: str
     help="The sweep: a recipe's name or a TOML file.",
 )
 @click.option("--instance", type=int, help="Which random instance of the task (another world, other seeds).")
-@click.option("--slots", default=2, show_default=True, help="Trials side by side, one thread each.")
+@click.option(
+    "--slots", default=2, show_default=True, type=click.IntRange(1, 1024), help="Trials side by side, one thread each."
+)
 @folder_option
 @json_option
 def demo(recipe: str, instance: int | None, slots: int, folder: Path, as_json: bool) -> None:

@@ -91,7 +91,7 @@ class Fit:
     status: FitStatus
     points: Mapping[str, Any]  # columns -> lists: x, value, se, trial, base_trial
     data_digest: str
-    method: str = "one law; bootstrap over base trials"
+    method: str = "one law"
     seed: int = 0
     noise_dof: float | None = None
     misfit: float = 0.0

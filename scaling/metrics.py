@@ -38,6 +38,8 @@ class Metric:
         return np.clip(values, self.low, self.high)
 
 
+MAX_SAMPLES = 10_000_000  # per problem: harmonic numbers and factorials are tabulated up to it
+
 LOSS = Metric("loss", "nats per token", 0.0, math.inf, "lower", "held-out cross-entropy")
 PASS = Metric(
     "pass_rate", "fraction", 0.0, 1.0, "higher", "mean pass probability E[p] over the problems, one attempt each"
@@ -78,6 +80,8 @@ def neg_log_pass_of_counts(n: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 def _counts(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n, c = np.asarray(n, np.int64), np.asarray(c, np.int64)
+    if np.any(n > MAX_SAMPLES):
+        raise InputError(f"{n.max():.3g} samples for one problem", f"at most {MAX_SAMPLES:,}")
     if np.any(c > n) or np.any(c < 0) or np.any(n < 1):
         at = int(np.flatnonzero((c > n) | (c < 0) | (n < 1))[0])
         raise InputError(f"problem {at}: {c.flat[at]} passes in {n.flat[at]} samples", "0 <= c <= n and n >= 1")

@@ -22,8 +22,8 @@ _HOME = Path(__file__).resolve().parent.parent
 @cache
 def code() -> dict[str, Any]:
     """Commit of the program's checkout (None: there is none) and a digest of uncommitted changes (None: clean)."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
+    top, commit = _git("rev-parse", "--show-toplevel"), _git("rev-parse", "HEAD")
+    if commit is None or top is None or Path(top.decode().strip()).resolve() != _HOME:
         return {"commit": None, "uncommitted": None}
     changes = hashlib.sha256(_git("diff", "HEAD") or b"")
     names = (_git("ls-files", "--others", "--exclude-standard", "-z") or b"").split(b"\0")

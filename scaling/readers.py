@@ -21,15 +21,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.errors import InputError
+from scaling.errors import InputError, StoreError
 from scaling.metrics import METRICS, neg_log_pass_of_counts
 from scaling.metrics import metric as metric_named
 from scaling.observations import OVERALL, Observation, Observations
-from scaling.records import digest, file_digest, parse, sha256
+from scaling.records import digest, file_digest, sha256
+from scaling.results import read_result
 from scaling.units import COMPUTE_COLUMNS, UNITS, flop_per
 
 MAX_ROWS = 5_000_000
 UNSTATED = "unstated"
+LEAST_FLOP = 1e6  # a training run below this is a slip of the unit
 LABELS = ("trial", "seed", "bucket", "stage", "problem")
 _HEADER = re.compile(r"\A\s*([^\[\]]+?)\s*(?:\[\s*([^\]]+?)\s*\])?\s*\Z")
 
@@ -46,9 +48,7 @@ def read_runs(path: Path) -> Observations:
         )
     rows, sources, dropped = [], {}, []
     for file in files:
-        result = file.parent / "result.json"
-        body = parse(result.read_bytes(), what=str(result)) if result.exists() else {"state": "unfinished"}
-        reason = body.get("role") if body.get("state") == "COMPLETE" else str(body.get("state")).lower()
+        reason = _why_not(file.parent)
         if path.is_dir() and reason:
             dropped.append((file.parent.name, reason))
             continue
@@ -56,6 +56,17 @@ def read_runs(path: Path) -> Observations:
         for number, line in enumerate(file.read_bytes().splitlines(), 1):
             rows.append(Observation.from_line(line, f"{file}, line {number}"))
     return Observations.of(rows, sources=sources, dropped=dropped)
+
+
+def _why_not(folder: Path) -> str:
+    """The reason code that keeps a trial's rows out; "" for a complete trial whose files are what its result states."""
+    try:
+        result = read_result(folder)
+    except StoreError as error:
+        return f"not to be trusted: {error.message}"
+    if result is None:
+        return "unfinished"
+    return str(result.get("role") or "") if result["state"] == "COMPLETE" else str(result["state"]).lower()
 
 
 def read_csv(path: Path, *, metric: str | None = None) -> Observations:
@@ -67,8 +78,35 @@ def read_csv(path: Path, *, metric: str | None = None) -> Observations:
             f"name one of {', '.join(COMPUTE_COLUMNS)}; found: {', '.join(table.columns)}",
         )
     source = sha256(path.read_bytes())
+    table, dropped = _without_copies(table)
     rows = list(_form(table, path, metric)(table, path, source[:12]))
-    return Observations.of(rows, axis=axis, sources={path.name: source})
+    if rows and max(row.inputs.get(axis, math.inf) for row in rows) < LEAST_FLOP:
+        raise InputError(
+            f"{path}: no {axis} reaches {LEAST_FLOP:.0e} FLOP", f"state the unit in the header, as in '{axis} [PF-day]'"
+        )
+    return Observations.of(rows, axis=axis, sources={path.name: source}, dropped=dropped)
+
+
+def _without_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """A row that repeats another one word for word is no second run: left out, with its reason. A `seed` or `trial`
+    column tells runs apart that happen to agree."""
+    copies = table.duplicated()
+    return table[~copies], [(f"row {number}", "copy of an earlier row") for number in table.index[copies]]
+
+
+def _same_problems(table: pd.DataFrame, keys: list[str], path: Path) -> None:
+    """Every run was measured on the same problems, with as many samples: anything else is another metric."""
+    first: dict[str, float] | None = None
+    for _, group in table.groupby(keys, sort=False, dropna=False):
+        found = dict(zip(group["problem"], group["n"], strict=True))
+        first = found if first is None else first
+        if found != first:
+            odd = next(p for p in [*first, *found] if first.get(p) != found.get(p))
+            had, has = (f"{n:g} samples" if n else "none" for n in (first.get(odd), found.get(odd)))
+            raise InputError(
+                f"{path}, row {group.index[0]}: problem {odd!r} has {has} in this run, {had} in the first one",
+                "runs are comparable on the same problems and samples only: leave the problem out of all of them",
+            )
 
 
 def _form(table: pd.DataFrame, path: Path, metric: str | None) -> Callable[..., Iterator[Observation]]:
@@ -136,7 +174,8 @@ def _per_problem(table: pd.DataFrame, path: Path, source: str) -> Iterator[Obser
         table[column] = [_cell(row, column, f"{path}, row {number}") for number, row in table.iterrows()]
     for number, n, c in table[["n", "c"]].itertuples():
         _check_counts(c, n, f"{path}, row {number}", "c", "n")
-    keys = [c for c in table if (c in UNITS or c in ("trial", "seed", "stage")) and c not in ("n", "c")]
+    keys = [c for c in table if c in (*COMPUTE_COLUMNS, "N", "D", "trial", "seed", "stage")]
+    _same_problems(table, keys, path)
     for index, (_, group) in enumerate(table.groupby(keys, sort=False, dropna=False)):
         where = f"{path}, row {group.index[0]}"
         if group["problem"].duplicated().any():

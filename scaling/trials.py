@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from scaling.errors import InputError
@@ -170,6 +170,7 @@ class TrialSpec:
     v: int = SPEC_VERSION
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         if self.stage not in ("pretrain", "rl"):
             raise InputError(f"trial stage {self.stage!r} is unknown", "use 'pretrain' or 'rl'")
         rl = self.stage == "rl"
@@ -248,6 +249,16 @@ class TrialSpec:
             return cls(**known)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"not a trial specification: {error}") from None
+
+
+def _check_numbers(spec: TrialSpec) -> None:
+    """Every field that is declared a number is one: a specification may come from a file."""
+    for part in (spec, spec.task, spec.model, spec.optim, spec.evaluation, spec.adapter, spec.grpo):
+        for f in fields(part) if part is not None else ():
+            value = getattr(part, f.name)
+            wanted = {"int": (int,), "float": (int, float)}.get(str(f.type), (object,))
+            if str(f.type) in ("int", "float") and (isinstance(value, bool) or not isinstance(value, wanted)):
+                raise InputError(f"trial specification: {f.name} = {value!r:.40} is not a number")
 
 
 def _tuples(body: Mapping[str, Any]) -> dict[str, Any]:

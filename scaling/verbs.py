@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaling.cli import emit, folder_option, json_option, note, table
-from scaling.errors import InputError
 
 if TYPE_CHECKING:
     from scaling.registry.book import Record
@@ -21,12 +20,12 @@ ledger_option = click.option(
 
 
 @click.command()
-@click.argument("forecasts", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("forecasts", type=click.Path(path_type=Path))
 @click.option("--title", required=True, help="What is predicted, in a few words.")
 @click.option("--until", required=True, metavar="YYYY-MM-DD", help="The date by which it will be resolved.")
 @click.option(
     "--target",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="The run's specifications (target.json of a sweep): its seeds will derive from the entry.",
 )
 @click.option("--assume", multiple=True, help="An assumption the forecast rests on (may be repeated).")
@@ -55,14 +54,17 @@ def register(
     scaling register forecasts.json --title "the big run" --until 2027-03-01
     """
     from scaling.fitted import read_forecasts
-    from scaling.predictions import Question
+    from scaling.predictions import NOT_STARTED, Question
     from scaling.provenance import provenance
     from scaling.records import file_digest, parse
     from scaling.registry import Ledger, book
 
     made = read_forecasts(forecasts)
     questions = [Question(f"{title}: {f.subject.label}", until, voids=void) for f in made]
-    described = parse(target.read_bytes(), what=str(target)) if target else {}
+    described, state = {}, NOT_STARTED
+    if target:
+        described = parse(target.read_bytes(), what=str(target))
+        state = book.run_state(folder / "runs", book.target_of(described, where=str(target)))
     made_from = provenance(
         data={forecasts.name: file_digest(forecasts)}, replay="scaling forecast ... -o forecasts.json"
     )
@@ -73,6 +75,7 @@ def register(
         title=title,
         target=described,
         provenance=made_from,
+        run_state=state,
         assumptions=assume,
     )
     rows = [[c.id, c.sentence] for c in book.Prediction.from_body(entry.body).claims]
@@ -88,14 +91,14 @@ def register(
 @click.option("--value", type=float, help="The measured value, for a prediction with one claim.")
 @click.option(
     "--runs",
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Folder of trials that holds the finished target run; every claim is looked up in it.",
 )
 @click.option("--n", type=int, help="Number of problems or samples behind --value.")
 @click.option(
     "--evidence",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="A file whose digest is recorded (may be repeated).",
 )
 @click.option("--note", "remark", default="", help="A remark to keep with the outcome.")
@@ -125,7 +128,7 @@ def resolve(
     from scaling.registry import Ledger, book
 
     if (value is None) == (runs is None):
-        raise InputError("give either --value or --runs", "--runs reads the target's own observations")
+        raise click.UsageError("give either --value or --runs")
     kept = Ledger(ledger or folder / "ledger", create=False)
     files = {str(path): file_digest(path) for path in evidence}
     if runs is not None:

@@ -29,11 +29,12 @@ from typing import Any
 from scaling.errors import InputError, StoreError
 from scaling.observations import Observation
 from scaling.records import canonical, digest, file_digest, parse, write_atomic
+from scaling.results import NAME as RESULT
+from scaling.results import OBSERVATIONS, VERSION, check_beside, read_result, seal
 from scaling.trials import ID, TrialSpec, TrialState
 from sweeps import checkpoints
 from sweeps.lease import Owner, owner
 
-RESULT_VERSION = 1
 ENDED = (TrialState.COMPLETE, TrialState.FAILED, TrialState.DIVERGED)
 
 
@@ -59,7 +60,7 @@ class Trial:
     @cached_property
     def observations(self) -> tuple[Observation, ...]:
         """What a complete trial measured; empty for any other."""
-        path = self.folder / "observations.jsonl"
+        path = self.folder / OBSERVATIONS
         if self.state is not TrialState.COMPLETE:
             return ()
         lines = path.read_bytes().splitlines()
@@ -100,24 +101,17 @@ class Store:
 
     def result(self, spec: TrialSpec) -> dict[str, Any] | None:
         """result.json, checked; None if there is none. `StoreError` names the file and what is wrong with it."""
-        path = self.path(spec) / "result.json"
-        try:
-            body = parse(path.read_bytes(), what=str(path))
-            stated = body.pop("digest")
-            if body["v"] != RESULT_VERSION or stated != digest(body):
-                raise StoreError(f"{path} is not what was written: its digest differs", "the trial is run again")
-            TrialState(body["state"])
-        except FileNotFoundError:
+        folder = self.path(spec)
+        body = read_result(folder)
+        if body is None:
             return None
-        except (InputError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-            raise StoreError(f"{path} is corrupt: {error}", "the trial is run again") from None
-        if body["spec_digest"] != digest(spec.to_json()):
+        if body.get("spec_digest") != digest(spec.to_json()):
             raise InputError(
-                f"{path} belongs to another specification of trial {spec.id} (more or fewer steps)",
+                f"{folder / RESULT} belongs to another specification of trial {spec.id} (more or fewer steps)",
                 "use another folder: a finished trial is not extended here",
             )
-        self._check_beside(path.parent, body)
-        return {**body, "digest": stated}
+        check_beside(folder / checkpoints.NAME, body.get("checkpoint"))
+        return body
 
     def start(self, spec: TrialSpec) -> Path:
         """Make the trial's folder with its spec.json (a torn one is written again)."""
@@ -165,21 +159,21 @@ class Store:
         """Close a trial: observations first, result.json last. Facts are the rest of the result."""
         folder = self.start(spec)
         lines = b"".join(row.line() for row in observations)
-        (folder / "observations.jsonl").unlink(missing_ok=True)
+        (folder / OBSERVATIONS).unlink(missing_ok=True)
         if lines:
-            write_atomic(folder / "observations.jsonl", lines)
+            write_atomic(folder / OBSERVATIONS, lines)
         body = {
-            "v": RESULT_VERSION,
+            "v": VERSION,
             "trial": spec.id,
             "stage": spec.stage,
             "state": state,
             "reason": reason or None,
             **({"role": spec.role} if spec.role else {}),
             "spec_digest": digest(spec.to_json()),
-            "observations": file_digest(folder / "observations.jsonl") if lines else None,
+            "observations": file_digest(folder / OBSERVATIONS) if lines else None,
             **facts,
         }
-        write_atomic(folder / "result.json", canonical({**body, "digest": digest(body)}) + b"\n")
+        write_atomic(folder / RESULT, canonical(seal(body)) + b"\n")
         return self.trial(spec)
 
     def forget(self, spec: TrialSpec) -> None:
@@ -187,15 +181,6 @@ class Store:
         folder = self.path(spec)
         earlier = len(list(folder.glob("result.failed-*.json")))
         (folder / "result.json").rename(folder / f"result.failed-{earlier + 1}.json")
-
-    def _check_beside(self, folder: Path, body: Mapping[str, Any]) -> None:
-        """The files that a result vouches for are the ones that stand beside it."""
-        beside = {"observations.jsonl": body.get("observations"), checkpoints.NAME: body.get("checkpoint")}
-        for name, stated in beside.items():
-            path = folder / name
-            if stated is not None and (not path.is_file() or file_digest(path) != stated):
-                what = "differs from its digest in result.json" if path.exists() else "is missing"
-                raise StoreError(f"{path} {what}", "the trial is run again, from its checkpoint where that is whole")
 
 
 class StepLog:

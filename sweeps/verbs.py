@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaling.cli import emit, folder_option, json_option, note, table
+from scaling.errors import InputError
 from scaling.gates import Gate, read_gates, write_gates
 from scaling.units import format_compute, format_duration
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 source_argument = click.argument("source", metavar="[RECIPE|FILE.toml]", required=False)
 instance_option = click.option("--instance", type=int, help="Random instance of the task (other tables, other seeds).")
-slots_option = click.option("--slots", default=2, show_default=True, help="Trials side by side, one thread each.")
+slots_option = click.option(
+    "--slots", default=2, show_default=True, type=click.IntRange(1, 1024), help="Trials side by side, one thread each."
+)
 
 
 @click.command()
@@ -36,7 +39,7 @@ def plan(source: str | None, instance: int | None, slots: int, usd_per_hour: flo
     last rows are the large target that the ladder is to predict. Default: the recipe `quick`.
 
     \b
-    scaling plan                       five rungs and a target 100 times the largest, for two cores
+    scaling plan                       the recipe quick, for two cores
     scaling plan smoke                 the same idea in seconds
     scaling plan mine.toml --json      a file with recipe = "quick" and the arguments you change
     """
@@ -103,7 +106,7 @@ def run(
     look = status or dry_run
     if prediction and stability:
         raise click.UsageError("--stability is about the ladder and --prediction about its target: run them one by one")
-    sweep = None if prediction else _ladder(source, folder, instance, look)
+    sweep = None if prediction else _ladder(source, folder, instance, look=look, status=status)
     specs = _specs(sweep, stability) if sweep else _registered(folder, str(prediction), start=not look)
     if look:
         from sweeps.store import Store
@@ -120,11 +123,11 @@ def run(
     return 0 if look or all(t.state == "COMPLETE" for t in trials) else 1
 
 
-def _ladder(source: str | None, folder: Path, instance: int | None, look: bool) -> Sweep:
+def _ladder(source: str | None, folder: Path, instance: int | None, *, look: bool, status: bool) -> Sweep:
     """The sweep asked for; unless one only looks, the folder is made this sweep's."""
     from sweeps import configs
 
-    sweep = _read(source or _own(folder), instance)
+    sweep = _read(source or _own(folder, needed=status), instance)
     if not look:
         passed = {"source": source or "", **({} if instance is None else {"instance": instance})}
         configs.keep(folder, sweep, passed)
@@ -145,9 +148,14 @@ def _check_stability(sweep: Sweep, folder: Path) -> None:
     write_gates(folder, gates_of(sweep, Store(folder)))
 
 
-def _own(folder: Path) -> str | None:
+def _own(folder: Path, *, needed: bool) -> str | None:
+    """The folder's own sweep.toml, if it has one; `needed`: a folder without one is an error."""
     from sweeps.configs import NAME
 
+    if needed and not (folder / NAME).exists():
+        raise InputError(
+            f"{folder} holds no sweep", "name the folder of one, or the recipe: scaling run quick --status"
+        )
     return str(folder / NAME) if (folder / NAME).exists() else None
 
 

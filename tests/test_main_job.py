@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from scaling.__main__ import main
+from scaling.fitted import read_forecasts
 from scaling.registry import Ledger, book
 
 pytestmark = pytest.mark.xdist_group("main job")
 ROOT = Path(__file__).parent.parent
-REFUSED = 3
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +97,12 @@ def test_fit_and_forecast_work_alone_on_the_folder(folder, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["law"] == "power"
     forecasts = tmp_path / "forecasts.json"
     target = str(folder / "target.json")
-    assert main(["forecast", runs, "--target", target, "-o", str(forecasts)]) in (0, REFUSED)
-    assert forecasts.exists()
+    for axis in ("C_pre", "C_total"):
+        assert main(["forecast", runs, "--target", target, "--axis", axis, "--beyond", "-o", str(forecasts)]) == 0
+        capsys.readouterr()
+        assert all(f.max_x < f.target / 5 for f in read_forecasts(forecasts))
+    assert main(["forecast", runs, "--target", target, "--axis", "C_rl", "--stage", "rl", "--beyond", "--json"]) == 0
+    assert all(f["max_x"] < f["target"] for f in json.loads(capsys.readouterr().out))
 
 
 def test_a_changed_byte_in_the_ledger_is_named_with_exit_code_4(folder, tmp_path, capsys):

@@ -35,7 +35,7 @@ class Blobs:
     def get(self, digest: str) -> bytes:
         paths = self.paths(digest)
         if not paths:
-            raise InputError(f"no blob {digest} in {self.folder}", "restore it from a copy of the ledger")
+            raise LedgerError(f"no blob {digest} in {self.folder}", "restore it from a copy of the ledger")
         for path in paths:
             try:
                 data = path.read_bytes()

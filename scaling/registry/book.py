@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,19 @@ from typing import Any
 
 from scaling.errors import InputError
 from scaling.fitted import Forecast, Grade
-from scaling.predictions import NOT_STARTED, Claim, Measured, Prediction, Question, Resolution, Score, scores
+from scaling.predictions import (
+    FINISHED,
+    NOT_STARTED,
+    STARTED,
+    Claim,
+    Measured,
+    Prediction,
+    Question,
+    Resolution,
+    Score,
+    scores,
+)
+from scaling.records import parse
 from scaling.registry.entries import Entry, Kind, seed_for
 from scaling.registry.ledger import Ledger
 from scaling.trials import TrialSpec
@@ -62,11 +75,18 @@ def register(
     """
     asked = [questions] if isinstance(questions, Question) else list(questions)
     made = [forecasts] if isinstance(forecasts, Forecast) else list(forecasts)
+    for question in asked:
+        if question.until <= dt.datetime.now(dt.UTC).date().isoformat():
+            raise InputError(
+                f"the deadline {question.until} is not in the future", "a prediction comes before its outcome"
+            )
     if len(asked) != len(made):
         raise InputError(f"{len(asked)} questions for {len(made)} forecasts", "give one question per forecast")
     for forecast in made:
         if forecast.grade == Grade.REFUSED:
             raise InputError(f"{forecast.subject.label}: the forecast was refused", "make it again with beyond=True")
+    if not made:
+        raise InputError("there is no forecast to register", "make one first: scaling forecast ... -o forecasts.json")
     claims = [Claim.of(q, f, ledger.put_blob(f.blob, "f64")) for q, f in zip(asked, made, strict=True)]
     prediction = Prediction(
         title=title or asked[0].text,
@@ -124,12 +144,34 @@ def bind(specs: Mapping[str, TrialSpec], entry_hash: str) -> tuple[TrialSpec, ..
     return base, replace(specs["rl"], parent=base, seed=seed_for(entry_hash, "rl"))
 
 
+def target_of(described: Any, *, where: str) -> dict[str, TrialSpec]:
+    """The seedless specifications by stage of a target.json or of a prediction's `target`; refused if malformed."""
+    specs = described.get("specs") if isinstance(described, Mapping) else None
+    if not isinstance(specs, Mapping) or "pretrain" not in specs or set(specs) - {"pretrain", "rl"}:
+        raise InputError(f"{where} does not state the target's specifications", "use the target.json of a sweep")
+    return {stage: TrialSpec.from_json(spec) for stage, spec in specs.items()}
+
+
+def run_state(runs: Path, target: Mapping[str, TrialSpec]) -> str:
+    """Whether a run of this recipe, under any seed, stands in a folder of trials: not started, started or finished."""
+    wanted = {spec.recipe_digest for spec in target.values()}
+    found = NOT_STARTED
+    for path in sorted(runs.glob("*/spec.json")):
+        try:
+            same = TrialSpec.from_json(parse(path.read_bytes(), what=str(path))).recipe_digest in wanted
+        except InputError:
+            continue  # a torn specification is no run: its trial starts again
+        if same and (path.parent / "result.json").exists():
+            return FINISHED
+        found = STARTED if same else found
+    return found
+
+
 def target_trials(entry: Entry) -> tuple[TrialSpec, ...]:
     """The bound specifications of a prediction entry whose target names them (`target["specs"]`, by stage)."""
-    described = entry.body.get("target", {}).get("specs")
-    if not described:
+    if not entry.body.get("target"):
         raise InputError(f"prediction {entry.hash[:12]} names no trial specifications", "register it with --target")
-    return bind({stage: TrialSpec.from_json(spec) for stage, spec in described.items()}, entry.hash)
+    return bind(target_of(entry.body["target"], where=f"prediction {entry.hash[:12]}"), entry.hash)
 
 
 def start(ledger: Ledger, entry: Entry) -> tuple[TrialSpec, ...]:
@@ -212,6 +254,8 @@ def find(ledger: Ledger, prefix: str) -> Record:
 
 
 def _unique(claims: Sequence[Claim]) -> tuple[Claim, ...]:
-    """Two claims of one subject (two laws) are told apart by their law."""
+    """Of two claims of one subject (two laws) the later ones carry their law in the id."""
     ids = [c.id for c in claims]
-    return tuple(c if ids.count(c.id) == 1 else replace(c, id=f"{c.id}.{c.law}") for c in claims)
+    return tuple(
+        c if c.id not in ids[:number] else replace(c, id=f"{c.id}.{c.law}") for number, c in enumerate(claims)
+    )

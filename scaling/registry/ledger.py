@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling import records
-from scaling.errors import InputError, LedgerError
+from scaling.errors import InputError, LedgerError, ScalingError
 from scaling.registry import entries as entry_format
 from scaling.registry import verify as checks
 from scaling.registry.blobs import Blobs
@@ -269,7 +269,11 @@ class Ledger:
         except FileNotFoundError:
             raise self._missing() from None
 
-    def _missing(self) -> InputError:
+    def _missing(self) -> ScalingError:
+        if self._heads.path.exists():
+            return LedgerError(
+                f"{self._entries.path} is gone, but heads of it were printed", "restore the file from a copy"
+            )
         return InputError(
             f"no ledger in {self.folder} (there is no entries.jsonl)",
             "check the path; the first registered prediction makes a ledger",

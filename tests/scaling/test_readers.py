@@ -1,7 +1,5 @@
 """CSV forms and folders of trials: what is read, and what each slip is told."""
 
-import json
-
 import numpy as np
 import pytest
 from worlds import table
@@ -9,6 +7,8 @@ from worlds import table
 from scaling.errors import InputError
 from scaling.metrics import neg_log_pass_of_counts
 from scaling.observations import Observations
+from scaling.records import canonical
+from scaling.results import seal
 
 
 @pytest.fixture
@@ -110,12 +110,56 @@ def test_a_folder_of_trials_keeps_what_was_left_out(tmp_path):
         )  # fmt: skip
         (folder / "observations.jsonl").write_bytes(one.line())
         if state:
-            (folder / "result.json").write_text(json.dumps({"state": state}))
+            (folder / "result.json").write_bytes(canonical(seal({"v": 1, "state": state})))
     runs = Observations.read(tmp_path)
     assert len(runs) == 1
     assert runs.axis == "C_pre"
     assert dict(runs.dropped) == {"trial-1": "failed", "trial-2": "unfinished"}
     assert list(runs.sources) == ["trial-0/observations.jsonl"]
+
+
+def test_a_changed_measurement_is_left_out_and_named(tmp_path):
+    from scaling.observations import Observation
+    from scaling.records import sha256
+
+    for i in range(2):
+        folder = tmp_path / f"t{i}"
+        folder.mkdir()
+        row = Observation(id=f"o{i}", trial=f"t{i}", base_trial=f"t{i}", stage="pretrain", metric="loss", protocol="p",
+                          value=1.0, inputs={"C_pre": 10.0 ** (9 + i)})  # fmt: skip
+        (folder / "observations.jsonl").write_bytes(row.line())
+        body = {"v": 1, "state": "COMPLETE", "observations": sha256(row.line())}
+        (folder / "result.json").write_bytes(canonical(seal(body)))
+    changed = (tmp_path / "t1" / "observations.jsonl").read_bytes().replace(b'"value":1', b'"value":2')
+    (tmp_path / "t1" / "observations.jsonl").write_bytes(changed)
+    runs = Observations.read(tmp_path)
+    assert len(runs) == 1 and "differs from its digest" in dict(runs.dropped)["t1"]
+    for damage in (b"[]", b'{"v":1', b"", b'{"v":1,"state":"COMPLETE"}'):
+        (tmp_path / "t1" / "result.json").write_bytes(damage)
+        assert "not to be trusted" in dict(Observations.read(tmp_path).dropped)["t1"]
+
+
+def test_a_copied_row_is_no_second_run(csv):
+    once = Observations.read(csv("C,loss\n1e18,3\n1e19,2.8\n"))
+    thrice = Observations.read(csv("C,loss\n1e18,3\n1e19,2.8\n1e18,3\n1e19,2.8\n"))
+    assert len(thrice) == len(once) == 2 and len(thrice.dropped) == 2
+    assert len(Observations.read(csv("C,loss,seed\n1e18,3,1\n1e18,3,2\n1e19,2.8,1\n"))) == 3
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("C,loss\n1,3\n10,2.8\n", "unit"),
+    ("C,problem,n,c\n1e18,a,9,3\n1e18,b,9,0\n1e19,a,9,6\n", "'b' has none"),
+    ("C,problem,n,c\n1e18,a,9,3\n1e19,a,8,6\n", "8 samples"),
+    ("C,problem,n,c\n1e18,a,1e15,3\n", "at most"),
+])  # fmt: skip
+def test_more_slips(csv, text, says):
+    with pytest.raises(InputError, match=says):
+        Observations.read(csv(text))
+
+
+def test_columns_that_are_no_inputs_do_not_split_a_run(csv):
+    text = "C,problem,n,c,wall_s\n1e18,a,9,3,1\n1e18,b,9,0,2\n1e19,a,9,6,3\n1e19,b,9,6,4\n"
+    assert len(Observations.read(csv(text), metric="pass_rate")) == 2
 
 
 def test_an_empty_folder_says_what_to_do(tmp_path):

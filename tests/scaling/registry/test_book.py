@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from scaling.compute import DEFINITION
-from scaling.errors import InputError
+from scaling.errors import InputError, LedgerError
 from scaling.fitted import LEVELS, Forecast, Grade, Subject
 from scaling.observations import Observation
 from scaling.predictions import Question
+from scaling.records import canonical
 from scaling.registry import Ledger, book, seed_for
+from scaling.results import seal
 from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
 
 UNTIL = "2030-01-01"
@@ -154,7 +156,7 @@ def write_run(runs, spec, metric, value):
         compute_definition=DEFINITION,
     )
     (folder / "observations.jsonl").write_bytes(row.line())
-    (folder / "result.json").write_text('{"state":"COMPLETE"}')
+    (folder / "result.json").write_bytes(canonical(seal({"v": 1, "state": "COMPLETE"})))
 
 
 def test_latest_is_the_newest_prediction(tmp_path):
@@ -162,3 +164,36 @@ def test_latest_is_the_newest_prediction(tmp_path):
     book.register(ledger, Question("one", UNTIL), forecast())
     second = book.register(ledger, Question("two", UNTIL), forecast())
     assert book.find(ledger, "latest").entry.hash == second.hash
+
+
+def test_a_deadline_in_the_past_and_no_forecast_are_refused(tmp_path):
+    with pytest.raises(InputError, match="not in the future"):
+        book.register(Ledger(tmp_path), Question("q", "2020-01-01"), forecast())
+    with pytest.raises(InputError, match="no forecast"):
+        book.register(Ledger(tmp_path), [], [])
+
+
+@pytest.mark.parametrize("target", [[], {}, {"specs": {}}, {"specs": {"pretrain": {"width": "x"}}}])
+def test_a_malformed_target_is_refused(target):
+    with pytest.raises(InputError):
+        book.target_of(target, where="target.json")
+
+
+def test_run_state_sees_a_run_of_the_recipe_under_any_seed(tmp_path):
+    target = specs()
+    assert book.run_state(tmp_path, target) == "not started"
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "spec.json").write_bytes(canonical(target["pretrain"].with_seed(99).to_json()))
+    assert book.run_state(tmp_path, target) == "started"
+    (folder / "result.json").write_text("{}")
+    assert book.run_state(tmp_path, target) == "finished"
+
+
+def test_entries_gone_while_heads_remain_is_a_broken_ledger(tmp_path):
+    ledger = Ledger(tmp_path)
+    book.register(ledger, Question("q", UNTIL), forecast())
+    ledger.remember()
+    (tmp_path / "entries.jsonl").unlink()
+    with pytest.raises(LedgerError, match="gone"):
+        Ledger(tmp_path, create=False)

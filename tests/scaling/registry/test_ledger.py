@@ -139,7 +139,7 @@ def test_blobs(book):
     (problem,) = book.verify().problems
     assert (problem.reason, problem.index) == (Reason.BLOB_BAD, entry.seq)
     stored.unlink()
-    with pytest.raises(InputError, match="no blob"):
+    with pytest.raises(LedgerError, match="no blob"):
         book.get_blob(digest)
     (problem,) = book.verify().problems
     assert (problem.reason, problem.index) == (Reason.BLOB_MISSING, entry.seq)

@@ -1,0 +1,47 @@
+"""result.json: what closes a trial, and the check that nobody changed it or the observations beside it.
+
+The file carries the SHA-256 of itself (`digest`, over the rest of it) and of `observations.jsonl`. Whoever reads a
+trial's numbers reads them through here, so that a changed byte is named and never believed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import InputError, StoreError
+from scaling.records import digest, file_digest, parse
+from scaling.trials import TrialState
+
+VERSION = 1
+NAME, OBSERVATIONS = "result.json", "observations.jsonl"
+AGAIN = "the trial is run again"
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The checked content of a trial's result.json, its `digest` included; None if there is none."""
+    path = folder / NAME
+    try:
+        body = parse(path.read_bytes(), what=str(path))
+        stated = body.pop("digest")
+        TrialState(body["state"])
+        if body["v"] != VERSION or stated != digest(body):
+            raise StoreError(f"{path} is not what was written: its digest differs", AGAIN)
+    except FileNotFoundError:
+        return None
+    except (InputError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        raise StoreError(f"{path} is corrupt: {error}", AGAIN) from None
+    check_beside(folder / OBSERVATIONS, body.get("observations"))
+    return {**body, "digest": stated}
+
+
+def seal(body: dict[str, Any]) -> dict[str, Any]:
+    """The content with the digest that `read_result` checks."""
+    return {**body, "digest": digest(body)}
+
+
+def check_beside(path: Path, stated: str | None) -> None:
+    """A file that a result vouches for is the one that stands beside it."""
+    if stated is not None and (not path.is_file() or file_digest(path) != stated):
+        what = "differs from its digest in result.json" if path.exists() else "is missing"
+        raise StoreError(f"{path} {what}", f"{AGAIN}, from its checkpoint where that is whole")
