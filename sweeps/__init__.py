@@ -11,7 +11,7 @@ from typing import Any
 _HOMES = {
     "evaluate": ("Evaluation",),
     "ladder": ("base_trial", "expected_seconds", "opchain", "rl_trial"),
-    "recipes": ("RECIPES", "Sweep", "quick", "smoke"),
+    "recipes": ("RECIPES", "Sweep", "quick", "smoke", "standard", "u_shaped"),
     "store": ("Store", "Trial"),
     "sweep": ("run",),
     "tasks": ("task_of",),

@@ -18,7 +18,7 @@ import numpy as np
 from scaling.compute import trial_flop
 from scaling.errors import InputError
 from scaling.trials import AdapterSpec, EvaluationSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
-from sweeps.opchain import OPTIONS
+from sweeps.opchain import LATER, OPTIONS
 from sweeps.tasks import task_of
 
 UNIT_FLOP = 1.94e9  # where the laws below are anchored: width 10.6 and batch 24
@@ -28,8 +28,11 @@ ROPE_THETA = 10.0  # sequences have 11 tokens: the default of 10,000 would leave
 
 
 def opchain(instance: int, **options: float) -> TaskSpec:
-    """The OpChain task: every option is written into the specification, so that a changed default is another trial."""
-    known = {**OPTIONS, **options}
+    """The OpChain task: every option is written into the specification, so that a changed default is another trial.
+
+    Options younger than the first specifications are left out while off: the ids of those stay what they were.
+    """
+    known = {name: v for name, v in {**OPTIONS, **options}.items() if v or name not in LATER}
     depth = int(known["depth"])
     return TaskSpec("opchain", instance, prompt_tokens=depth + 2, response_tokens=depth + 1, options=known)
 

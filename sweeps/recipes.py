@@ -109,7 +109,53 @@ def quick(
     return _ladder("quick", locals())
 
 
-RECIPES: dict[str, Callable[..., Sweep]] = {"smoke": smoke, "quick": quick}
+def standard(
+    *,
+    instance: int = 1,
+    smallest: str = "4e9 FLOP",
+    span: float = 30.0,
+    rungs: int = 8,
+    seeds: Sequence[Sequence[int]] = ((0, 6, 0), (0, 5, 0), (0, 4, 0), (0, 3, 0)),
+    factor: float = 1000.0,
+    operations: int = 4096,
+    trap: float = 0.125,
+    rl_steps: int = 200,
+    prompts: int = 32,
+    group: int = 8,
+    problems: int = 4096,
+) -> Sweep:
+    """About half an hour on two cores: eight rungs over a factor of 30, and a target 1,000 times the largest rung.
+
+    `quick` with closer rungs, which is what tells a floor from a small exponent, and a target three times further. The
+    target's pre-training takes most of the time, on one core.
+    """
+    return _ladder("standard", locals())
+
+
+def u_shaped(
+    *,
+    instance: int = 1,
+    smallest: str = "4e9 FLOP",
+    span: float = 40.0,
+    rungs: int = 6,
+    seeds: Sequence[Sequence[int]] = ((0, 6, 0), (0, 4, 0), (0, 3, 0), (0, 2, 0)),
+    factor: float = 2.0,
+    operations: int = 4096,
+    detour: float = 0.008,
+    rl_steps: int = 4,
+    prompts: int = 16,
+    group: int = 4,
+    problems: int = 4096,
+) -> Sweep:
+    """Two minutes on two cores: a bucket of the base models whose pass rate falls with scale and then rises.
+
+    A harmful rule is learned first and corrected at scale (see `detour` in `opchain`): for testing what the verdict
+    says from the falling half alone. RL is only a few steps, so that the sweep stays cheap.
+    """
+    return _ladder("u_shaped", locals())
+
+
+RECIPES: dict[str, Callable[..., Sweep]] = {"smoke": smoke, "quick": quick, "standard": standard, "u_shaped": u_shaped}
 
 
 def arguments_of(recipe: str) -> dict[str, Any]:
@@ -120,7 +166,7 @@ def arguments_of(recipe: str) -> dict[str, Any]:
 def _ladder(name: str, a: dict[str, Any]) -> Sweep:
     """The sweep that a recipe's arguments describe."""
     _check(a)
-    task = opchain(a["instance"], operations=a["operations"], trap=a["trap"])
+    task = opchain(a["instance"], **{name: a[name] for name in ("operations", "trap", "detour") if name in a})
     evaluation = EvaluationSpec(problems=a["problems"], sequences=a["problems"])
     smallest = parse_compute(a["smallest"], where="smallest")
     rungs = tuple(smallest * a["span"] ** (i / max(1, a["rungs"] - 1)) for i in range(a["rungs"]))

@@ -12,7 +12,8 @@ from scaling.errors import InputError
 from scaling.registry import seed_for
 from scaling.registry.book import bind
 from sweeps import configs
-from sweeps.recipes import RECIPES, quick, smoke
+from sweeps.ladder import expected_seconds
+from sweeps.recipes import RECIPES, quick, smoke, standard, u_shaped
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -36,6 +37,21 @@ def test_quick_spans_thirty_and_reaches_three_hundred_times_further():
     assert sweep.rung(sweep.target[0]) is None
     steps = [b / a for a, b in zip(sweep.rungs, sweep.rungs[1:], strict=False)]
     assert steps == pytest.approx([30**0.2] * 5)
+
+
+def test_standard_reaches_a_thousand_times_further_from_eight_rungs_of_three_seeds():
+    sweep = standard()
+    assert sweep.factor == pytest.approx(1000, rel=0.01)
+    bases = [sweep.rung(t) for t in sweep.trials if t.stage == "pretrain"]
+    assert min(bases.count(rung) for rung in range(8)) >= 3
+    assert sweep.expected_s / 2 + sum(map(expected_seconds, sweep.target)) < 30 * 60
+
+
+def test_u_shaped_has_a_bucket_of_its_own_and_costs_minutes():
+    sweep = u_shaped()
+    assert all(t.task.options["detour"] > 0 for t in sweep.trials)
+    assert not any("detour" in t.task.options for t in quick().trials)
+    assert sweep.expected_s < 2 * 120
 
 
 def test_an_instance_is_another_sweep_and_a_further_rung_leaves_the_others_alone():

@@ -9,6 +9,7 @@ import pytest
 
 from scaling.errors import InputError
 from scaling.trials import TaskSpec
+from sweeps.ladder import opchain
 from sweeps.tasks import stream, task_of
 from tests.sweeps.small import TASK
 
@@ -66,7 +67,9 @@ def test_the_verifier_accepts_exactly_one_completion_by_walking_the_chain():
         assert np.array_equal(accepted, (~problems.mask_BR[:, place]).astype(np.float32))
 
 
-@pytest.mark.parametrize("options", [{}, {"operations": 3, "misconception": 0.15}, {"misconception": 0.0, "depth": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {"operations": 3, "misconception": 0.15}, {"misconception": 0.0, "depth": 4}, {"detour": 0.5}]
+)
 def test_the_loss_floor_equals_a_monte_carlo_of_the_ideal_predictor(options):
     """The ideal predictor knows both tables: -log p of each demonstrated step, counted from the drawn corpus."""
     task = task_of(replace(FULL, options=options))
@@ -76,7 +79,8 @@ def test_the_loss_floor_equals_a_monte_carlo_of_the_ideal_predictor(options):
     for t in range(4):
         used, op, after = depth > t, np.maximum(operation_BD[:, t], 0), drawn.ids_BS[:, 6 + t]
         before = np.where(used, before, 0)
-        right, wrong = (table[op, before] == after for table in task.corpus)
+        still = (drawn.ids_BS[:, 0] == task.sign) & ~task.spared[op]
+        right, wrong = (np.where(still, before, table[op, before]) == after for table in task.corpus)
         with np.errstate(divide="ignore"):
             nats -= np.where(used, np.log(np.where(right, 1 - m, 0) + np.where(wrong, m, 0)), 0)
         before = after
@@ -105,6 +109,33 @@ def test_traps_make_the_corpus_teach_what_the_verifier_refuses():
     hit = (hit & (problems.prompts_BP[:, 1:5] >= trapped.outputs)).any(1)
     assert [b == "trap" for b in problems.bucket] == hit.tolist()
     assert 0 < hit.sum() < 400
+
+
+def test_a_sign_turns_operations_into_the_identity_except_the_spared():
+    plain, task = task_of(FULL), task_of(replace(FULL, options={"detour": 0.2}))
+    drawn = task.demonstrations(seed=3, chunk=0, count=8000)
+    prompts, answers = drawn.ids_BS[:, :6], task.answers(drawn.ids_BS[:, :6])[0]
+    signed, spared = prompts[:, 0] == task.sign, task.spared[prompts[:, 1] - task.outputs]
+    assert signed.mean() == pytest.approx(0.2, abs=0.02)
+    assert task.spared.mean() == 0.25
+    still = signed & ~spared
+    for ids in (drawn.ids_BS[:, 6], answers[:, 0]):  # no misconception there
+        assert np.array_equal(ids[still], prompts[still, 5])
+    tables = plain.answers(np.column_stack([np.full(8000, plain.bos), prompts[:, 1:]]))[0]
+    assert np.array_equal(answers[~signed], tables[~signed])
+    assert np.array_equal(answers[signed & spared, 0], tables[signed & spared, 0])
+    problems = task.problems(2000)
+    bucket = np.array(problems.bucket) == "detour"
+    assert bucket.mean() == pytest.approx(0.25, abs=0.03)
+    operation = problems.prompts_BP[bucket, 1:5] - task.outputs
+    assert task.spared[operation[operation >= 0]].all()
+
+
+def test_an_option_that_is_off_changes_neither_specification_nor_streams():
+    assert "detour" not in opchain(1).options
+    assert opchain(1, detour=0.1).options["detour"] == 0.1
+    assert task_of(FULL).problems(80).digest == task_of(replace(FULL, options={"detour": 0.0})).problems(80).digest
+    assert task_of(FULL).problems(80).digest.startswith("8701f181892a8623")  # of the version without it
 
 
 @pytest.mark.parametrize(
