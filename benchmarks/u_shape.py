@@ -1,6 +1,6 @@
-"""What the verdict says of a bucket that falls and then rises with scale, rung by rung.
+"""What the verdict says of a bucket meant to fall and then rise with scale, rung by rung.
 
-The folder holds the recipe `u_shaped`; without one it is trained first (about two minutes on two cores). For every
+The folder holds the recipe `u_shaped`; without one it is trained first (some minutes on two cores). For every
 number of rungs the pass rate of the bucket is fitted from those alone, and forecast at the largest rung:
 
     python benchmarks/u_shape.py [folder]
