@@ -55,7 +55,7 @@ def fit(
     PATH is a folder of trials (forecast/runs) or a CSV with one of these headers; C is in FLOP, or `C [PF-day]`:
 
     \b
-    C,loss            C,loss,se            one run a row; any metric may take the place of loss
+    C,loss            C,loss,se            one run a row; any falling metric may take the place of loss
     C,problem,n,c     ... ,bucket          c passes of n samples per problem: pass_rate and neg_log_pass
     C,passes,problems                      totals: pass_rate
 

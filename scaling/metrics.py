@@ -48,11 +48,12 @@ LOG_PASS = Metric(
     "neg_log_pass", "nats", 0.0, math.inf, "lower", "-E[log p], the mean log pass rate of the GPT-4 report"
 )
 ERROR = Metric("error", "fraction", 0.0, 1.0, "lower", "share of wrong answers")
-METRICS = {m.name: m for m in (LOSS, PASS, LOG_PASS, ERROR)}
+ACCURACY = Metric("accuracy", "fraction", 0.0, 1.0, "higher", "share of right answers")
+METRICS = {m.name: m for m in (LOSS, PASS, LOG_PASS, ERROR, ACCURACY)}
 
 
 def metric(name: str) -> Metric:
-    """A known metric, or a free one (any real value, no direction) under the user's own name."""
+    """A known metric, or a free one under the user's own name: any real value, expected to fall with compute."""
     return METRICS.get(name) or Metric(name, "", -math.inf, math.inf, "lower", "the user's own metric")
 
 

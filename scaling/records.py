@@ -100,8 +100,10 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the name the caller knows
         raise
     sync_folder(path.parent)
 

@@ -112,7 +112,7 @@ def format_value(value: float, uncertainty: float | None = None, *, digits: int 
     if uncertainty is None or not math.isfinite(uncertainty) or uncertainty <= 0:
         return f"{value:.{digits}g}"
     places = decimals(uncertainty)
-    if abs(value) >= 1e6 or (value and abs(value) < 1e-4 and places > 6):
+    if abs(value) >= 1e6 or places > 9:
         return f"{value:.{digits}g} ± {uncertainty:.2g}"
     return f"{value:.{places}f} ± {uncertainty:.{places}f}"
 
