@@ -19,6 +19,7 @@ _ROOMS = {
     "compare": "fits.selection",
     "forecast": "fits.forecasts",
     "forecast_all": "fits.forecasts",
+    "best_forecasts": "fits.combined",
     "solve": "fits.forecasts",
     "backtest": "fits.backtests",
     "backtest_summary": "fits.backtests",

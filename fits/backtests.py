@@ -17,7 +17,7 @@ from fits.estimate import fit_points, references_of
 from fits.forecasts import baselines
 from fits.objectives import Objective
 from fits.points import Points, check_enough, points_of, take
-from fits.priors import Prior
+from fits.priors import Prior, PriorRule
 from fits.uncertainty import predictive_draws
 from scaling.errors import NotEarned
 from scaling.fitted import LEVELS, BacktestRow, Fit
@@ -37,7 +37,7 @@ def backtest(
     observations: Observations,
     objective: Objective | None = None,
     *,
-    priors: Sequence[Prior] | None = None,
+    priors: Sequence[Prior] | PriorRule | None = None,
     seed: int = 0,
     resamples: int = DRAWS,
 ) -> list[BacktestRow]:
@@ -53,7 +53,7 @@ def backtest(
     for used in range(first, points.n_scales):
         known, held = take(points, points.scale < used), take(points, points.scale >= used)
         shadow = fit_points(law, known, objective, priors=priors, references=references, seed=seed, resamples=resamples)
-        found += _rows(shadow, held)
+        found += held_out_rows(shadow, predictive_draws(shadow, held.x)[0], held, law.name)
     return found
 
 
@@ -140,9 +140,9 @@ def baseline_errors(fit: Fit, x: float, actual: float) -> dict[str, float]:
     return {name: abs(value - actual) for name, value in baselines(fit, x).items()}
 
 
-def _rows(shadow: Fit, held: Points) -> list[BacktestRow]:
+def held_out_rows(shadow: Fit, draws_SG: np.ndarray, held: Points, law: str) -> list[BacktestRow]:
+    """Rows of the held-out runs, given predictive draws at each of them; `shadow` was fitted to what was cheaper."""
     metric = metric_named(shadow.subject.metric)
-    draws_SG, _ = predictive_draws(shadow, held.x)
     found = []
     for g, (x, actual) in enumerate(zip(held.x, held.value, strict=True)):
         quantiles = tuple(float(q) for q in np.quantile(draws_SG[:, g], LEVELS))
@@ -150,7 +150,7 @@ def _rows(shadow: Fit, held: Points) -> list[BacktestRow]:
         found.append(
             BacktestRow(
                 subject=shadow.subject,
-                law=shadow.law,
+                law=law,
                 cut=shadow.max_x,
                 x=float(x),
                 actual=float(actual),

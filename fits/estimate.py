@@ -11,7 +11,7 @@ import numpy as np
 from fits.noise import Noise, estimate_noise, shape_of
 from fits.objectives import HuberLog, Objective, backward, check_scale, default_objective, forward
 from fits.points import Points, check_enough, final_rows, points_of
-from fits.priors import Prior, default_priors, describe
+from fits.priors import Prior, PriorRule, default_priors, describe
 from fits.solver import Problems, Solution, minimise, starts
 from fits.uncertainty import parameter_draws
 from fits.verdicts import verdict_of
@@ -61,7 +61,7 @@ def fit(
     observations: Observations,
     objective: Objective | None = None,
     *,
-    priors: Sequence[Prior] | None = None,
+    priors: Sequence[Prior] | PriorRule | None = None,
     seed: int = 0,
     resamples: int = 1000,
 ) -> Fit:
@@ -71,7 +71,7 @@ def fit(
     priors.py). The reference scale C_0 is the geometric mean of the axis.
 
     objective   default: least squares on log value (every metric; on the value itself where a value is 0)
-    priors      default: `default_priors(law, ...)`, weak; () for none
+    priors      default: `default_priors(law, ...)`, weak; () for none; or a rule (law, scale means) -> priors
     resamples   S draws of the parameters
 
     Returns a `scaling.fitted.Fit` with draws_SP. Raises NotEarned where there are fewer distinct compute scales than
@@ -88,7 +88,7 @@ def fit_points(
     points: Points,
     objective: Objective | None = None,
     *,
-    priors: Sequence[Prior] | None = None,
+    priors: Sequence[Prior] | PriorRule | None = None,
     references: dict[str, float] | None = None,
     seed: int = 0,
     resamples: int = 1000,
@@ -124,7 +124,7 @@ def optimum(
     points: Points,
     objective: Objective | None = None,
     *,
-    priors: Sequence[Prior] | None = None,
+    priors: Sequence[Prior] | PriorRule | None = None,
     references: dict[str, float] | None = None,
 ) -> tuple[Estimate, str]:
     """The optimum from a grid of starts; noise and optimum in turn until neither moves. Returns it and a note."""
@@ -134,8 +134,9 @@ def optimum(
     check_scale(objective.scale, points.value)
     references = references or references_of(law, points)
     inputs: dict[str, np.ndarray | float] = {**points.inputs, **references}
-    if priors is None:
-        priors = default_priors(law, backward(objective.scale, points.means(forward(objective.scale, points.value))))
+    if priors is None or callable(priors):
+        means = backward(objective.scale, points.means(forward(objective.scale, points.value)))
+        priors = (priors or default_priors)(law, means)
     start = starts(law, inputs, points.value)
     # a relative spread of 1 % starts the alternation; it only weighs the prior in the first round
     sd = np.full(len(points), 0.01 if objective.scale == "log" else 0.01 * float(np.ptp(points.value)) or 1.0)
@@ -206,7 +207,7 @@ def _identified(estimate: Estimate, draws_SP: np.ndarray) -> bool:
     return bool(math.fabs(float(np.mean(change))) > 2 * float(np.std(change)))
 
 
-DEFAULT_LAWS = {"pass_rate": "pass_rate", "neg_log_pass": "neg_log_pass"}
+DEFAULT_LAWS = {"pass_rate": "pass_rate", "accuracy": "pass_rate", "neg_log_pass": "neg_log_pass"}
 
 
 def default_law(observations: Observations) -> Law:

@@ -68,7 +68,7 @@ def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | No
 
     if backtests is not None:
         fit = replace(fit, earned_factor=earned_factor(backtests), failed_factor=failed_factor(backtests))
-    target = _target(compute)
+    target = target_of(compute)
     smallest = float(np.min(fit.points["x"]))
     if target < smallest * (1 - 1e-9):
         raise InputError(
@@ -147,7 +147,8 @@ def solve(fit: Fit, value: float, *, level: float = 0.9) -> Needed:
     return Needed(value, float(at[0]), float(at[1]), float(at[2]), float(np.mean(~np.isfinite(x))), level)
 
 
-def _target(compute: str | float) -> float:
+def target_of(compute: str | float) -> float:
+    """Compute in base units, checked."""
     if isinstance(compute, str):
         return parse_compute(compute)
     if not (math.isfinite(compute) and compute > 0):

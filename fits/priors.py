@@ -6,7 +6,7 @@ A prior is one more residual, (t(theta) - centre) / spread, with t the identity 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,10 +36,36 @@ class Prior:
         return f"{self.role} ~ N({self.centre:.3g}, {self.spread:.2g})"
 
 
-# One setting for every metric and law, chosen on simulated power laws only: docs/priors.md, benchmarks/priors.py.
-EXPONENT_CENTRE, EXPONENT_SPREAD = 0.2, 1.0
-FLOOR_SPREAD = 0.6
 BEND_CENTRE, BEND_SPREAD = 2.0, 0.5  # of a map from loss to metric: from straight (1) to the fourth power
+PriorRule = Callable[[Law, np.ndarray], tuple[Prior, ...]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Numbers of the priors on exponent (log-normal) and floor (half-normal, in units of the smallest value)."""
+
+    exponent: float
+    exponent_spread: float
+    floor_spread: float
+
+    def __call__(self, law: Law, values: np.ndarray) -> tuple[Prior, ...]:
+        """The priors of a law; `values` are the observed means of the scales, in the metric's unit."""
+        if "bend" in law.names:
+            return (Prior("bend", BEND_CENTRE, BEND_SPREAD, log=True),)
+        if "floor" not in law.names:
+            return ()
+        linked = -np.log(values[(values > 0)]) if law.link == "neg_log" else values
+        smallest = float(np.min(linked, initial=math.inf))
+        found = [Prior("exponent", self.exponent, self.exponent_spread, log=True)] if "exponent" in law.names else []
+        if math.isfinite(smallest) and smallest > 0:
+            found.append(Prior("floor", 0.0, self.floor_spread * smallest))
+        return tuple(found)
+
+
+# For any data, chosen on simulated power laws only: docs/priors.md, benchmarks/priors.py.
+ANY = Setting(0.2, 1.0, 0.6)
+# For ladders that this package trained itself, chosen on ladders of other instances of the task: docs/log.md.
+LADDER = Setting(0.3, 0.3, 1.0)
 
 
 def default_priors(law: Law, values: np.ndarray) -> tuple[Prior, ...]:
@@ -52,16 +78,7 @@ def default_priors(law: Law, values: np.ndarray) -> tuple[Prior, ...]:
     exponents; it speaks only where a curve is straight within its noise.
     Laws without a floor take no prior: two parameters are seen by the data.
     """
-    if "bend" in law.names:
-        return (Prior("bend", BEND_CENTRE, BEND_SPREAD, log=True),)
-    if "floor" not in law.names:
-        return ()
-    linked = -np.log(values[(values > 0)]) if law.link == "neg_log" else values
-    smallest = float(np.min(linked, initial=math.inf))
-    found = [Prior("exponent", EXPONENT_CENTRE, EXPONENT_SPREAD, log=True)] if "exponent" in law.names else []
-    if math.isfinite(smallest) and smallest > 0:
-        found.append(Prior("floor", 0.0, FLOOR_SPREAD * smallest))
-    return tuple(found)
+    return ANY(law, values)
 
 
 def describe(priors: Sequence[Prior]) -> str:

@@ -80,8 +80,10 @@ class ReportInput:
         return next((f for f in same if f.draws_digest == claim.draws_digest), same[0] if same else None)
 
     def fit_of(self, forecast: Forecast) -> Fit | None:
+        """The fit that a forecast was made from, else one of its law, else (a pool) the first of its subject."""
         named = next((f for f in self.fits if f.digest == forecast.fit_digest), None)
-        return named or next((f for f in self.fits if f.subject == forecast.subject and f.law == forecast.law), None)
+        same = [f for f in self.fits if f.subject == forecast.subject]
+        return named or next((f for f in same if f.law == forecast.law), same[0] if same else None)
 
     def score_of(self, claim: Claim) -> Score | None:
         return next((s for s in self.scores if s.claim == claim.id), None)

@@ -55,16 +55,16 @@ def read_project(folder: Path, *, seed: int = 0) -> Project:
     recipes = {spec.recipe_digest for spec in target.values()}
     trials = trials_in(folder)
     observations = Observations.read(folder / "runs").below(compute)
-    made, tested = fitted(observations, seed=seed)
+    best = fits.best_forecasts(observations, compute, seed=seed)
     return Project(
         folder=folder,
         target=target,
         ladder=tuple(t for t in trials if t.spec.recipe_digest not in recipes),
         large=tuple(t for t in trials if t.spec.recipe_digest in recipes),
         observations=observations,
-        fits=tuple(made),
-        forecasts=tuple(fits.forecast_all(made, compute)),
-        backtests=tuple(tested),
+        fits=best.fits,
+        forecasts=best.forecasts,
+        backtests=best.backtests,
     )
 
 
@@ -200,12 +200,16 @@ def report_of(path: Path, *, at: str | None = None, prediction: str = "latest") 
         return report_input(read_project(path), record)
     observations = Observations.read(path)
     compute = parse_compute(at, where="--at") if at else None
-    made, tested = fitted(observations.below(compute) if compute else observations)
+    if compute:
+        best = fits.best_forecasts(observations.below(compute), compute)
+        made, tested = list(best.fits), list(best.backtests)
+    else:
+        best, (made, tested) = None, fitted(observations)
     return ReportInput(
         title=f"Forecast from {path.name}",
         observations=observations,
         fits=made,
-        forecasts=fits.forecast_all(made, compute) if compute else (),
+        forecasts=best.forecasts if best else (),
         backtests=tested,
         provenance=_provenance(provenance(data=dict(observations.sources), replay=f"scaling report {path.name}")),
     )

@@ -1,0 +1,227 @@
+"""The forecast of every question of a table, by one rule: a pool of two methods, back-tested as a pool.
+
+    one law     the metric's own law of compute (with a floor), fitted to its runs
+    two-stage   compute -> loss -> metric (two_stage.py), where the base trials' loss was measured
+    pool        TWO_STAGE of the draws from the second, the others from the first: a mixture of both distributions
+
+A member that is DIVERGED or NOT_IDENTIFIED is left out. Where there is no second method (the loss itself, a user's
+table) the first stands alone. Why this weight: docs/log.md. GPT-4's law without a floor is a second question about the
+mean log pass rate, never a member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fits.backtests import DRAWS, FEWEST_SCALES, held_out_rows, with_backtests
+from fits.estimate import default_law, fit_points, references_of, subjects
+from fits.forecasts import assess, target_of
+from fits.points import Points, check_enough, final_rows, points_of, take
+from fits.priors import LADDER, PriorRule, default_priors
+from fits.two_stage import TwoStage, map_points, map_seed
+from fits.uncertainty import predictive_draws
+from scaling.errors import InputError, NotEarned
+from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade
+from scaling.laws import LAWS, Law, law_named
+from scaling.maps import MAPS
+from scaling.observations import OVERALL, Observations
+from scaling.records import digest
+
+TWO_STAGE = 0.75  # of the pool's draws
+OWN_SWEEPS = "algorithmic-v1"  # the compute definition of trials that this package trained
+UNUSABLE = (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED)
+
+
+@dataclass(frozen=True)
+class Best:
+    """One fit per question (its own law), its forecast, and the back-tests of the method that made the forecast."""
+
+    fits: tuple[Fit, ...]
+    forecasts: tuple[Forecast, ...]
+    backtests: tuple[BacktestRow, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question's data: rows under its own law, and under the map from loss (None: no such map)."""
+
+    table: Observations
+    law: Law
+    own: Points
+    mapped: Points | None = None
+
+
+@dataclass(frozen=True)
+class Members:
+    """Both methods fitted to the same runs; `staged` is None where it cannot be used."""
+
+    own: Fit
+    staged: TwoStage | None = None
+
+    @property
+    def name(self) -> str:
+        if self.staged is None:
+            return self.own.law
+        return "two-stage" if self.own.status in UNUSABLE else "pool"
+
+    def draws(self, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(draws_SG, latent_SG) of the pool."""
+        if self.staged is None:
+            return predictive_draws(self.own, grid_G)
+        if self.own.status in UNUSABLE:
+            return self.staged.draws(grid_G)
+        pairs = zip(predictive_draws(self.own, grid_G), self.staged.draws(grid_G), strict=True)
+        return tuple(_pool(one, two) for one, two in pairs)  # type: ignore[return-value]
+
+
+def best_forecasts(
+    observations: Observations,
+    compute: float | str | Callable[[str, str], float],
+    *,
+    seed: int = 0,
+    beyond: bool = False,
+    resamples: int = 1000,
+    only: Mapping[str, str | None] | None = None,
+) -> Best:
+    """Fit, back-test and forecast every question of a table (stage, metric, bucket, protocol) at `compute`.
+
+    `compute` may be a function of (stage, axis). Only cheaper runs are used. `only` keeps the questions whose metric,
+    stage or bucket is the given one (None: any); the loss serves them all the same. Refused forecasts are
+    included, with the grade REFUSED (UNEARNED with beyond=True). Questions with too few scales are left out; where all have too few, the
+    first one's NotEarned is raised.
+    """
+    rule = LADDER if observations.compute_definition == OWN_SWEEPS else default_priors
+    cases: list[tuple[Case, float]] = []
+    refused: list[NotEarned] = []
+    for table in subjects(observations.with_base_loss()):
+        at = target_of(compute(table.one_metric()[1], table.axis) if callable(compute) else compute)
+        try:
+            cases += [(case, at) for case in _cases(table.below(at))]
+        except NotEarned as error:
+            refused.append(error)
+    work = Workshop([case for case, _ in cases], rule, seed)
+    wanted = {k: v for k, v in (only or {}).items() if v is not None}
+    asked = [(c, at) for c, at in cases if all(getattr(c.own.subject, k) == v for k, v in wanted.items())]
+    if not asked:
+        raise refused[0] if refused else InputError("no such question is in the table")
+    found = [work.answer(case, at, resamples) for case, at in asked]
+    forecasts = [f for _, f, _ in found]
+    if beyond:
+        forecasts = [replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in forecasts]
+    return Best(tuple(f for f, _, _ in found), tuple(forecasts), tuple(r for _, _, rows in found for r in rows))
+
+
+def _cases(table: Observations) -> Iterable[Case]:
+    """The main question of a table; for the mean log pass rate GPT-4's law without a floor as a second one."""
+    plain = replace(table, frame=table.frame.drop(columns="loss"))
+    default = default_law(plain)
+    laws = [default] if "floor" in default.names else [LAWS["power"], default]
+    found = []
+    for number, law in enumerate(laws):
+        own = points_of(law, plain)
+        check_enough(law, own)
+        mapped = map_points(table) if number == 0 and table.axis == "C_pre" else None
+        found.append(Case(plain, law, own, mapped))
+    return found
+
+
+class Workshop:
+    """Fits of all cases at every cut; the loss that all two-stage forecasts share is fitted once per cut."""
+
+    def __init__(self, cases: Iterable[Case], priors: PriorRule, seed: int) -> None:
+        self.priors, self.seed = priors, seed
+        self.losses = [c for c in cases if _is_loss(c)]
+        self._kept: dict[tuple[float, int], Fit] = {}
+
+    def answer(self, case: Case, compute: float, resamples: int) -> tuple[Fit, Forecast, list[BacktestRow]]:
+        members = self.members(case, np.inf, resamples)
+        rows, own_rows = self.backtest(case)
+        own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
+        own = with_backtests(own, own_rows)
+        forecast, _ = assess(own, compute, rows if members.staged else None)
+        return own, (pooled(forecast, replace(members, own=own)) if members.staged else forecast), rows
+
+    def members(self, case: Case, limit: float, resamples: int) -> Members:
+        """Both methods on the runs up to `limit`."""
+        own = self._fit(case.law, case.own, limit, self.seed, resamples)
+        if case.mapped is None or len(self.losses) != 1:
+            return Members(own)
+        known = take(case.mapped, case.mapped.x <= limit)
+        loss = self._loss(limit, resamples)
+        if loss is None or loss.status in UNUSABLE or not len(known) or known.n_scales < FEWEST_SCALES:
+            return Members(own)
+        law = MAPS[case.own.subject.metric]
+        mapped = self._fit(law, case.mapped, limit, map_seed(self.seed), resamples)
+        return Members(own, None if mapped.status in UNUSABLE else TwoStage(loss, mapped))
+
+    def backtest(self, case: Case) -> tuple[list[BacktestRow], list[BacktestRow]]:
+        """Rolling origin, as `fits.backtest`: rows of the pool, and of the question's own law."""
+        first = max(FEWEST_SCALES, len(case.law.parameters))
+        rows: list[BacktestRow] = []
+        alone: list[BacktestRow] = []
+        for used in range(first, case.own.n_scales):
+            known = case.own.scale < used
+            limit, held = float(case.own.x[known].max()), take(case.own, ~known)
+            members = self.members(case, limit, DRAWS)
+            own = held_out_rows(members.own, predictive_draws(members.own, held.x)[0], held, case.law.name)
+            rows += held_out_rows(members.own, members.draws(held.x)[0], held, members.name) if members.staged else own
+            alone += own
+        return rows, alone
+
+    def _fit(self, law: Law, points: Points, limit: float, seed: int, resamples: int) -> Fit:
+        return fit_points(
+            law,
+            take(points, points.x <= limit),
+            priors=self.priors,
+            references=references_of(law, points),
+            seed=seed,
+            resamples=resamples,
+        )
+
+    def _loss(self, limit: float, resamples: int) -> Fit | None:
+        """The loss fit on runs up to `limit`; None where these are too few scales."""
+        case = self.losses[0]
+        known = take(case.own, case.own.x <= limit)
+        if not len(known) or known.n_scales < FEWEST_SCALES:
+            return None
+        key = (float(known.x.max()), resamples)
+        if key not in self._kept:
+            self._kept[key] = self._fit(case.law, case.own, limit, self.seed, resamples)
+        return self._kept[key]
+
+
+def pooled(forecast: Forecast, members: Members) -> Forecast:
+    """A one-law forecast with the pool's draws; its method and digest name every fit that it rests on."""
+    assert members.staged
+    draws_SG, latent_SG = members.draws(forecast.grid_G)
+    loss, mapped = members.staged.loss, members.staged.map
+    shape = ", ".join(f"{k} {v:.3g}" for k, v in mapped.parameters.items())
+    text = f"two-stage: {loss.law} law of the loss, then {mapped.law} ({shape})"
+    if members.name == "pool":
+        text = (
+            f"{100 * TWO_STAGE:.0f} % {text}; {100 - 100 * TWO_STAGE:.0f} % one law: {law_named(members.own.law).name}"
+        )
+    warnings = tuple(w for w in forecast.warnings if "that of one law" not in w)
+    return replace(
+        forecast,
+        law=members.name,
+        draws_SG=draws_SG,
+        latent_SG=latent_SG,
+        method=text,
+        fit_digest=digest({"own": members.own.digest, "loss": loss.digest, "map": mapped.digest}),
+        warnings=warnings,
+    )
+
+
+def _pool(one_SG: np.ndarray, two_SG: np.ndarray) -> np.ndarray:
+    count = min(len(one_SG), len(two_SG))
+    first = count - round(TWO_STAGE * count)
+    return np.concatenate([one_SG[:first], two_SG[first:count]])
+
+
+def _is_loss(case: Case) -> bool:
+    subject = case.own.subject
+    return (subject.metric, subject.stage, subject.bucket) == ("loss", "pretrain", OVERALL)
