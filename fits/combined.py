@@ -89,9 +89,9 @@ def best_forecasts(
     """Fit, back-test and forecast every question of a table (stage, metric, bucket, protocol) at `compute`.
 
     `compute` may be a function of (stage, axis). Only cheaper runs are used. `only` keeps the questions whose metric,
-    stage or bucket is the given one (None: any); the loss serves them all the same. Refused forecasts are
-    included, with the grade REFUSED (UNEARNED with beyond=True). Questions with too few scales are left out; where all have too few, the
-    first one's NotEarned is raised.
+    stage or bucket is the given one (None: any); the loss serves them all. Refused ones are included, with the grade
+    REFUSED (UNEARNED with beyond=True). Questions with too few scales are left out; where all have too few, the first
+    one's NotEarned is raised.
     """
     rule = LADDER if observations.compute_definition == OWN_SWEEPS else default_priors
     cases: list[tuple[Case, float]] = []

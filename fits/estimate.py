@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fits.floorless import lack_of_fit
 from fits.noise import Noise, estimate_noise, shape_of
 from fits.objectives import HuberLog, Objective, backward, check_scale, default_objective, forward
 from fits.points import Points, check_enough, final_rows, points_of
@@ -114,6 +115,9 @@ def fit_points(
         data_digest="",
         method=METHOD,
         seed=seed,
+        lack_of_fit=None
+        if "floor" in law.names or len(law.inputs) > 1 or law.inputs[0].column
+        else lack_of_fit(points),
         verdict=verdict_of(points, estimate.objective.scale),
         notes=(*((note,) if note else ()), f"noise from {estimate.noise.source}"),
     )

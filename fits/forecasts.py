@@ -2,7 +2,8 @@
 
 Grades (f: how far the target lies beyond the largest run; e, b: earned and failed factor of the back-tests):
 
-    REFUSED    the fit is DIVERGED or NOT_IDENTIFIED, the verdict is not "predictable", or a back-test failed at b <= f
+    REFUSED    the fit is DIVERGED or NOT_IDENTIFIED, the verdict is not "predictable", or a back-test failed at b <= f,
+               or f > e and the data bend away from a law that has no floor (floorless.py)
     EARNED     f <= 1 (inside the data), or f <= e
     EXTENDED   anything else: a forecast beyond what the data's own back-tests could test
     UNEARNED   refused, but asked for with beyond=True
@@ -18,6 +19,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fits.floorless import LEVEL
+from fits.plain import bootstrap_quantiles
 from fits.points import scales_of
 from fits.uncertainty import predictive_draws
 from fits.verdicts import PREDICTABLE, TOO_LITTLE, UNTESTED
@@ -90,7 +93,7 @@ def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | No
         max_x=fit.max_x,
         grade=Grade.REFUSED if why else _grade(fit, target),
         earned_factor=fit.earned_factor,
-        baselines=baselines(fit, target),
+        baselines={**baselines(fit, target), "one-law bootstrap": bootstrap_quantiles(fit, target)},
         method=f"one law: {fit.law}",
     )
     return replace(made, warnings=(*_warnings(fit, made), *((f"refused: {why}",) if why else ()))), why
@@ -170,6 +173,8 @@ def _refusal(fit: Fit, target: float) -> str:
         return f"the fit is {fit.status}: {fit.status.says}"
     if fit.failed_factor is not None and target / fit.max_x >= fit.failed_factor:
         return f"back-tests on these data failed at {fit.failed_factor:.3g}x"
+    if fit.lack_of_fit is not None and fit.lack_of_fit < LEVEL and _grade(fit, target) != Grade.EARNED:
+        return f"the data bend away from a law without a floor (p = {fit.lack_of_fit:.2g})"
     return ""
 
 

@@ -49,7 +49,7 @@ def verdict_of(points: Points, scale: Scale) -> str:
     centred = log_x - np.sum(weight * log_x)
     spread = float(np.sum(units_K * centred**2))
     rate = float(np.sum(units_K * centred * z_K)) / spread
-    if 2 * _upper_tail(abs(rate) * math.sqrt(spread) / sd, dof) > LEVEL:
+    if 2 * upper_tail(abs(rate) * math.sqrt(spread) / sd, dof) > LEVEL:
         return NO_TREND
     return PREDICTABLE if rate > 0 else INVERSE
 
@@ -61,7 +61,7 @@ def _u_shaped(z_K: np.ndarray, se_K: np.ndarray, dof: float) -> bool:
     inner = z_K[1:-1]
     against = [(inner - z_K[end]) / np.hypot(se_K[1:-1], se_K[end]) for end in (0, -1)]
     best = float(np.max(np.minimum(*against)))
-    return best > 0 and len(inner) * _upper_tail(best, dof) < LEVEL
+    return best > 0 and len(inner) * upper_tail(best, dof) < LEVEL
 
 
 def _noise(points: Points, z_n: np.ndarray, scale: Scale, z_K: np.ndarray, units_K: np.ndarray) -> tuple[float, float]:
@@ -81,7 +81,7 @@ def _noise(points: Points, z_n: np.ndarray, scale: Scale, z_K: np.ndarray, units
     return local or 1e-12, float(len(gap))
 
 
-def _upper_tail(t: float, dof: float) -> float:
+def upper_tail(t: float, dof: float) -> float:
     """P(T > t) of Student's t, t >= 0: with tan(a) = t / sqrt(dof), a share of the integral of cos^(dof - 1).
 
     (scipy's function would cost the command line a quarter of a second of imports.)

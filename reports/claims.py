@@ -203,7 +203,7 @@ def score_blocks(report: ReportInput) -> list[Block]:
         Heading("Scores against baselines", "scores"),
         Text(
             f"The forecast has the lower CRPS in {won} of {asked} comparisons. CRPS has the metric's own unit; lower "
-            "is better. A baseline forecasts one number, so its CRPS is its absolute error. PIT is the probability "
+            "is better. The CRPS of a baseline that forecasts one number is its absolute error. PIT is the probability "
             "that the forecast gave to values below the outcome: near 0 or 1 means surprise."
         ),
         Table.of(headers, rows, tones=tones),

@@ -77,7 +77,8 @@ class Fit:
     fitting scale (`noise_kind`: "log" = relative, "absolute"), known to `noise_dof` degrees of freedom (None: known).
 
     `misfit` is how far the means of compute scales miss the law beyond that noise. `earned_factor` and `failed_factor`
-    are the largest factor beyond the data at which back-tests held, and the smallest at which they did not."""
+    are the largest factor beyond the data at which back-tests held, and the smallest at which they did not.
+    `lack_of_fit` is the p-value at which a law without a floor is rejected for one with it (None: not tested)."""
 
     subject: Subject
     law: str
@@ -97,6 +98,7 @@ class Fit:
     misfit: float = 0.0
     earned_factor: float | None = None
     failed_factor: float | None = None
+    lack_of_fit: float | None = None
     verdict: str = "not tested"
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -150,7 +152,7 @@ class Forecast:
     max_x: float
     grade: Grade
     earned_factor: float | None
-    baselines: Mapping[str, float]  # point forecasts of simple methods at the target
+    baselines: Mapping[str, float | tuple[float, ...]]  # simple methods at the target: a point, or quantiles at LEVELS
     method: str
     warnings: tuple[str, ...] = ()
 
@@ -229,6 +231,9 @@ class Forecast:
                 fields[name] = None if fields[name] is None else _unpacked(fields[name], f"{what}, {name}")
             fields["subject"], fields["grade"] = Subject(**fields["subject"]), Grade(fields["grade"])
             fields["warnings"] = tuple(fields["warnings"])
+            fields["baselines"] = {
+                n: tuple(map(float, b)) if isinstance(b, list) else b for n, b in fields["baselines"].items()
+            }
             found = cls(**fields)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{what} is not a forecast: {error}") from None

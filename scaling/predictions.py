@@ -63,7 +63,7 @@ class Claim:
     grid: tuple[float, ...]  # of compute, log-spaced, that the draws stand on
     draws_blob: str  # SHA-256 of the stored draws
     draws_digest: str  # SHA-256 over shape and draws
-    baselines: Mapping[str, float]
+    baselines: Mapping[str, float | tuple[float, ...]]  # a point, or quantiles at LEVELS
     threshold: float | None = None
     warnings: tuple[str, ...] = ()
     scored_by: str = "crps"
@@ -149,6 +149,10 @@ class Claim:
                     "quantiles": tuple(body["quantiles"]),
                     "grid": tuple(body["grid"]),
                     "warnings": tuple(body["warnings"]),
+                    "baselines": {
+                        n: tuple(map(float, b)) if isinstance(b, (list, tuple)) else float(b)
+                        for n, b in body["baselines"].items()
+                    },
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -240,7 +244,7 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Score:
-    """How one claim turned out. CRPS in the metric's unit (lower is better); a baseline's is its absolute error."""
+    """How one claim turned out. CRPS in the metric's unit (lower is better); a point baseline's is its distance."""
 
     claim: str
     value: float
@@ -281,7 +285,7 @@ def score(claim: Claim, measured: Measured) -> Score:
         log_score=distribution.log_score(measured.value),
         pit=distribution.cdf(measured.value),
         hits=hits,
-        baselines={n: abs(b - measured.value) for n, b in claim.baselines.items()},
+        baselines={n: _baseline_crps(claim, b, measured.value) for n, b in claim.baselines.items()},
     )
 
 
@@ -292,6 +296,13 @@ def scores(prediction: Prediction, resolution: Resolution) -> list[Score]:
     if unknown:
         raise InputError(f"the prediction has no claim {unknown[0]!r}", f"claims: {', '.join(sorted(known))}")
     return [score(c, resolution.values[c.id]) for c in prediction.claims if c.id in resolution.values]
+
+
+def _baseline_crps(claim: Claim, baseline: float | tuple[float, ...], value: float) -> float:
+    if isinstance(baseline, tuple):
+        m = metric_named(claim.subject.metric)
+        return QuantileDistribution(LEVELS, baseline, m.low, m.high).crps(value)
+    return abs(baseline - value)
 
 
 def _inside(interval: Sequence[float], value: float) -> bool:
