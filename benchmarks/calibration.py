@@ -47,12 +47,21 @@ def case_rows(work: Workshop, case: Case, ladder: str) -> list[dict[str, Any]]:
         for row in held_out_rows(members.own, members.draws(held.x)[0], held, members.name):
             others = {n: abs(v - row.actual) for n, v in baselines(members.own, row.x).items()}
             boot = QuantileDistribution(LEVELS, plain[row.x], metric.low, metric.high).crps(row.actual)
-            found.append({
-                "ladder": ladder, "question": f"{row.subject.label} ({case.law.name})" if case.mapped is None
-                else row.subject.label, "factor": 2 ** round(float(np.log2(row.factor))), "crps": row.crps,
-                "error": row.error, "width": np.interp(0.9, LEVELS, row.quantiles) - np.interp(0.1, LEVELS, row.quantiles),
-                **{str(n): row.covered(n / 100) for n in LEVEL_NAMES}, **others, "bootstrap": boot,
-            })  # fmt: skip
+            low, high = np.interp([0.1, 0.9], LEVELS, row.quantiles)
+            label = row.subject.label if case.mapped is not None else f"{row.subject.label} ({case.law.name})"
+            found.append(
+                {
+                    "ladder": ladder,
+                    "question": label,
+                    "factor": 2 ** round(float(np.log2(row.factor))),
+                    "crps": row.crps,
+                    "error": row.error,
+                    "width": high - low,
+                    **{str(n): row.covered(n / 100) for n in LEVEL_NAMES},
+                    **others,
+                    "bootstrap": boot,
+                }
+            )
     return found
 
 
