@@ -11,6 +11,7 @@ mean log pass rate, never a member.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,7 @@ from scaling.observations import OVERALL, Observations
 from scaling.records import digest
 
 TWO_STAGE = 0.75  # of the pool's draws
+STAGED_AXIS = "C_pre"  # the axis that a run shares with the loss of its base trial
 OWN_SWEEPS = "algorithmic-v1"  # the compute definition of trials that this package trained
 UNUSABLE = (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED)
 
@@ -94,20 +96,25 @@ def best_forecasts(
     one's NotEarned is raised.
     """
     rule = LADDER if observations.compute_definition == OWN_SWEEPS else default_priors
+    wanted = {k: v for k, v in (only or {}).items() if v is not None}
     cases: list[tuple[Case, float]] = []
     refused: list[NotEarned] = []
     for table in subjects(observations.with_base_loss()):
-        at = target_of(compute(table.one_metric()[1], table.axis) if callable(compute) else compute)
+        metric, stage, bucket, _ = table.one_metric()
+        known = {"metric": metric, "stage": stage, "bucket": bucket}
+        asked = all(known[k] == v for k, v in wanted.items())
+        if not asked and (metric != "loss" or table.axis != STAGED_AXIS):
+            continue  # only the loss serves other questions
+        at = target_of(compute(stage, table.axis) if callable(compute) else compute)
         try:
-            cases += [(case, at) for case in _cases(table.below(at))]
+            cases += [(case, at if asked else math.nan) for case in _cases(table.below(at))]
         except NotEarned as error:
             refused.append(error)
     work = Workshop([case for case, _ in cases], rule, seed)
-    wanted = {k: v for k, v in (only or {}).items() if v is not None}
-    asked = [(c, at) for c, at in cases if all(getattr(c.own.subject, k) == v for k, v in wanted.items())]
-    if not asked:
+    chosen = [(case, at) for case, at in cases if math.isfinite(at)]
+    if not chosen:
         raise refused[0] if refused else InputError("no such question is in the table")
-    found = [work.answer(case, at, resamples) for case, at in asked]
+    found = [work.answer(case, at, resamples) for case, at in chosen]
     forecasts = [f for _, f, _ in found]
     if beyond:
         forecasts = [replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in forecasts]
@@ -119,12 +126,19 @@ def _cases(table: Observations) -> Iterable[Case]:
     plain = replace(table, frame=table.frame.drop(columns="loss"))
     default = default_law(plain)
     laws = [default] if "floor" in default.names else [LAWS["power"], default]
-    found = []
-    for number, law in enumerate(laws):
+    found: list[Case] = []
+    refused: list[NotEarned] = []
+    for law in laws:
         own = points_of(law, plain)
-        check_enough(law, own)
-        mapped = map_points(table) if number == 0 and table.axis == "C_pre" else None
+        try:
+            check_enough(law, own)
+        except NotEarned as error:
+            refused.append(error)
+            continue
+        mapped = map_points(table) if law is laws[0] and table.axis == STAGED_AXIS else None
         found.append(Case(plain, law, own, mapped))
+    if not found:
+        raise refused[0]
     return found
 
 
