@@ -96,9 +96,10 @@ def backtest_summary(rows: Iterable[BacktestRow]) -> list[BacktestSummary]:
 def earned_factor(rows: Sequence[BacktestRow]) -> float | None:
     """The largest factor up to which this data's own back-tests held; None where there were too few (< 2 tests).
 
-    Factors are taken in order. One holds if at least half of its own tests hit, and the hits of all tests up to it
-    are not implausibly few for a 90 % interval: P(Binomial(tests, .9) <= hits) >= 5 %. The first that does not ends
-    the walk. 1.0: tested, and nothing beyond the data was earned.
+    Factors are taken in order. One holds if it was tested at least twice, at least half of its own tests hit, and the
+    hits of all tests up to it are not implausibly few for a 90 % interval: P(Binomial(tests, .9) <= hits) >= 5 %. The
+    first that does not ends the walk. 1.0: tested, and nothing beyond the data was earned. The tests of one table
+    share its runs, so the binomial is lenient to them: that is why one held-out scale alone earns nothing.
     """
     groups = _by_factor(rows)
     if sum(len(_tests(g)) for g in groups) < FEWEST_TESTS:
@@ -106,7 +107,7 @@ def earned_factor(rows: Sequence[BacktestRow]) -> float | None:
     earned, seen = 1.0, []
     for group in groups:
         seen += _tests(group)
-        if np.mean(_tests(group)) < 0.5 or _implausible(seen):
+        if len(_tests(group)) < FEWEST_TESTS or np.mean(_tests(group)) < 0.5 or _implausible(seen):
             break
         earned = _factor(group)
     return earned
@@ -179,9 +180,9 @@ def _factor(group: Sequence[BacktestRow]) -> float:
 
 def _tests(group: Sequence[BacktestRow]) -> list[float]:
     """Share of runs inside the 90 % interval, per (cut, held-out scale)."""
-    found: dict[float, list[bool]] = {}
+    found: dict[tuple[float, float], list[bool]] = {}
     for row in group:
-        found.setdefault(row.cut, []).append(row.covered(COVER))
+        found.setdefault((row.cut, round(math.log(row.x), 2)), []).append(row.covered(COVER))
     return [float(np.mean(hits)) for hits in found.values()]
 
 

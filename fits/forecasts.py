@@ -31,6 +31,8 @@ from scaling.metrics import metric as metric_named
 from scaling.units import format_compute, parse_compute
 
 GRID = 49
+TESTABLE = 5  # scales: three to fit, two to foretell
+FARTHEST = 1000.0  # no law here was ever shown to hold further beyond its data
 FAR = 10.0  # beyond the back-tested factor: an interval of one law is then known to be too narrow
 
 
@@ -171,6 +173,13 @@ def _refusal(fit: Fit, target: float) -> str:
         return f"the verdict on the data is '{fit.verdict}'"
     if fit.status in (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED):
         return f"the fit is {fit.status}: {fit.status.says}"
+    if target / fit.max_x > FARTHEST * (1 + 1e-2):
+        return (
+            f"{target / fit.max_x:.3g}x beyond the largest run ({format_compute(fit.max_x)}); {FARTHEST:,.0f}x at most"
+        )
+    scales = len(set(scales_of(np.asarray(fit.points["x"], float))))
+    if target > fit.max_x and scales < TESTABLE:
+        return f"{scales} compute scales leave nothing to back-test on: {TESTABLE} are needed"
     if fit.failed_factor is not None and target / fit.max_x >= fit.failed_factor:
         return f"back-tests on these data failed at {fit.failed_factor:.3g}x"
     if fit.lack_of_fit is not None and fit.lack_of_fit < LEVEL and _grade(fit, target) != Grade.EARNED:

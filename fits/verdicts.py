@@ -7,7 +7,7 @@ there are neither, from how far each mean lies off the line between its neighbou
     too little data         fewer than 4 compute scales
     no identifiable trend   slope of z on log C not different from 0 (two-sided t-test, 5 %)
     inverse                 a significant slope in the direction that is worse for the metric
-    U-shaped                some scale is significantly better than the first AND than the last
+    U-shaped                some scale is significantly better (or worse) than the first AND than the last
                             (every pair tested, Bonferroni, 5 %): no monotone law does that
     predictable             otherwise
 """
@@ -42,7 +42,7 @@ def verdict_of(points: Points, scale: Scale) -> str:
     z_K = points.means(forward(scale, points.value)) * (1.0 if metric.better == "higher" else -1.0)
     units_K = np.bincount(points.scale, points.share)
     sd, dof = _noise(points, forward(scale, points.value), scale, z_K, units_K)
-    if _u_shaped(z_K, sd / np.sqrt(units_K), dof):
+    if any(_turns(sign * z_K, sd / np.sqrt(units_K), dof) for sign in (1.0, -1.0)):
         return U_SHAPED
     log_x = np.log(points.scale_x)
     weight = units_K / units_K.sum()
@@ -54,14 +54,15 @@ def verdict_of(points: Points, scale: Scale) -> str:
     return PREDICTABLE if rate > 0 else INVERSE
 
 
-def _u_shaped(z_K: np.ndarray, se_K: np.ndarray, dof: float) -> bool:
-    """Some inner scale beats both ends; the smaller of its two t-values is tested, corrected for the scales tried."""
+def _turns(z_K: np.ndarray, se_K: np.ndarray, dof: float) -> bool:
+    """Some inner scale lies above both ends; the smaller of its two t-values is tested, corrected for the scales tried
+    in both directions (a curve that got better first or, like Hindsight Neglect, worse first)."""
     if len(z_K) < SCALES:
         return False
     inner = z_K[1:-1]
     against = [(inner - z_K[end]) / np.hypot(se_K[1:-1], se_K[end]) for end in (0, -1)]
     best = float(np.max(np.minimum(*against)))
-    return best > 0 and len(inner) * upper_tail(best, dof) < LEVEL
+    return best > 0 and 2 * len(inner) * upper_tail(best, dof) < LEVEL
 
 
 def _noise(points: Points, z_n: np.ndarray, scale: Scale, z_K: np.ndarray, units_K: np.ndarray) -> tuple[float, float]:

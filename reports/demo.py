@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,10 +107,9 @@ def _made_once(look: Callable[[], T | None], make: Callable[[], object]) -> T:
 
 
 def register(ledger: Ledger, sweep: Sweep, project: Project) -> Entry:
-    """One entry for all questions about the target. Refused forecasts are not claimed; the report shows them."""
-    made = [f for f in project.forecasts if f.grade != Grade.REFUSED]
-    if not made:
-        raise InputError("every forecast was refused: there is nothing to register", "add rungs or seeds to the sweep")
+    """One entry for all questions about the target. Refused forecasts are entered too, marked UNEARNED: how they turn
+    out says whether refusing them was right."""
+    made = [replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in project.forecasts]
     until = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=DAYS)).isoformat()
     questions = [Question(f.subject.label, until, voids=VOIDS) for f in made]
     return book.register(

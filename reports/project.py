@@ -59,7 +59,7 @@ def read_project(folder: Path, *, seed: int = 0) -> Project:
     return Project(
         folder=folder,
         target=target,
-        ladder=tuple(t for t in trials if t.spec.recipe_digest not in recipes),
+        ladder=tuple(t for t in trials if t.spec.recipe_digest not in recipes and not t.spec.role),
         large=tuple(t for t in trials if t.spec.recipe_digest in recipes),
         observations=observations,
         fits=best.fits,

@@ -69,8 +69,8 @@ def smoke(
     *,
     instance: int = 1,
     smallest: str = "2e8 FLOP",
-    span: float = 8.0,
-    rungs: int = 3,
+    span: float = 16.0,
+    rungs: int = 5,
     seeds: Sequence[Sequence[int]] = ((0, 2, 0),),
     factor: float = 10.0,
     operations: int = 64,
@@ -86,7 +86,7 @@ def smoke(
 
 def quick(
     *,
-    instance: int = 1,
+    instance: int = 11,
     smallest: str = "4e9 FLOP",
     span: float = 30.0,
     rungs: int = 6,

@@ -37,7 +37,7 @@ def test_it_leaves_reports_and_a_sound_ledger(folder, capsys):
 
 def test_every_trial_leaves_the_files_of_the_data_model(folder):
     trials = [p for p in (folder / "runs").iterdir() if p.is_dir()]
-    assert len(trials) == 14
+    assert len(trials) == 22
     for trial in trials:
         names = {p.name for p in trial.iterdir()}
         assert {"spec.json", "steps.jsonl", "observations.jsonl", "checkpoint.safetensors", "result.json"} <= names

@@ -256,6 +256,4 @@ def find(ledger: Ledger, prefix: str) -> Record:
 def _unique(claims: Sequence[Claim]) -> tuple[Claim, ...]:
     """Of two claims of one subject (two laws) the later ones carry their law in the id."""
     ids = [c.id for c in claims]
-    return tuple(
-        c if c.id not in ids[:number] else replace(c, id=f"{c.id}.{c.law}") for number, c in enumerate(claims)
-    )
+    return tuple(c if c.id not in ids[:number] else replace(c, id=f"{c.id}.{c.law}") for number, c in enumerate(claims))

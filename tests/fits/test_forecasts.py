@@ -101,10 +101,20 @@ def test_baselines_by_hand():
 
 def test_pass_rates_stay_fractions():
     fit = fits.fit(LAWS["pass_rate"], PASS.runs(replicates(HALF_DECADES, 3), noise=0.02))
-    found = fits.forecast(fit, 1e16)
+    found = fits.forecast(fit, 1e14)
     assert found.draws_SG.min() >= 0
     assert found.draws_SG.max() <= 1
     assert found.probability_above(0.5) > 0.9
+
+
+def test_beyond_a_thousandfold_and_on_four_scales_a_forecast_is_refused(made):
+    with pytest.raises(NotEarned, match="at most") as refused:
+        fits.forecast(made, 2000 * made.max_x)
+    assert refused.value.estimate.median > 0
+    few = fits.fit(LAW, POWER.runs(replicates(HALF_DECADES[:4], 3), noise=0.01))
+    with pytest.raises(NotEarned, match="back-test"):
+        fits.forecast(few, 2 * few.max_x)
+    assert fits.forecast(few, few.max_x).grade == Grade.EARNED
 
 
 def test_compute_needed_and_never(made):

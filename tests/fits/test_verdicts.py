@@ -64,3 +64,11 @@ def test_higher_is_better_for_pass_rates_only():
 
 def test_exact_data_have_a_verdict():
     assert verdict(PURE_POWER.runs(NINE)) == "predictable"
+
+
+def test_worse_first_and_better_at_scale_is_u_shaped_too():
+    """As Hindsight Neglect: a harmful rule is learned first and corrected at scale."""
+    dip = 0.3 - 0.2 * np.exp(-((np.log10(NINE) - 11) ** 2))
+    assert verdict(table(np.repeat(NINE, 3), np.repeat(dip, 3) * (1 + 0.01 * np.tile([-1, 0, 1], 9)), "pass_rate")) == (
+        "U-shaped"
+    )
