@@ -102,7 +102,7 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)  # the name the caller knows
         raise
     sync_folder(path.parent)
