@@ -20,8 +20,9 @@ lint: .venv/ready  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/ready  ## every benchmark, printed as ratios measured side by side in one run
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: .venv/ready  ## tables of docs/priors.md and a short kill storm (the others say in their first lines how to run)
+	$(BIN)/python benchmarks/priors.py 60
+	$(BIN)/python benchmarks/kill_storm.py --kills 6
 
 # One environment with every extra; made again when what it is made from changes.
 .venv/ready: pyproject.toml constraints.txt

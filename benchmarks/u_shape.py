@@ -53,4 +53,4 @@ def _on(runs: Observations, rung: float) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "/tmp/ushape"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "u_shaped"))
