@@ -18,6 +18,7 @@ from reports.inputs import Receipt, ReportInput
 from scaling.compute import inputs_of, trial_flop
 from scaling.errors import InputError, StoreError
 from scaling.fitted import BacktestRow, Fit, Forecast
+from scaling.gates import read_gates
 from scaling.observations import Observations
 from scaling.provenance import provenance
 from scaling.records import parse
@@ -112,7 +113,7 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         costs=costs(project),
         provenance=_provenance(record.prediction.provenance if record else made_from(project)),
         backtests=project.backtests,
-        notes=(*notes, *changes(project, record)),
+        notes=(*notes, *changes(project, record), *(f"Gate: {gate}" for gate in read_gates(project.folder))),
     )
 
 
