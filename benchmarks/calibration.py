@@ -101,7 +101,7 @@ def main(folders: list[str]) -> None:
     for folder in folders:
         more, seen = ladder_rows(Path(folder))
         rows += more
-        verdicts.update(seen)
+        verdicts.update(set(seen))
     print_table(pd.DataFrame(rows))
     print("\n| question | verdict | ladders |\n|---|---|---|")
     for (question, verdict), count in sorted(verdicts.items()):
