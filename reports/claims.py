@@ -59,12 +59,18 @@ def _opening(report: ReportInput) -> str:
     text = f"{count} registered{when}, {before}{entry}."
     if not report.scores:
         return f"{text} No outcome yet; to be resolved until {clean(report.prediction.until)}."
-    resolved = len(report.scores)
-    inside = {level: sum(s.hits.get(level, False) for s in report.scores) for level in ("50", "90")}
-    return (
-        f"{text} {resolved} of {len(report.claims)} resolved: {inside['90']} inside their 90 % interval, "
-        f"{inside['50']} inside their 50 % interval."
-    )
+    refused = {c.id for c in report.claims if c.grade in (Grade.REFUSED, Grade.UNEARNED)}
+    found = [f"{text} {len(report.scores)} of {len(report.claims)} resolved."]
+    for name, chosen in (
+        ("supported by the data", [s for s in report.scores if s.claim not in refused]),
+        ("refused and kept as UNEARNED", [s for s in report.scores if s.claim in refused]),
+    ):
+        if chosen:
+            inside = {level: sum(s.hits.get(level, False) for s in chosen) for level in ("50", "90")}
+            found.append(
+                f"Of {len(chosen)} {name}, {inside['90']} lie inside their 90 % interval, {inside['50']} inside 50 %."
+            )
+    return " ".join(found)
 
 
 def registration_warnings(report: ReportInput) -> list[str]:
@@ -171,7 +177,10 @@ def claims_table(report: ReportInput, claims: Sequence[Claim]) -> Table:
 def claim_name(claims: Sequence[Claim], claim: Claim) -> str:
     """The subject's label; with the law behind it where two claims speak of the same subject."""
     same = [c for c in claims if c.subject == claim.subject]
-    return claim.subject.label if len(same) == 1 else f"{claim.subject.label} ({claim.method or claim.law})"
+    if len(same) == 1:
+        return claim.subject.label
+    by_law = len({c.law for c in same}) == len(same)
+    return f"{claim.subject.label} ({claim.law if by_law else claim.method})"
 
 
 def _result_cells(report: ReportInput, claim: Claim, s: Score | None, digits: int) -> list[str]:
