@@ -44,7 +44,16 @@ def _opening(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def _summary(claims: Mapping[str, list[tuple[str, Claim]]]) -> list[str]:
     baselines = list(next(iter(claims.values()))[0][1]["baselines"])
-    heads = ["question", "law", "inside 90 %", "inside 80 %", "inside 50 %", "median \\|error\\|", "80 % width"]
+    heads = [
+        "question",
+        "law",
+        "grade",
+        "inside 90 %",
+        "inside 80 %",
+        "inside 50 %",
+        "median \\|error\\|",
+        "80 % width",
+    ]
     lines = _head([*heads, *(f"beats {b}" for b in baselines)])
     for members in claims.values():
         found = [c for _, c in members]
@@ -52,7 +61,8 @@ def _summary(claims: Mapping[str, list[tuple[str, Claim]]]) -> list[str]:
         error = f"{100 * statistics.median(abs(c['error']) for c in found):.1f} %"
         width = f"{statistics.median(c['interval_80'][1] - c['interval_80'][0] for c in found):.3f}"
         wins = [f"{sum(c['crps'] < c['baselines'][b] for c in found)} of {len(found)}" for b in baselines]
-        lines.append(_row([found[0]["label"], found[0]["law"], *hits, error, width, *wins]))
+        grades = ", ".join(sorted({c["grade"] for c in found}))
+        lines.append(_row([found[0]["label"], found[0]["law"], grades, *hits, error, width, *wins]))
     return lines
 
 
@@ -74,7 +84,8 @@ def _each(claims: Mapping[str, list[tuple[str, Claim]]]) -> list[str]:
 def _reading() -> str:
     return (
         "`inside`: the narrowest of the 50, 80, 90 and 95 % intervals that held the outcome. CRPS has the metric's "
-        "unit, lower is better; a baseline's stands beside it. `beats`: in how many runs the forecast's CRPS was lower."
+        "unit, lower is better; a baseline's stands beside it. UNEARNED: refused before the run, and entered to see "
+        "how it turns out. `beats`: in how many runs the forecast's CRPS was lower."
     )
 
 
