@@ -78,7 +78,7 @@ def test_a_sweep_leaves_observations_that_the_ground_floor_reads(unbroken):
     table = Observations.read(folder / "runs")
     assert table.compute_definition == "algorithmic-v1"
     assert set(table.frame["stage"]) == {"pretrain", "rl"}
-    assert set(table.select(metric="pass_rate").frame["bucket"]) == {"all", *(f"depth-{d}" for d in range(1, 5))}
+    assert set(table.select(metric="pass_rate").frame["bucket"]) == {"all", "trap", *(f"depth-{d}" for d in range(1, 5))}
     assert set(table.select(metric="loss").frame["stage"]) == {"pretrain"}
     rl = table.select(stage="rl", metric="pass_rate", bucket="all")
     assert (rl.frame["C_total"] == rl.frame["C_pre"] + rl.frame["C_rl"]).all()
@@ -248,7 +248,7 @@ def test_verbs_plan_status_and_refusal(unbroken, tmp_path, capsys):
     assert "target" in capsys.readouterr().out
     folder = str(tmp_path / "forecast")
     assert main(["run", "smoke", "--folder", folder, "--dry-run"]) == 0
-    assert "12 WAITING; about" in capsys.readouterr().out
+    assert "20 WAITING; about" in capsys.readouterr().out
     assert not (tmp_path / "forecast").exists()
     configs.keep(tmp_path / "forecast", SWEEP, {})
     assert main(["run", "--folder", folder, "--status"]) == 0
