@@ -78,7 +78,11 @@ def test_a_sweep_leaves_observations_that_the_ground_floor_reads(unbroken):
     table = Observations.read(folder / "runs")
     assert table.compute_definition == "algorithmic-v1"
     assert set(table.frame["stage"]) == {"pretrain", "rl"}
-    assert set(table.select(metric="pass_rate").frame["bucket"]) == {"all", "trap", *(f"depth-{d}" for d in range(1, 5))}
+    assert set(table.select(metric="pass_rate").frame["bucket"]) == {
+        "all",
+        "trap",
+        *(f"depth-{d}" for d in range(1, 5)),
+    }
     assert set(table.select(metric="loss").frame["stage"]) == {"pretrain"}
     rl = table.select(stage="rl", metric="pass_rate", bucket="all")
     assert (rl.frame["C_total"] == rl.frame["C_pre"] + rl.frame["C_rl"]).all()
