@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reports.project import Project, made_from, read_project, report_input
+from reports.project import Project, made_from, read_project, refreshed, report_input
 from scaling.errors import InputError, StoreError
 from scaling.fitted import Grade
 from scaling.predictions import Question
@@ -64,7 +64,7 @@ def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], Non
         lambda: _resolved(ledger, entry), lambda: book.resolve_from_runs(ledger, entry, folder / "runs")
     )
     ledger.remember()
-    write_reports(folder, record)
+    write_reports(refreshed(project), record)
     return record
 
 
@@ -125,13 +125,13 @@ def register(ledger: Ledger, sweep: Sweep, project: Project) -> Entry:
     )
 
 
-def write_reports(folder: Path, record: book.Record) -> None:
-    """The reports of a folder and its prediction."""
+def write_reports(project: Project, record: book.Record) -> None:
+    """The reports of a project and its prediction."""
     import reports
 
-    document = reports.forecast_document(report_input(read_project(folder), record))
+    document = reports.forecast_document(report_input(project, record))
     for name in REPORTS:
-        reports.render(document, folder / name)
+        reports.render(document, project.folder / name)
 
 
 def _nonce(sweep: Sweep) -> str:

@@ -8,7 +8,7 @@ target is already trained gives the same forecast as before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +53,33 @@ def read_project(folder: Path, *, seed: int = 0) -> Project:
     """Read a folder and fit, back-test and forecast from what is in it."""
     target = dict(zip(("pretrain", "rl"), read_target(folder), strict=True))
     compute = inputs_of(target["pretrain"])[AXIS]
-    recipes = {spec.recipe_digest for spec in target.values()}
-    trials = trials_in(folder)
     observations = Observations.read(folder / "runs").below(compute)
     best = fits.best_forecasts(observations, compute, seed=seed)
+    ladder, large = trials_of(folder, target)
     return Project(
         folder=folder,
         target=target,
-        ladder=tuple(t for t in trials if t.spec.recipe_digest not in recipes and not t.spec.role),
-        large=tuple(t for t in trials if t.spec.recipe_digest in recipes),
+        ladder=ladder,
+        large=large,
         observations=observations,
         fits=best.fits,
         forecasts=best.forecasts,
         backtests=best.backtests,
     )
+
+
+def refreshed(project: Project) -> Project:
+    """The same fits and forecasts, with the trials as they stand now: the target is trained after the forecast."""
+    ladder, large = trials_of(project.folder, project.target)
+    return replace(project, ladder=ladder, large=large)
+
+
+def trials_of(folder: Path, target: Mapping[str, TrialSpec]) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
+    """(the ladder's trials, the target's), checks of the recipe left out."""
+    recipes = {spec.recipe_digest for spec in target.values()}
+    trials = trials_in(folder)
+    ladder = tuple(t for t in trials if t.spec.recipe_digest not in recipes and not t.spec.role)
+    return ladder, tuple(t for t in trials if t.spec.recipe_digest in recipes)
 
 
 def fitted(observations: Observations, *, seed: int = 0) -> tuple[list[Fit], list[BacktestRow]]:

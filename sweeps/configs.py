@@ -19,7 +19,7 @@ from typing import Any
 from scaling.compute import inputs_of
 from scaling.errors import InputError
 from scaling.records import MAX_BYTES, canonical, parse, write_atomic
-from scaling.trials import TrialSpec
+from scaling.registry.book import target_of
 from sweeps.recipes import RECIPES, Sweep, Target, arguments_of
 
 NAME, TARGET, RECORD = "sweep.toml", "target.json", "record"
@@ -89,21 +89,15 @@ def describe(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def target_of(specs: Mapping[str, Any], *, where: str) -> Target:
-    """The two seedless specifications of a target, from target.json or a prediction's body."""
-    try:
-        return TrialSpec.from_json(specs["pretrain"]), TrialSpec.from_json(specs["rl"])
-    except (KeyError, TypeError):
-        raise InputError(f"{where} does not state the target's specifications", "pretrain and rl are needed") from None
-
-
 def read_target(folder: Path) -> Target:
     """The target that a folder's sweep is to predict."""
     path = folder / TARGET
     if not path.exists():
         raise InputError(f"{path} does not exist", "scaling run writes it with the ladder")
-    body = parse(path.read_bytes(), what=str(path))
-    return target_of(body.get("specs", {}) if isinstance(body, dict) else {}, where=str(path))
+    specs = target_of(parse(path.read_bytes(), what=str(path)), where=str(path))
+    if "rl" not in specs:
+        raise InputError(f"{path} describes no RL run", "remove it: scaling run writes it again")
+    return specs["pretrain"], specs["rl"]
 
 
 def dump(sweep: Sweep, passed: Mapping[str, Any]) -> str:
