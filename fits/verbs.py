@@ -109,7 +109,8 @@ def forecast(
     PATH is what `scaling fit` reads; only runs cheaper than the target are used.
 
     The grade says what the data's own back-tests support: EARNED (within the factor at which they held), EXTENDED
-    (beyond it), REFUSED (exit code 3 when every forecast is; --beyond prints it all the same, as UNEARNED).
+    (beyond it), REFUSED (exit code 3 when every forecast is; --beyond prints it all the same, as UNEARNED). Gates that
+    were checked on the ladder (`scaling run --stability`) are shown; one that failed leaves EXTENDED at most.
 
     \b
     scaling forecast points.csv --at "1e23 FLOP"
@@ -118,6 +119,7 @@ def forecast(
     """
     from fits.forecasts import forecast_all
     from scaling.fitted import Grade, write_forecasts
+    from scaling.gates import read_gates
     from scaling.units import parse_compute
 
     if (compute is None) == (target is None):
@@ -134,15 +136,19 @@ def forecast(
         ]
     else:
         made = _best(path, where, seed=seed, beyond=beyond, metric=metric, stage=stage, bucket=bucket, axis=axis)
+    gates = read_gates(path)
+    made = [f.with_gates(gates) for f in made]
     kept = [f for f in made if f.grade != Grade.REFUSED]
     headers = ["subject", "forecast", "50 %", "90 %", "beyond", "grade"] + (
         ["P(more)"] if threshold is not None else []
     )
     rows = [_line(f, threshold) for f in made]
-    emit([_forecast_json(f, threshold) for f in made], lambda: table(headers, rows), as_json=as_json)
+    text = "\n".join([table(headers, rows), *(f"gate {gate}" for gate in gates)])
+    emit([_forecast_json(f, threshold) for f in made], lambda: text, as_json=as_json)
     for f in made:
         for warning in f.warnings:
-            note(f"{f.subject.label}: {warning}")
+            if warning not in [gate.warning for gate in gates]:  # said once above
+                note(f"{f.subject.label}: {warning}")
     if not kept:
         note("every forecast is refused: the numbers above are estimates that the data do not support")
         return REFUSED_EXIT

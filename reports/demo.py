@@ -1,6 +1,6 @@
 """The main job: predict a larger GRPO-LoRA run before it is trained, train it, and say how it went.
 
-    plan -> sweep -> fit -> forecast -> register -> target with seeds bound to the entry -> resolve -> score -> report
+    plan -> sweep, gates -> fit -> forecast -> register -> target with seeds bound to the entry -> resolve -> score
 
 Every step looks first at what the folder already holds, so the same command again resumes where it stopped.
 """
@@ -16,11 +16,14 @@ from typing import Any, TypeVar
 from reports.project import Project, made_from, read_project, refreshed, report_input
 from scaling.errors import InputError, StoreError
 from scaling.fitted import Grade
+from scaling.gates import read_gates
 from scaling.predictions import Question
 from scaling.registry import Entry, Ledger, book
 from scaling.trials import TrialState
 from sweeps.configs import describe, keep
 from sweeps.recipes import Sweep
+from sweeps.stability import extra
+from sweeps.stability import record as record_gates
 from sweeps.store import Store
 
 T = TypeVar("T")
@@ -48,12 +51,17 @@ def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], Non
         say("everything is done already; `scaling report` writes the reports again")
         return done
     keep(folder, sweep, sweep.arguments)
-    run(sweep, folder, slots=slots)
+    ledger = Ledger(folder / "ledger")
+    checks = extra(sweep) if sweep.stability and registered(ledger, sweep) is None else []
+    run([*sweep.trials, *checks], folder, slots=slots)
+    if checks:
+        record_gates(sweep, folder)
     say("fit, back-test and forecast")
     project = read_project(folder)
     for forecast in project.forecasts:
         say(f"  {forecast}")
-    ledger = Ledger(folder / "ledger")
+    for gate in read_gates(folder):
+        say(f"  gate {gate}")
     entry = _made_once(lambda: registered(ledger, sweep), lambda: register(ledger, sweep, project))
     say(f"registered before the run: entry {entry.seq}, {entry.hash}")
     for trial in run(book.start(ledger, entry), folder, slots=slots):

@@ -9,7 +9,7 @@ from reports.checklist import checklist_blocks
 from reports.claims import claim_blocks, score_blocks
 from reports.inputs import ReportInput
 from reports.laws_found import hard_blocks, parameter_blocks
-from reports.record import assumption_blocks, cost_blocks, note_blocks, provenance_blocks, trial_blocks
+from reports.record import assumption_blocks, cost_blocks, gate_blocks, note_blocks, provenance_blocks, trial_blocks
 from reports.series import all_series
 from reports.text import clean
 from reports.what_if import what_if_blocks
@@ -36,6 +36,7 @@ def forecast_document(report: ReportInput) -> Document:
         *parameter_blocks(report),
         *cost_blocks(report),
         *assumption_blocks(report),
+        *gate_blocks(report),
         *trial_blocks(report),
         *provenance_blocks(report),
         *note_blocks(report.notes),

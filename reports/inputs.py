@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scaling.fitted import BacktestRow, Fit, Forecast, Subject
+from scaling.gates import Gate
 from scaling.observations import OVERALL, Observations
 from scaling.predictions import Claim, Prediction, Question, Resolution, Score
 
@@ -33,6 +34,7 @@ class ReportInput:
     `provenance`  commit, dirty, versions (mapping), data (mapping path -> digest), replay (command), seed, machine,
                   lock; others are listed under their own name
     `answers`     checklist items the other fields cannot answer, by key (see checklist.py)
+    `gates`       checks on the ladder as they stand now; those of the prediction win
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
     """
 
@@ -49,6 +51,7 @@ class ReportInput:
     costs: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     backtests: Sequence[BacktestRow] = ()
+    gates: Sequence[Gate] = ()
     notes: Sequence[str] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
     made_at: str = ""

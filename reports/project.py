@@ -56,6 +56,7 @@ def read_project(folder: Path, *, seed: int = 0) -> Project:
     observations = Observations.read(folder / "runs").below(compute)
     best = fits.best_forecasts(observations, compute, seed=seed)
     ladder, large = trials_of(folder, target)
+    gates = read_gates(folder)
     return Project(
         folder=folder,
         target=target,
@@ -63,7 +64,7 @@ def read_project(folder: Path, *, seed: int = 0) -> Project:
         large=large,
         observations=observations,
         fits=best.fits,
-        forecasts=best.forecasts,
+        forecasts=tuple(forecast.with_gates(gates) for forecast in best.forecasts),
         backtests=best.backtests,
     )
 
@@ -126,7 +127,8 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         costs=costs(project),
         provenance=_provenance(record.prediction.provenance if record else made_from(project)),
         backtests=project.backtests,
-        notes=(*notes, *changes(project, record), *(f"Gate: {gate}" for gate in read_gates(project.folder))),
+        gates=read_gates(project.folder),
+        notes=(*notes, *changes(project, record)),
     )
 
 

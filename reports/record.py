@@ -95,6 +95,26 @@ def assumption_blocks(report: ReportInput) -> list[Block]:
     return blocks
 
 
+def gate_blocks(report: ReportInput) -> list[Block]:
+    """The assumptions that were tested on the ladder: what each test found. Registered with the prediction, or not."""
+    registered = report.prediction.gates if report.prediction else ()
+    gates = registered or report.gates
+    if not gates:
+        return []
+    failed = sum(gate.passed is False for gate in gates)
+    text = "Checks on the ladder that the forecast leans on" + (", as registered." if registered else ".")
+    if report.prediction and not registered:
+        text += " They are no part of the registered prediction."
+    blocks: list[Block] = [Heading("Gates", "gates"), Text(text)]
+    if failed:
+        blocks.append(
+            Warning(f"{failed} of {counted(len(gates), 'gate')} failed: no forecast is EARNED where it does.")
+        )
+    rows = [[clean(gate.name), gate.state, clean(gate.says)] for gate in gates]
+    return [*blocks, Table.of(["gate", "state", "found"], rows, tones=["bad" * (g.passed is False) for g in gates],
+                              wide=[2])]  # fmt: skip
+
+
 def provenance_blocks(report: ReportInput) -> list[Block]:
     """Hashes, versions, the command that replays: what anyone needs to check this report."""
     facts: list[tuple[str, str]] = []

@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import enum
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from scaling.errors import InputError
+from scaling.gates import Gate
 from scaling.metrics import metric as metric_named
 from scaling.records import canonical, digest, parse, sha256, write_atomic
 from scaling.units import format_compute, format_interval, format_value
@@ -155,6 +156,19 @@ class Forecast:
     baselines: Mapping[str, float | tuple[float, ...]]  # simple methods at the target: a point, or quantiles at LEVELS
     method: str
     warnings: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = ()  # checks on the ladder that this forecast leans on
+
+    def with_gates(self, gates: Iterable[Gate]) -> Forecast:
+        """The forecast with the gates that concern its stage. One that did not pass is a warning; one that failed also
+        caps the grade at EXTENDED: an assumption is known to be wrong, whatever the back-tests held."""
+        mine = tuple(gate for gate in gates if gate.concerns(self.subject.stage))
+        failed = any(gate.passed is False for gate in mine)
+        return replace(
+            self,
+            gates=mine,
+            grade=Grade.EXTENDED if failed and self.grade == Grade.EARNED else self.grade,
+            warnings=(*self.warnings, *(gate.warning for gate in mine if not gate.passed)),
+        )
 
     @property
     def factor(self) -> float:
@@ -231,6 +245,7 @@ class Forecast:
                 fields[name] = None if fields[name] is None else _unpacked(fields[name], f"{what}, {name}")
             fields["subject"], fields["grade"] = Subject(**fields["subject"]), Grade(fields["grade"])
             fields["warnings"] = tuple(fields["warnings"])
+            fields["gates"] = tuple(Gate.from_json(gate) for gate in fields.get("gates", ()))
             fields["baselines"] = {
                 n: tuple(map(float, b)) if isinstance(b, list) else b for n, b in fields["baselines"].items()
             }

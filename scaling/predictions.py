@@ -17,6 +17,7 @@ import numpy as np
 
 from scaling.errors import InputError
 from scaling.fitted import LEVELS, Forecast, Grade, Subject
+from scaling.gates import Gate
 from scaling.metrics import metric as metric_named
 from scaling.records import plain
 from scaling.scores import QuantileDistribution
@@ -165,7 +166,8 @@ class Prediction:
 
     `target` describes the run to come (seedless recipe digests by stage, compute, model size, data, task);
     `provenance` how the forecast came about (data files with digests, code commit and digest of uncommitted changes,
-    versions, replay command); `run_state` whether the run had started when this was registered.
+    versions, replay command); `run_state` whether the run had started when this was registered; `gates` what was known
+    then of the assumptions that could be tested.
     """
 
     title: str
@@ -177,6 +179,7 @@ class Prediction:
     resolution_rule: str = "the run's own final evaluation under the same protocol; CRPS per claim"
     assumptions: tuple[str, ...] = ()
     voids: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = ()
     levels: tuple[float, ...] = LEVELS
     tails: str = "exponential, continuing the density of the outermost levels; clipped at the metric's range"
     v: int = 1
@@ -190,8 +193,9 @@ class Prediction:
 
     @property
     def body(self) -> dict[str, Any]:
-        """JSON of the entry; `blobs` lists the draws that must stand beside the ledger."""
-        return {**plain(self), "blobs": sorted({c.draws_blob for c in self.claims})}
+        """JSON of the entry; `blobs` lists the draws that must stand beside the ledger. No gates are not mentioned."""
+        body = {k: v for k, v in plain(self).items() if k != "gates" or self.gates}
+        return {**body, "blobs": sorted({c.draws_blob for c in self.claims})}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Prediction:
@@ -199,6 +203,7 @@ class Prediction:
             fields = {k: v for k, v in body.items() if k != "blobs"}
             for name in ("assumptions", "voids", "levels"):
                 fields[name] = tuple(fields[name])
+            fields["gates"] = tuple(Gate.from_json(g) for g in body.get("gates", ()))
             return cls(**{**fields, "claims": tuple(Claim.from_json(c) for c in body["claims"])})
         except (KeyError, TypeError) as error:
             raise InputError(f"not a prediction: {error}") from None

@@ -36,6 +36,7 @@ class Sweep:
     rule       how RL compute follows from the rung, in words
     rungs      nominal C_pre of the rungs, FLOP
     factor     target's C_pre over the largest rung's
+    stability  seeds of the check whether the learning rate holds with scale (stability.py); 0: not checked
     arguments  of the recipe, as resolved
     """
 
@@ -46,6 +47,7 @@ class Sweep:
     rule: str
     rungs: tuple[float, ...]
     factor: float
+    stability: int = 0
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -79,6 +81,7 @@ def smoke(
     prompts: int = 16,
     group: int = 4,
     problems: int = 512,
+    stability: int = 0,
 ) -> Sweep:
     """Everything in about ten seconds, on a task of 64 operations: for tests and first looks, not for claims."""
     return _ladder("smoke", locals())
@@ -98,6 +101,7 @@ def quick(
     prompts: int = 32,
     group: int = 8,
     problems: int = 4096,
+    stability: int = 6,
 ) -> Sweep:
     """Minutes on two cores: six rungs over a factor of 30, and a target 300 times the largest rung.
 
@@ -105,6 +109,7 @@ def quick(
     ladder's width; the last row serves all further rungs. Small models vary most between seeds and cost least. Below
     4e9 FLOP the look-up circuit is still forming at some seeds: the loss falls faster there than any power law that
     fits the rungs above. An eighth of the operations are trapped (see `opchain`): a bucket that gets worse with scale.
+    `stability` seeds at both ends of the ladder are trained at half and twice the learning rate too.
     """
     return _ladder("quick", locals())
 
@@ -123,6 +128,7 @@ def standard(
     prompts: int = 32,
     group: int = 8,
     problems: int = 4096,
+    stability: int = 6,
 ) -> Sweep:
     """About half an hour on two cores: eight rungs over a factor of 30, and a target 1,000 times the largest rung.
 
@@ -185,6 +191,7 @@ def _ladder(name: str, a: dict[str, Any]) -> Sweep:
         rule=f"the same RL at every rung: {rl['steps']} steps of {rl['prompts']} prompts x {rl['group']} completions",
         rungs=rungs,
         factor=inputs_of(target)["C_pre"] / max(inputs_of(t)["C_pre"] for t in trials),
+        stability=a.get("stability", 0),
         arguments=a,
     )
 
@@ -203,8 +210,16 @@ def _seed(task: TaskSpec, *parts: object) -> int:
 def _check(a: Mapping[str, Any]) -> None:
     if not 0 <= a["instance"] < MAX_INSTANCE:
         raise InputError(f"instance {a['instance']} is outside 0 .. 2^53 - 1")
-    for name, low in (("rungs", 1), ("rl_steps", 1), ("prompts", 1), ("group", 2), ("problems", 2), ("operations", 1)):
-        if a[name] < low:
+    for name, low in (
+        ("rungs", 1),
+        ("rl_steps", 1),
+        ("prompts", 1),
+        ("group", 2),
+        ("problems", 2),
+        ("operations", 1),
+        ("stability", 0),
+    ):
+        if a.get(name, low) < low:
             raise InputError(f"{name} = {a[name]} is too few", f"at least {low}")
     for name in ("span", "factor"):
         if not 1.0 <= a[name] < math.inf:

@@ -11,7 +11,7 @@ import click
 
 from scaling.cli import emit, folder_option, json_option, note, table
 from scaling.errors import InputError
-from scaling.gates import Gate, read_gates, write_gates
+from scaling.gates import Gate, read_gates
 from scaling.units import format_compute, format_duration
 
 if TYPE_CHECKING:
@@ -50,16 +50,20 @@ def plan(source: str | None, instance: int | None, slots: int, usd_per_hour: flo
 
 def planned(sweep: Sweep, *, usd_per_hour: float | None = None) -> dict[str, Any]:
     """The plan of a sweep as plain values: every trial, the target, slot-hours and their price."""
-    rows = [_planned(sweep, spec) for spec in (*sweep.trials, *sweep.target)]
-    hours = {"ladder": sweep.expected_s / 3600, "target": sum(r["expected_s"] for r in rows[-2:]) / 3600}
+    from sweeps.stability import extra
+
+    parts = {"ladder": sweep.trials, "stability": extra(sweep) if sweep.stability else (), "target": sweep.target}
+    rows = {name: [_planned(sweep, spec) for spec in specs] for name, specs in parts.items()}
+    hours = {name: sum(row["expected_s"] for row in of) / 3600 for name, of in rows.items()}
     return {
         "sweep": sweep.name,
         "digest": sweep.digest,
         "arguments": dict(sweep.arguments),
         "rule": sweep.rule,
         "factor": sweep.factor,
-        "trials": rows[:-2],
-        "target": rows[-2:],
+        "trials": rows["ladder"],
+        "stability": rows["stability"],
+        "target": rows["target"],
         "slot_hours": hours,
         "cost_usd": None if usd_per_hour is None else {name: h * usd_per_hour for name, h in hours.items()},
     }
@@ -74,7 +78,7 @@ def planned(sweep: Sweep, *, usd_per_hour: float | None = None) -> dict[str, Any
     "--prediction", metavar="HASH", help="Run the target of this registered prediction, its seeds bound to it."
 )
 @click.option("--retry-failed", is_flag=True, help="Try FAILED and DIVERGED trials again; otherwise they are kept.")
-@click.option("--stability", is_flag=True, help="Also train at half and twice the learning rate, and check the recipe.")
+@click.option("--stability", is_flag=True, help="Check the learning rate at both ends even if the recipe does not.")
 @click.option("--status", is_flag=True, help="Only say where every trial stands.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be run and how long it would take.")
 @json_option
@@ -100,14 +104,15 @@ def run(
     scaling run                            the ladder, into ./forecast
     scaling run smoke --folder /tmp/try    seconds, to see it work
     scaling run --status                   where every trial stands, and what was checked
-    scaling run --stability                sixteen small trials more: does the recipe hold with scale?
+    scaling run smoke --stability          some trials more: does the learning rate hold with scale?
     scaling run --prediction 3f9c0a1b      the large run that this prediction is about
     """
     look = status or dry_run
     if prediction and stability:
         raise click.UsageError("--stability is about the ladder and --prediction about its target: run them one by one")
     sweep = None if prediction else _ladder(source, folder, instance, look=look, status=status)
-    specs = _specs(sweep, stability) if sweep else _registered(folder, str(prediction), start=not look)
+    checked = sweep is not None and bool(stability or sweep.stability)
+    specs = _specs(sweep, checked) if sweep else _registered(folder, str(prediction), start=not look)
     if look:
         from sweeps.store import Store
 
@@ -116,11 +121,13 @@ def run(
         from sweeps.sweep import run as run_sweep
 
         trials = run_sweep(specs, folder, slots=slots, retry_failed=retry_failed)
-    if sweep and stability and not look:
-        _check_stability(sweep, folder)
+    if sweep and checked and not look:
+        from sweeps.stability import record
+
+        record(sweep, folder)
     gates = read_gates(folder)
     emit([_stands(t) for t in trials], lambda: _status_text(trials, gates, slots, retry_failed), as_json=as_json)
-    return 0 if look or all(t.state == "COMPLETE" for t in trials) else 1
+    return 0 if look or all(t.state == "COMPLETE" for t in trials if not t.spec.role) else 1
 
 
 def _ladder(source: str | None, folder: Path, instance: int | None, *, look: bool, status: bool) -> Sweep:
@@ -134,18 +141,10 @@ def _ladder(source: str | None, folder: Path, instance: int | None, *, look: boo
     return sweep
 
 
-def _specs(sweep: Sweep, stability: bool) -> list[TrialSpec]:
+def _specs(sweep: Sweep, checked: bool) -> list[TrialSpec]:
     from sweeps.stability import extra
 
-    return [*sweep.trials, *(extra(sweep) if stability else ())]
-
-
-def _check_stability(sweep: Sweep, folder: Path) -> None:
-    """Record in gates.json what the trials at other learning rates say."""
-    from sweeps.stability import gates_of
-    from sweeps.store import Store
-
-    write_gates(folder, gates_of(sweep, Store(folder)))
+    return [*sweep.trials, *(extra(sweep) if checked else ())]
 
 
 def _own(folder: Path, *, needed: bool) -> str | None:
@@ -211,7 +210,14 @@ def plan_text(sweep: Sweep, body: dict[str, Any], slots: int) -> str:
         ] += 1
     cells = [(*line[:3], count, *line[3:]) for line, count in lines.items()]
     hours = body["slot_hours"]
-    total = format_duration(3600 * hours["ladder"] / slots), format_duration(3600 * hours["target"])
+    ladder, check, target = (
+        format_duration(3600 * hours[n] / s) for n, s in zip(hours, (slots, slots, 1), strict=True)
+    )
+    more = (
+        f", stability check ({len(body['stability'])} trials at other learning rates) about {check}"
+        if body["stability"]
+        else ""
+    )
     price = "".join(f", {name} {usd:.4f} USD" for name, usd in (body["cost_usd"] or {}).items())
     return "\n".join(
         [
@@ -221,7 +227,7 @@ def plan_text(sweep: Sweep, body: dict[str, Any], slots: int) -> str:
             "",
             table(head, cells),
             "",
-            f"expected: ladder about {total[0]} on {slots} slots, target about {total[1]} on one{price}",
+            f"expected: ladder about {ladder}{more} on {slots} slots, target about {target} on one{price}",
         ]
     )
 

@@ -14,12 +14,15 @@ import pytest
 
 from benchmarks.kill_storm import children, demo, kinds, numbers
 from scaling.errors import InputError
+from scaling.gates import read_gates
 from scaling.registry import Ledger, book
 from sweeps import configs
 from sweeps.recipes import smoke
+from sweeps.stability import extra
 
 pytestmark = pytest.mark.xdist_group("unbreakable")
-SWEEP = smoke(smallest="3e7 FLOP", seeds=((0, 1, 0),), problems=64, rl_steps=4, factor=4.0)
+SWEEP = smoke(smallest="3e7 FLOP", seeds=((0, 1, 0),), problems=64, rl_steps=4, factor=4.0, stability=1)
+LADDER = [*SWEEP.trials, *extra(SWEEP)]
 HINT = "run the same command again to go on"
 
 
@@ -65,7 +68,7 @@ def survivor(recipe, tmp_path_factory) -> tuple[Path, Path]:
     finish(started(folder, recipe, part="entries.jsonl", count=1), -9)  # the prediction's line stands, not yet synced
     assert kinds(folder) == ["prediction"]
     shutil.copytree(folder, twin)
-    kill_when(started(folder, recipe), lambda: len(list(folder.glob("runs/*/steps.jsonl"))) > len(SWEEP.trials))
+    kill_when(started(folder, recipe), lambda: len(list(folder.glob("runs/*/steps.jsonl"))) > len(LADDER))
     assert kinds(folder) == ["prediction", "start"]
     other = started(twin, recipe)
     finish(started(folder, recipe, part=".report.", count=2), -9)
@@ -79,17 +82,18 @@ def test_kills_in_every_phase_change_no_digit(survivor, recipe, tmp_path):
     folder, twin = survivor
     assert kinds(folder) == kinds(twin) == ["prediction", "start", "outcome"]
     assert numbers(folder) == numbers(twin)
-    assert len(numbers(folder)) == len(SWEEP.trials) + 2
+    assert len(numbers(folder)) == len(LADDER) + 2
     assert Ledger(folder / "ledger").verify().ok
     mine, theirs = (book.records(Ledger(f / "ledger"))[0] for f in survivor)
     assert mine.resolution.values == theirs.resolution.values
+    assert list(mine.prediction.gates) == read_gates(folder) and len(mine.prediction.gates) == 4
     fresh = tmp_path / "fresh"
     from sweeps import run
 
-    run(SWEEP, fresh, progress=False)
+    run(LADDER, fresh, progress=False)
     ladder = numbers(fresh)
     assert ladder == {name: row for name, row in numbers(folder).items() if name in ladder}
-    assert len(ladder) == len(SWEEP.trials)
+    assert len(ladder) == len(LADDER)
 
 
 def unresolved(folder: Path, path: Path) -> Path:

@@ -97,6 +97,7 @@ def register(
         run_state=run_state,
         assumptions=tuple(assumptions),
         voids=tuple(dict.fromkeys(v for q in asked for v in q.voids)),
+        gates=tuple(dict.fromkeys(g for f in made for g in f.gates)),
     )
     return ledger.append(Kind.PREDICTION, prediction.body, nonce=nonce)
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from worlds import NINE, POWER, RISING, replicates
 
 from scaling.__main__ import main
 from scaling.fitted import read_forecasts
+from scaling.gates import Gate, write_gates
 
 
 def write(path, header, rows):
@@ -96,6 +98,17 @@ def test_forecast_as_json_has_quantiles(points, capsys):
     assert made["quantiles"]["0.5"] == made["median"]
     assert 0 <= made["probability_above"] <= 1
     assert "draws_SG" not in made
+
+
+def test_gates_of_the_folder_stand_in_every_output_and_cap_the_grade(points, tmp_path, capsys):
+    gate = Gate("the rate is right", False, 0.05, 0.02, "half of it is better")
+    write_gates(tmp_path, [gate])
+    command = ["forecast", str(Path(points).rename(tmp_path / "runs")), "--at", "2e12 FLOP"]
+    assert main([*command, "--json"]) == 0
+    (made,) = json.loads(capsys.readouterr().out)
+    assert made["grade"] == "EXTENDED" and made["gates"][0]["name"] == gate.name
+    assert main(command) == 0
+    assert "FAILED: half of it is better" in capsys.readouterr().out
 
 
 def test_a_refused_forecast_leaves_with_3_and_beyond_prints_it(rising, tmp_path, capsys):

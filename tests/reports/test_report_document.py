@@ -15,6 +15,7 @@ from reports.figures import fan
 from reports.series import all_series
 from scaling.errors import InputError
 from scaling.fitted import LEVELS
+from scaling.gates import Gate
 from scaling.predictions import STARTED, Measured
 from scaling.records import canonical, parse
 
@@ -193,6 +194,20 @@ def test_untested_intervals_are_said_to_be() -> None:
 
 
 # -- what lowers a claim's worth ---------------------------------------------------------------------------------
+
+
+def test_gates_stand_in_a_table_with_their_state() -> None:
+    gates = (Gate("a", True, 0.0, 0.02, "fine"), Gate("<b>", False, 0.1, 0.02, "half the rate is better"))
+    report = example(first=1)
+    assert report.prediction
+    registered = forecast_document(replace(report, prediction=replace(report.prediction, gates=gates)))
+    later = forecast_document(replace(report, gates=gates))
+    for document in (registered, later):
+        table = table_after(document, "gates")
+        assert [row[:2] for row in table.rows] == [("a", "passed"), ("<b>", "FAILED")]
+        assert "1 of 2 gates failed" in said(document, Warning)
+    assert "as registered" in said(registered, Text) and "no part of the registered" in said(later, Text)
+    assert "gates" not in headings(forecast_document(report))
 
 
 def test_late_unbound_or_changed_claims_are_warned_of() -> None:

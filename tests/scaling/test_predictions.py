@@ -8,6 +8,7 @@ import pytest
 
 from scaling.errors import InputError
 from scaling.fitted import LEVELS, Forecast, Grade, Subject, read_forecasts, write_forecasts
+from scaling.gates import Gate
 from scaling.predictions import Claim, Measured, Prediction, Question, Resolution, score, scores
 from scaling.records import canonical, parse
 from scaling.scores import QuantileDistribution
@@ -85,6 +86,51 @@ def test_claims_need_rising_finite_quantiles(claim):
         replace(claim, quantiles=claim.quantiles[::-1])
     with pytest.raises(InputError, match="finite"):
         replace(claim, quantiles=(math.nan, *claim.quantiles[1:]))
+
+
+PASSED, FAILED, OPEN = (
+    Gate(name, state, 0.1, 0.02, "found") for name, state in zip("abc", (True, False, None), strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("gate", "grade", "stands"),
+    [
+        (PASSED, Grade.EARNED, Grade.EARNED),
+        (OPEN, Grade.EARNED, Grade.EARNED),
+        (FAILED, Grade.EARNED, Grade.EXTENDED),
+        (FAILED, Grade.REFUSED, Grade.REFUSED),
+        (FAILED, Grade.UNEARNED, Grade.UNEARNED),
+        (replace(FAILED, stage="pretrain"), Grade.EARNED, Grade.EXTENDED),
+        (replace(FAILED, stage="rl"), Grade.EARNED, Grade.EXTENDED),
+        (replace(FAILED, stage="other"), Grade.EARNED, Grade.EARNED),
+    ],
+)
+def test_a_failed_gate_of_the_stage_caps_the_grade(forecast, gate, grade, stands):
+    made = replace(forecast, grade=grade).with_gates([gate])
+    assert made.grade == stands
+    assert made.draws_digest == forecast.draws_digest
+    concerned = gate.stage != "other"
+    assert made.gates == ((gate,) if concerned else ())
+    assert len(made.warnings) == 1 + (concerned and not gate.passed)
+    assert (made.warnings[-1] == "gate b: FAILED, grade EXTENDED at most") == (concerned and gate.passed is False)
+
+
+def test_gates_travel_with_forecast_and_prediction(forecast, claim, tmp_path):
+    write_forecasts(tmp_path / "f.json", [forecast.with_gates([PASSED, OPEN])])
+    (read,) = read_forecasts(tmp_path / "f.json")
+    assert read.gates == (PASSED, OPEN)
+    made = Prediction("t", "2027-03-01", (claim,), {}, {}, gates=read.gates)
+    assert Prediction.from_body(parse(canonical(made.body))) == made
+    assert "gates" not in replace(made, gates=()).body  # an entry without gates reads as it did before there were any
+
+
+def test_a_forecast_of_before_there_were_gates_is_read(forecast, tmp_path):
+    write_forecasts(tmp_path / "f.json", [forecast])
+    body = parse((tmp_path / "f.json").read_bytes())
+    del body["forecasts"][0]["gates"]
+    (tmp_path / "f.json").write_bytes(canonical(body))
+    assert read_forecasts(tmp_path / "f.json")[0].gates == ()
 
 
 def test_a_prediction_reads_back(claim):

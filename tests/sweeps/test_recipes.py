@@ -14,6 +14,7 @@ from scaling.registry.book import bind
 from sweeps import configs
 from sweeps.ladder import expected_seconds
 from sweeps.recipes import RECIPES, quick, smoke, standard, u_shaped
+from sweeps.stability import extra
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -45,6 +46,11 @@ def test_standard_reaches_a_thousand_times_further_from_eight_rungs_of_three_see
     bases = [sweep.rung(t) for t in sweep.trials if t.stage == "pretrain"]
     assert min(bases.count(rung) for rung in range(8)) >= 3
     assert sweep.expected_s / 2 + sum(map(expected_seconds, sweep.target)) < 30 * 60
+
+
+def test_the_check_of_the_learning_rate_costs_a_minute_on_two_cores():
+    assert sum(map(expected_seconds, extra(quick()))) < 2 * 60
+    assert smoke().stability == 0
 
 
 def test_u_shaped_has_a_bucket_of_its_own_and_costs_minutes():

@@ -6,6 +6,7 @@ import pytest
 from scaling.compute import DEFINITION
 from scaling.errors import InputError, LedgerError
 from scaling.fitted import LEVELS, Forecast, Grade, Subject
+from scaling.gates import Gate
 from scaling.observations import Observation
 from scaling.predictions import Question
 from scaling.records import canonical
@@ -73,6 +74,20 @@ def test_register_resolve_score(tmp_path):
     assert ledger.verify().ok
     stored = np.frombuffer(ledger.get_blob(record.prediction.claims[0].draws_blob), "<f8").reshape(400, 3)
     np.testing.assert_allclose(np.quantile(stored[:, 2], LEVELS), record.prediction.claims[0].quantiles, rtol=1e-12)
+
+
+def test_what_was_known_of_the_gates_is_registered_once(tmp_path):
+    before, after = Gate("a", None, 0.01, 0.02, "unsure", "pretrain"), Gate("b", False, 0.1, 0.02, "worse", "rl")
+    ledger = Ledger(tmp_path)
+    made = [forecast(stage=stage).with_gates([before, after]) for stage in ("pretrain", "rl")]
+    entry = book.register(ledger, [Question("a", UNTIL), Question("b", UNTIL)], made)
+    assert ledger.verify().ok
+    prediction = book.find(ledger, entry.hash).prediction
+    assert prediction.gates == (before, after)
+    assert [c.warnings for c in prediction.claims] == [
+        ("gate a: cannot tell",),
+        ("gate a: cannot tell", "gate b: FAILED, grade EXTENDED at most"),
+    ]
 
 
 def test_an_outcome_is_never_replaced(tmp_path):
