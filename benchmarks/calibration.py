@@ -4,7 +4,8 @@
     python benchmarks/calibration.py ladders/*
 
 Every folder is a ladder without its target. Rows: one question and one factor beyond the data (fit on the first 3, 4, 5
-rungs, forecast every run at every larger one). CRPS is the pool's over the named method's, mean over runs; the number
+rungs, forecast every run at every larger one). With `--target` first, every folder also holds its target, and only the
+largest scale is forecast, from all others. CRPS is the pool's over the named method's, mean over runs; the number
 behind +- is the standard error over ladders (bootstrap of whole ladders: runs of one share everything).
 """
 
@@ -19,12 +20,11 @@ import numpy as np
 import pandas as pd
 
 from fits.backtests import DRAWS, held_out_rows
-from fits.combined import Case, Workshop, _cases
+from fits.combined import Case, Workshop, _cases, prior_rule
 from fits.estimate import subjects
 from fits.forecasts import baselines
 from fits.plain import bootstrap_quantiles
 from fits.points import take
-from fits.priors import LADDER
 from fits.verdicts import verdict_of
 from scaling.fitted import LEVELS
 from scaling.metrics import metric as metric_named
@@ -35,11 +35,12 @@ LEVEL_NAMES = (50, 80, 90, 95)
 RESAMPLES = 400
 
 
-def case_rows(work: Workshop, case: Case, ladder: str) -> list[dict[str, Any]]:
-    """One row per (cut, held-out run): hits, width and CRPS of the pool and of every simple method."""
+def case_rows(work: Workshop, case: Case, ladder: str, first: int) -> list[dict[str, Any]]:
+    """One row per (cut after `first` scales or more, held-out run): hits, width and CRPS of the pool and of every
+    simple method."""
     found = []
     metric = metric_named(case.own.subject.metric)
-    for used in range(3, case.own.n_scales):
+    for used in range(first, case.own.n_scales):
         known = case.own.scale < used
         held = take(case.own, ~known)
         members = work.members(case, float(case.own.x[known].max()), DRAWS)
@@ -53,7 +54,7 @@ def case_rows(work: Workshop, case: Case, ladder: str) -> list[dict[str, Any]]:
                 {
                     "ladder": ladder,
                     "question": label,
-                    "factor": 2 ** round(float(np.log2(row.factor))),
+                    "factor": int(float(f"{row.factor:.1g}")),
                     "crps": row.crps,
                     "error": row.error,
                     "width": high - low,
@@ -65,12 +66,14 @@ def case_rows(work: Workshop, case: Case, ladder: str) -> list[dict[str, Any]]:
     return found
 
 
-def ladder_rows(folder: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+def ladder_rows(folder: Path, target: bool) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """Back-test rows of the whole problem set's questions, and (question, verdict) of every question."""
     tables = list(subjects(Observations.read(folder / "runs").with_base_loss()))
     cases = [case for table in tables for case in _cases(table)]
-    work = Workshop(cases, LADDER, 0)
-    rows = [r for c in cases if c.own.subject.bucket == OVERALL for r in case_rows(work, c, folder.name)]
+    largest = max(float(case.own.x.max()) for case in cases)
+    work = Workshop(cases, prior_rule(tables, largest / 2 if target else largest), 0)
+    wanted = [c for c in cases if c.own.subject.bucket == OVERALL]
+    rows = [r for c in wanted for r in case_rows(work, c, folder.name, c.own.n_scales - 1 if target else 3)]
     return rows, [(c.own.subject.label, verdict_of(c.own, "log")) for c in cases]
 
 
@@ -84,25 +87,29 @@ def ratio(frame: pd.DataFrame, other: str) -> str:
 
 def print_table(frame: pd.DataFrame) -> None:
     others = ["last value", "linear in log C", "constant", "bootstrap"]
-    print("| question | beyond | runs | 50 | 80 | 90 | 95 % | bias | 80 % width |", " | ".join(others), "|")
-    print("|" + "---|" * (9 + len(others)))
+    print("| question | beyond | runs | 50 | 80 | 90 | 95 % | bias | 80 % width |", " | ".join(others), "| beats it |")
+    print("|" + "---|" * (10 + len(others)))
     groups = [*frame.groupby(["question", "factor"]), *(((q, "all"), g) for q, g in frame.groupby("question"))]
     for (question, factor), g in sorted(groups, key=lambda item: (item[0][0], str(item[0][1]))):
         inside = " | ".join(f"{g[str(n)].mean():.2f}" for n in LEVEL_NAMES)
         numbers = f"{100 * g['error'].mean():+.1f} % | {g['width'].mean():.3f}"
-        print(
-            f"| {question} | {factor} | {len(g)} | {inside} | {numbers} |", " | ".join(ratio(g, o) for o in others), "|"
-        )
+        ratios = " | ".join(ratio(g, o) for o in others)
+        beats = f"{int((g['crps'] < g['bootstrap']).sum())} of {len(g)}"
+        print(f"| {question} | {factor} | {len(g)} | {inside} | {numbers} | {ratios} | {beats} |")
 
 
-def main(folders: list[str]) -> None:
+def main(arguments: list[str]) -> None:
+    target = arguments[0] == "--target"
+    folders = arguments[target:]
     rows: list[dict[str, Any]] = []
     verdicts: Counter[tuple[str, str]] = Counter()
     for folder in folders:
-        more, seen = ladder_rows(Path(folder))
+        more, seen = ladder_rows(Path(folder), target)
         rows += more
         verdicts.update(set(seen))
     print_table(pd.DataFrame(rows))
+    if target:
+        return
     print("\n| question | verdict | ladders |\n|---|---|---|")
     for (question, verdict), count in sorted(verdicts.items()):
         print(f"| {question} | {verdict} | {count} of {len(folders)} |")

@@ -2,11 +2,11 @@
 
     one law     the metric's own law of compute (with a floor), fitted to its runs
     two-stage   compute -> loss -> metric (two_stage.py), where the base trials' loss was measured
-    pool        TWO_STAGE of the draws from the second, the others from the first: a mixture of both distributions
+    pool        a share TWO_STAGE of the draws from the second, the others from the first: a mixture of distributions
 
 A member that is DIVERGED or NOT_IDENTIFIED is left out. Where there is no second method (the loss itself, a user's
-table) the first stands alone. Why this weight: docs/log.md. GPT-4's law without a floor is a second question about the
-mean log pass rate, never a member.
+table) the first stands alone. Why these weights: docs/log.md. GPT-4's law without a floor is a second question about
+the mean log pass rate, never a member, and refused where the first answer excludes it (`checked`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import numpy as np
 from fits.backtests import DRAWS, FEWEST_SCALES, held_out_rows, with_backtests
 from fits.estimate import default_law, fit_points, references_of, subjects
 from fits.forecasts import assess, target_of
+from fits.objectives import default_objective
 from fits.points import Points, check_enough, final_rows, points_of, take
-from fits.priors import LADDER, PriorRule, default_priors
+from fits.priors import LADDER, TURNING, PriorRule, default_priors
 from fits.two_stage import TwoStage, map_points, map_seed
 from fits.uncertainty import predictive_draws
+from fits.verdicts import INVERSE, verdict_of
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade
 from scaling.laws import LAWS, Law, law_named
@@ -31,7 +33,8 @@ from scaling.maps import MAPS
 from scaling.observations import OVERALL, Observations
 from scaling.records import digest
 
-TWO_STAGE = 0.75  # of the pool's draws
+TWO_STAGE = {"pass_rate": 0.75, "neg_log_pass": 0.9}  # of the pool's draws
+AGREED = 0.9  # interval of a question's main forecast that holds the median of a law without a floor, or refuses it
 STAGED_AXIS = "C_pre"  # the axis that a run shares with the loss of its base trial
 OWN_SWEEPS = "algorithmic-v1"  # the compute definition of trials that this package trained
 UNUSABLE = (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED)
@@ -55,6 +58,10 @@ class Case:
     own: Points
     mapped: Points | None = None
 
+    @property
+    def is_main(self) -> bool:
+        return "floor" in self.law.names
+
 
 @dataclass(frozen=True)
 class Members:
@@ -76,7 +83,8 @@ class Members:
         if self.own.status in UNUSABLE:
             return self.staged.draws(grid_G)
         pairs = zip(predictive_draws(self.own, grid_G), self.staged.draws(grid_G), strict=True)
-        return tuple(_pool(one, two) for one, two in pairs)  # type: ignore[return-value]
+        share = TWO_STAGE[self.own.subject.metric]
+        return tuple(_pool(one, two, share) for one, two in pairs)  # type: ignore[return-value]
 
 
 def best_forecasts(
@@ -95,11 +103,11 @@ def best_forecasts(
     REFUSED (UNEARNED with beyond=True). Questions with too few scales are left out; where all have too few, the first
     one's NotEarned is raised.
     """
-    rule = LADDER if observations.compute_definition == OWN_SWEEPS else default_priors
     wanted = {k: v for k, v in (only or {}).items() if v is not None}
     cases: list[tuple[Case, float]] = []
     refused: list[NotEarned] = []
-    for table in subjects(observations.with_base_loss()):
+    tables = list(subjects(observations.with_base_loss()))
+    for table in tables:
         metric, stage, bucket, _ = table.one_metric()
         known = {"metric": metric, "stage": stage, "bucket": bucket}
         asked = all(known[k] == v for k, v in wanted.items())
@@ -110,15 +118,34 @@ def best_forecasts(
             cases += [(case, at if asked else math.nan) for case in _cases(table.below(at))]
         except NotEarned as error:
             refused.append(error)
-    work = Workshop([case for case, _ in cases], rule, seed)
+    reach = max((float(case.own.x.max()) for case, _ in cases), default=0.0)
+    work = Workshop([case for case, _ in cases], prior_rule(tables, reach), seed)
     chosen = [(case, at) for case, at in cases if math.isfinite(at)]
     if not chosen:
         raise refused[0] if refused else InputError("no such question is in the table")
     found = [work.answer(case, at, resamples) for case, at in chosen]
-    forecasts = [f for _, f, _ in found]
+    main = {f.subject: f for (case, _), (_, f, _) in zip(chosen, found, strict=True) if case.is_main}
+    forecasts = [checked(f, main.get(f.subject, f)) for _, f, _ in found]
     if beyond:
         forecasts = [replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in forecasts]
     return Best(tuple(f for f, _, _ in found), tuple(forecasts), tuple(r for _, _, rows in found for r in rows))
+
+
+def prior_rule(tables: Iterable[Observations], reach: float = math.inf) -> PriorRule:
+    """The priors for the fits of a table's questions. This package's own ladders have priors of their own, which depend
+    on whether some bucket gets worse with compute, as seen from the runs up to `reach`."""
+    tables = list(tables)
+    if any(t.compute_definition != OWN_SWEEPS for t in tables):
+        return default_priors
+    return TURNING if any(_gets_worse(t, reach) for t in tables) else LADDER
+
+
+def _gets_worse(table: Observations, reach: float) -> bool:
+    if table.one_metric()[2] == OVERALL:
+        return False
+    points = points_of(LAWS["power"], table)
+    points = take(points, points.x <= reach)
+    return len(points) > 0 and verdict_of(points, default_objective(points.value)[0].scale) == INVERSE
 
 
 def _cases(table: Observations) -> Iterable[Case]:
@@ -215,9 +242,8 @@ def pooled(forecast: Forecast, members: Members) -> Forecast:
     shape = ", ".join(f"{k} {v:.3g}" for k, v in mapped.parameters.items())
     text = f"two-stage: {loss.law} law of the loss, then {mapped.law} ({shape})"
     if members.name == "pool":
-        text = (
-            f"{100 * TWO_STAGE:.0f} % {text}; {100 - 100 * TWO_STAGE:.0f} % one law: {law_named(members.own.law).name}"
-        )
+        share = TWO_STAGE[forecast.subject.metric]
+        text = f"{100 * share:.0f} % {text}; {100 - 100 * share:.0f} % one law: {law_named(members.own.law).name}"
     warnings = tuple(w for w in forecast.warnings if "that of one law" not in w)
     return replace(
         forecast,
@@ -230,9 +256,22 @@ def pooled(forecast: Forecast, members: Members) -> Forecast:
     )
 
 
-def _pool(one_SG: np.ndarray, two_SG: np.ndarray) -> np.ndarray:
+def checked(forecast: Forecast, main: Forecast) -> Forecast:
+    """The forecast of a law without a floor, refused where it goes beyond what it earned and its median lies outside
+    the 90 % interval of the question's main forecast: then it hinges on an assumption that the data do not support."""
+    low, high = main.interval(AGREED)
+    if forecast.grade != Grade.EXTENDED or main.grade == Grade.REFUSED or low <= forecast.median <= high:
+        return forecast
+    why = (
+        f"{forecast.median:.3g} rests on there being no floor: without that assumption the same runs say "
+        f"{low:.3g} .. {high:.3g} ({100 * AGREED:.0f} %, {main.law})"
+    )
+    return replace(forecast, grade=Grade.REFUSED, warnings=(*forecast.warnings, f"refused: {why}"))
+
+
+def _pool(one_SG: np.ndarray, two_SG: np.ndarray, share: float) -> np.ndarray:
     count = min(len(one_SG), len(two_SG))
-    first = count - round(TWO_STAGE * count)
+    first = count - round(share * count)
     return np.concatenate([one_SG[:first], two_SG[first:count]])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,22 +36,24 @@ class Prior:
         return f"{self.role} ~ N({self.centre:.3g}, {self.spread:.2g})"
 
 
-BEND_CENTRE, BEND_SPREAD = 2.0, 0.5  # of a map from loss to metric: from straight (1) to the fourth power
+BEND = 2.0, 0.5  # centre and spread for a map from loss to metric: from straight (1) to the fourth power
 PriorRule = Callable[[Law, np.ndarray], tuple[Prior, ...]]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Numbers of the priors on exponent (log-normal) and floor (half-normal, in units of the smallest value)."""
+    """Numbers of the priors on exponent (log-normal) and floor (half-normal, in units of the smallest value), and on
+    the bend of the map from loss to the mean of -log p (log-normal: centre, spread)."""
 
     exponent: float
     exponent_spread: float
     floor_spread: float
+    mean_log_bend: tuple[float, float] = BEND
 
     def __call__(self, law: Law, values: np.ndarray) -> tuple[Prior, ...]:
         """The priors of a law; `values` are the observed means of the scales, in the metric's unit."""
         if "bend" in law.names:
-            return (Prior("bend", BEND_CENTRE, BEND_SPREAD, log=True),)
+            return (Prior("bend", *(BEND if law.link == "neg_log" else self.mean_log_bend), log=True),)
         if "floor" not in law.names:
             return ()
         linked = -np.log(values[(values > 0)]) if law.link == "neg_log" else values
@@ -66,6 +68,8 @@ class Setting:
 ANY = Setting(0.2, 1.0, 0.6)
 # For ladders that this package trained itself, chosen on ladders of other instances of the task: docs/log.md.
 LADDER = Setting(0.3, 0.3, 1.0)
+# The same where some bucket gets worse with scale: its -log p grows while the rest falls, so that the mean levels off.
+TURNING = replace(LADDER, mean_log_bend=(4.0, 0.2))
 
 
 def default_priors(law: Law, values: np.ndarray) -> tuple[Prior, ...]:

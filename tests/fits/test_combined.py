@@ -5,10 +5,12 @@ import pytest
 from worlds import LOG_PASS, NINE, POWER, replicates
 
 import fits
-from fits.combined import TWO_STAGE
+from fits.combined import TWO_STAGE, checked, prior_rule
+from fits.estimate import subjects
 from fits.floorless import lack_of_fit
 from fits.plain import bootstrap_quantiles
 from fits.points import points_of
+from fits.priors import LADDER, TURNING, default_priors
 from scaling.laws import LAWS
 from scaling.observations import Observation, Observations
 
@@ -39,7 +41,7 @@ def test_the_pool_tells_the_truth_beyond_the_data():
     assert low <= np.exp(-2.5 * (truth - 0.4)) <= high
     assert passed.fit_digest not in {f.digest for f in best.fits}
     assert {r.law for r in best.backtests} == {"power", "pool"}
-    assert 0.5 < TWO_STAGE <= 1
+    assert all(0.5 < share <= 1 for share in TWO_STAGE.values())
 
 
 def test_same_seed_same_draws_and_only_keeps_one_question():
@@ -53,6 +55,57 @@ def test_a_table_without_losses_keeps_the_one_law_path():
     runs = LOG_PASS.runs(NINE, noise=0.01)
     best = fits.best_forecasts(runs, 1e14, resamples=200)
     assert [f.law for f in best.forecasts] == ["power", "neg_log_pass"]
+
+
+def turning(seed=0, share=0.06, slope=1.3, definition="algorithmic-v1"):
+    """The mean of -log p of a part that falls with each run's loss and a part that gets worse with compute."""
+    rng = np.random.default_rng(seed)
+    loss = 0.45 + 0.4 * (X / 4e9) ** -0.3 * np.exp(0.04 * rng.standard_normal(len(X)))
+    worse = np.maximum(4.5, 4.5 + slope * np.log10(X / 1e10)) * np.exp(0.05 * rng.standard_normal(len(X)))
+    parts = {
+        ("loss", "all"): loss,
+        ("neg_log_pass", "all"): (1 - share) * 5 * (loss - 0.25) + share * worse,
+        ("pass_rate", "worse"): np.exp(-worse),
+        ("pass_rate", "better"): np.exp(-2 * (loss - 0.25)),
+    }
+    return Observations.of(
+        Observation(
+            id=f"{metric}-{bucket}-{i}", trial=f"t{i}", base_trial=f"t{i}", stage="pretrain", metric=metric,
+            bucket=bucket, protocol=f"{metric}-{bucket}", value=float(v), inputs={"C_pre": float(c)},
+            compute_definition=definition,
+        )
+        for (metric, bucket), column in parts.items() for i, (c, v) in enumerate(zip(X, column, strict=True))
+    )  # fmt: skip
+
+
+def test_a_bucket_that_gets_worse_bends_the_map_of_own_ladders_only():
+    def rule(runs, reach=np.inf):
+        return prior_rule(subjects(runs.with_base_loss()), reach)
+
+    assert rule(turning()) is TURNING
+    assert rule(turning(slope=-1.3)) is LADDER
+    assert rule(turning(), reach=8e9) is LADDER  # not to be seen yet
+    assert rule(turning(definition="unstated")) is default_priors
+
+
+def test_a_part_that_gets_worse_is_followed_and_a_law_without_a_floor_refused():
+    truth = 0.94 * 5 * (0.45 + 0.4 * 9000**-0.3 - 0.25) + 0.06 * (4.5 + 1.3 * np.log10(3.6e3))
+    only = {"metric": "neg_log_pass"}
+    pairs = [fits.best_forecasts(turning(s), 3.6e13, only=only, resamples=300).forecasts for s in range(5)]
+    inside = [low <= truth <= high for low, high in (pool.interval(0.9) for pool, _ in pairs)]
+    assert np.mean(inside) >= 0.6
+    assert all(bare.law == "neg_log_pass" and bare.grade == "REFUSED" for _, bare in pairs)
+
+
+def test_a_law_without_a_floor_is_rarely_refused_where_it_is_true():
+    worlds = [LOG_PASS.runs(X, noise=0.02, seed=s) for s in range(10)]
+    pairs = [fits.best_forecasts(w, 3.6e13, resamples=200).forecasts for w in worlds]
+    assert sum(bare.grade == "REFUSED" for _, bare in pairs) <= 2
+    kept = next(bare for _, bare in pairs if bare.grade == "EXTENDED")
+    other = fits.forecast(fits.fit(LAWS["power"], POWER.runs(X, noise=0.01)), 3.6e13)  # a floor: near .47, not .2
+    refused = checked(kept, other)
+    assert refused.grade == "REFUSED"
+    assert "rests on there being no floor" in refused.warnings[-1]
 
 
 def test_a_floor_is_found_and_false_alarms_are_rare():
