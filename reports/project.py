@@ -163,7 +163,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
 
 
 def costs(project: Project) -> dict[str, float]:
-    """Spent on the ladder and on the target: algorithmic and executed FLOP, core-hours of the trials."""
+    """Spent on the ladder and on the target: algorithmic and executed FLOP, core-hours of the trials. Checks apart."""
     found: dict[str, float] = {}
     for name, trials in (("spent", project.ladder), ("target", project.large)):
         ended = [t for t in trials if t.ended]
@@ -173,6 +173,8 @@ def costs(project: Project) -> dict[str, float]:
         found[f"{name}_flop"] = sum(trial_flop(t.spec).total for t in ended)
         found[f"{name}_executed_flop"] = sum(t.result["inputs"].get("executed_flop", 0.0) for t in ended)
         found[f"{name}_core_h"] = sum(t.result.get("total_s", 0.0) for t in ended) / 3600
+    if checks := [t for t in trials_in(project.folder) if t.spec.role and t.ended]:
+        found["core-hours_of_checks"] = sum(t.result.get("total_s", 0.0) for t in checks) / 3600
     return found
 
 

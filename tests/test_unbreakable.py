@@ -87,6 +87,7 @@ def test_kills_in_every_phase_change_no_digit(survivor, recipe, tmp_path):
     mine, theirs = (book.records(Ledger(f / "ledger"))[0] for f in survivor)
     assert mine.resolution.values == theirs.resolution.values
     assert list(mine.prediction.gates) == read_gates(folder) and len(mine.prediction.gates) == 4
+    assert all(text in (folder / "report.json").read_text() for text in ("core-hours of checks", "as registered"))
     fresh = tmp_path / "fresh"
     from sweeps import run
 
