@@ -141,8 +141,8 @@ def prior_rule(tables: Iterable[Observations], reach: float = math.inf) -> Prior
 
 
 def _gets_worse(table: Observations, reach: float) -> bool:
-    if table.one_metric()[2] == OVERALL:
-        return False
+    if table.one_metric()[2] == OVERALL or table.axis != STAGED_AXIS:
+        return False  # the map's own axis: elsewhere nothing rests on this
     points = points_of(LAWS["power"], table)
     points = take(points, points.x <= reach)
     return len(points) > 0 and verdict_of(points, default_objective(points.value)[0].scale) == INVERSE
