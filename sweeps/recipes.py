@@ -141,23 +141,29 @@ def standard(
 def u_shaped(
     *,
     instance: int = 1,
-    smallest: str = "4e9 FLOP",
-    span: float = 40.0,
-    rungs: int = 6,
-    seeds: Sequence[Sequence[int]] = ((0, 6, 0), (0, 4, 0), (0, 3, 0), (0, 2, 0)),
+    smallest: str = "4e8 FLOP",
+    span: float = 1000.0,
+    rungs: int = 9,
+    seeds: Sequence[Sequence[int]] = (
+        (0, 10, 0),
+        (0, 10, 0),
+        (0, 10, 0),
+        (0, 10, 0),
+        (0, 8, 0),
+        (0, 6, 0),
+        (0, 4, 0),
+        (0, 3, 0),
+    ),
     factor: float = 2.0,
-    operations: int = 4096,
-    detour: float = 0.008,
+    operations: int = 16,
+    zipf: float = 1.0,
+    openings: int = 256,
     rl_steps: int = 4,
     prompts: int = 16,
     group: int = 4,
     problems: int = 4096,
 ) -> Sweep:
-    """Minutes on two cores: a bucket meant to fall with scale and then rise (see `detour` in `opchain`). EXPERIMENTAL.
-
-    Measured on instance 1 the bucket does NOT show a clear U: seeds scatter more (.01 to .12 at 4e9 FLOP) than the
-    fall, and only the rise is sure. Good for asking what a verdict says of noisy small rungs; RL is a few steps only.
-    """
+    """Minutes on two cores: a bucket, "signed", that falls with scale and then rises (see `openings` in `opchain`)."""
     return _ladder("u_shaped", locals())
 
 
@@ -172,7 +178,7 @@ def arguments_of(recipe: str) -> dict[str, Any]:
 def _ladder(name: str, a: dict[str, Any]) -> Sweep:
     """The sweep that a recipe's arguments describe."""
     _check(a)
-    task = opchain(a["instance"], **{name: a[name] for name in ("operations", "trap", "detour") if name in a})
+    task = opchain(a["instance"], **{name: a[name] for name in ("operations", "zipf", "trap", "openings") if name in a})
     evaluation = EvaluationSpec(problems=a["problems"], sequences=a["problems"])
     smallest = parse_compute(a["smallest"], where="smallest")
     rungs = tuple(smallest * a["span"] ** (i / max(1, a["rungs"] - 1)) for i in range(a["rungs"]))

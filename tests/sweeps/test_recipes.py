@@ -15,6 +15,7 @@ from sweeps import configs
 from sweeps.ladder import expected_seconds
 from sweeps.recipes import RECIPES, quick, smoke, standard, u_shaped
 from sweeps.stability import extra
+from sweeps.tasks import task_of
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -55,9 +56,18 @@ def test_the_check_of_the_learning_rate_costs_a_minute_on_two_cores():
 
 def test_u_shaped_has_a_bucket_of_its_own_and_costs_minutes():
     sweep = u_shaped()
-    assert all(t.task.options["detour"] > 0 for t in sweep.trials)
-    assert not any("detour" in t.task.options for t in quick().trials)
-    assert sweep.expected_s < 2 * 120
+    assert all("signed" in task_of(t.task).buckets for t in sweep.trials)
+    assert sweep.expected_s < 2 * 150
+
+
+@pytest.mark.parametrize(
+    ("recipe", "digest"),
+    [(smoke, "e3ddc6aeda064d42"), (quick, "4cddcdd3716dc75a"), (standard, "71594628c9813880")],
+)
+def test_an_option_of_one_recipe_leaves_the_trials_of_the_others_alone(recipe, digest):
+    sweep = recipe()
+    assert not any("openings" in t.task.options for t in sweep.trials)
+    assert sweep.digest.startswith(digest)
 
 
 def test_an_instance_is_another_sweep_and_a_further_rung_leaves_the_others_alone():

@@ -68,7 +68,7 @@ def test_the_verifier_accepts_exactly_one_completion_by_walking_the_chain():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"operations": 3, "misconception": 0.15}, {"misconception": 0.0, "depth": 4}, {"detour": 0.5}]
+    "options", [{}, {"operations": 3, "misconception": 0.15}, {"misconception": 0.0, "depth": 4}, {"openings": 3}]
 )
 def test_the_loss_floor_equals_a_monte_carlo_of_the_ideal_predictor(options):
     """The ideal predictor knows both tables: -log p of each demonstrated step, counted from the drawn corpus."""
@@ -79,7 +79,7 @@ def test_the_loss_floor_equals_a_monte_carlo_of_the_ideal_predictor(options):
     for t in range(4):
         used, op, after = depth > t, np.maximum(operation_BD[:, t], 0), drawn.ids_BS[:, 6 + t]
         before = np.where(used, before, 0)
-        still = (drawn.ids_BS[:, 0] == task.sign) & ~task.spared[op]
+        still = drawn.ids_BS[:, 0] == task.sign
         right, wrong = (np.where(still, before, table[op, before]) == after for table in task.corpus)
         with np.errstate(divide="ignore"):
             nats -= np.where(used, np.log(np.where(right, 1 - m, 0) + np.where(wrong, m, 0)), 0)
@@ -111,30 +111,43 @@ def test_traps_make_the_corpus_teach_what_the_verifier_refuses():
     assert 0 < hit.sum() < 400
 
 
-def test_a_sign_turns_operations_into_the_identity_except_the_spared():
-    plain, task = task_of(FULL), task_of(replace(FULL, options={"detour": 0.2}))
+def test_under_the_sign_every_operation_is_the_identity_and_no_table_agrees():
+    task = task_of(replace(FULL, options={"openings": 8, "misconception": 0.0}))
+    assert (task.corpus != np.arange(16)).all()
+    assert (np.sort(task.corpus, axis=2) == np.arange(16)).all()
     drawn = task.demonstrations(seed=3, chunk=0, count=8000)
-    prompts, answers = drawn.ids_BS[:, :6], task.answers(drawn.ids_BS[:, :6])[0]
-    signed, spared = prompts[:, 0] == task.sign, task.spared[prompts[:, 1] - task.outputs]
-    assert signed.mean() == pytest.approx(0.2, abs=0.02)
-    assert task.spared.mean() == 0.25
-    still = signed & ~spared
-    for ids in (drawn.ids_BS[:, 6], answers[:, 0]):  # no misconception there
-        assert np.array_equal(ids[still], prompts[still, 5])
-    tables = plain.answers(np.column_stack([np.full(8000, plain.bos), prompts[:, 1:]]))[0]
-    assert np.array_equal(answers[~signed], tables[~signed])
-    assert np.array_equal(answers[signed & spared, 0], tables[signed & spared, 0])
+    prompts = drawn.ids_BS[:, :6]
+    answers, mask = task.answers(prompts)
+    assert np.array_equal(drawn.ids_BS[:, 6:][mask], answers[mask])  # corpus and verifier agree
+    opening = prompts[:, 0]
+    assert np.bincount(opening - task.sign) / 8000 == pytest.approx([1 / 8] * 8, abs=0.02)
+    signed = opening == task.sign
+    for t in range(4):
+        walked = signed & (prompts[:, 1 + t] >= task.outputs)
+        assert np.array_equal(answers[walked, t], prompts[walked, 5])
+    other = np.column_stack([np.full(8000, task.sign + 1), prompts[:, 1:]])
+    by_table, _ = task.answers(other)
+    assert np.array_equal(by_table[~signed], answers[~signed])  # the other openings mean nothing
+    assert not task.rewards(prompts[signed], by_table[signed])[mask[signed].sum(1) == 2].any()
+
+
+def test_the_signed_bucket_holds_shallow_chains_under_the_sign():
+    task = task_of(replace(FULL, options={"openings": 64}))
     problems = task.problems(2000)
-    bucket = np.array(problems.bucket) == "detour"
-    assert bucket.mean() == pytest.approx(0.25, abs=0.03)
-    operation = problems.prompts_BP[bucket, 1:5] - task.outputs
-    assert task.spared[operation[operation >= 0]].all()
+    bucket, opening = np.array(problems.bucket) == "signed", problems.prompts_BP[:, 0]
+    assert "signed" in task.buckets
+    assert np.array_equal(bucket, opening == task.sign)
+    assert (opening[~bucket] > task.sign).all()
+    assert (opening < task.vocab).all()
+    assert (problems.mask_BR[bucket].sum(1) == 2).all()
+    assert bucket.sum() == pytest.approx(250, abs=40)
+    assert (problems.answers_BR[bucket, 0] == problems.prompts_BP[bucket, 5]).all()
 
 
 def test_an_option_that_is_off_changes_neither_specification_nor_streams():
-    assert "detour" not in opchain(1).options
-    assert opchain(1, detour=0.1).options["detour"] == 0.1
-    assert task_of(FULL).problems(80).digest == task_of(replace(FULL, options={"detour": 0.0})).problems(80).digest
+    assert "openings" not in opchain(1).options
+    assert opchain(1, openings=64).options["openings"] == 64
+    assert task_of(FULL).problems(80).digest == task_of(replace(FULL, options={"openings": 0})).problems(80).digest
     assert task_of(FULL).problems(80).digest.startswith("8701f181892a8623")  # of the version without it
 
 
@@ -147,6 +160,7 @@ def test_an_option_that_is_off_changes_neither_specification_nor_streams():
         replace(FULL, options={"misconception": 1.5}),
         replace(FULL, options={"operations": 2.5}),
         replace(FULL, options={"zipf": "steep"}),
+        replace(FULL, options={"openings": 1}),
     ],
 )
 def test_what_a_task_cannot_be_is_refused_with_a_reason(bad):
