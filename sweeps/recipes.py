@@ -166,8 +166,8 @@ def u_shaped(
     """Minutes on two cores: a bucket, "signed", that falls with scale and then rises (see `openings` in `opchain`).
 
     Measured on five instances, one of them fresh, base models: a pass rate of .06 at 4e8 FLOP (a guess) falls to about
-    .01 between 5e9 and 1.3e10, then rises to .95. The verdict is "inverse" from 4 and 5 rungs, "U-shaped" from 7 on; from
-    6 the one or the other. When a seed is corrected scatters much, the fall little: hence most seeds below, and few
+    .01 between 5e9 and 1.3e10, then rises to .95. The verdict is "inverse" from 4 and 5 rungs, "U-shaped" from 7 on,
+    from 6 the one or the other. When a seed is corrected scatters much, the fall little: hence most seeds below and few
     operations, all of them frequent. RL is a few steps only. `benchmarks/u_shape.py` prints what is said at each rung.
     """
     return _ladder("u_shaped", locals())
