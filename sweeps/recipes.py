@@ -89,7 +89,7 @@ def smoke(
 
 def quick(
     *,
-    instance: int = 11,
+    instance: int = 21,
     smallest: str = "4e9 FLOP",
     span: float = 30.0,
     rungs: int = 6,
