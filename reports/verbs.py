@@ -49,10 +49,8 @@ def report(path: Path, output: tuple[Path, ...], at: str | None, prediction: str
 @click.command()
 @click.option(
     "--recipe",
-    default="quick",
-    show_default=True,
     metavar="RECIPE|FILE.toml",
-    help="The sweep: a recipe's name or a TOML file.",
+    help="The sweep: a recipe's name or a TOML file.  [default: the one that the folder holds, else quick]",
 )
 @click.option("--instance", type=int, help="Which random instance of the task (another world, other seeds).")
 @click.option(
@@ -60,7 +58,7 @@ def report(path: Path, output: tuple[Path, ...], at: str | None, prediction: str
 )
 @folder_option
 @json_option
-def demo(recipe: str, instance: int | None, slots: int, folder: Path, as_json: bool) -> None:
+def demo(recipe: str | None, instance: int | None, slots: int, folder: Path, as_json: bool) -> None:
     """The whole path: sweep, fit, register a prediction, train the target, resolve, score, report.
 
     Prints its plan first. Run it again and it goes on where it stopped, or finishes at once.
@@ -72,11 +70,12 @@ def demo(recipe: str, instance: int | None, slots: int, folder: Path, as_json: b
     from reports.demo import demo as main_job
     from reports.demo import summary
     from scaling.verbs import scores_table
-    from sweeps.configs import read
+    from sweeps.configs import NAME, read
     from sweeps.verbs import plan_text, planned
 
     overrides = {} if instance is None else {"instance": instance}
-    sweep = read(recipe, **overrides)
+    held = folder / NAME
+    sweep = read(recipe or (str(held) if held.exists() else "quick"), **overrides)
     note(plan_text(sweep, planned(sweep), slots))
     record = main_job(folder, sweep, slots=slots, say=note)
     emit(summary(record), lambda: scores_table(record), as_json=as_json)

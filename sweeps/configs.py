@@ -66,7 +66,7 @@ def keep(folder: Path, sweep: Sweep, passed: Mapping[str, Any]) -> None:
         if found != sweep.digest:
             raise InputError(
                 f"{folder} holds another sweep ({found or 'unrecorded'!s:.12}, this one is {sweep.digest[:12]})",
-                "give this sweep its own --folder, or run the folder's own: scaling run " + str(path),
+                f"give this sweep its own --folder, or go on with the folder's own: scaling demo --folder {folder}",
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)

@@ -67,10 +67,11 @@ def test_the_registered_forecast_never_saw_the_target(folder):
         assert shown.quantiles == claim.quantiles
 
 
-def test_the_same_command_again_finishes_at_once_and_changes_nothing(folder, capsys):
+@pytest.mark.parametrize("recipe", [["--recipe", "smoke"], []], ids=["the same recipe", "the folder's own sweep"])
+def test_the_same_command_again_finishes_at_once_and_changes_nothing(folder, recipe, capsys):
     entries = (folder / "ledger" / "entries.jsonl").read_bytes()
     written = {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")}
-    assert main(["demo", "--recipe", "smoke", "--folder", str(folder)]) == 0
+    assert main(["demo", *recipe, "--folder", str(folder)]) == 0
     capsys.readouterr()
     assert (folder / "ledger" / "entries.jsonl").read_bytes() == entries
     assert {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")} == written
