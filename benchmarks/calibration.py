@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from fits.backtests import DRAWS, held_out_rows
-from fits.combined import Case, Workshop, _cases, prior_rule
+from fits.combined import Case, Workshop, _cases
 from fits.estimate import subjects
 from fits.forecasts import baselines
 from fits.plain import bootstrap_quantiles
@@ -70,8 +70,7 @@ def ladder_rows(folder: Path, target: bool) -> tuple[list[dict[str, Any]], list[
     """Back-test rows of the whole problem set's questions, and (question, verdict) of every question."""
     tables = list(subjects(Observations.read(folder / "runs").with_base_loss()))
     cases = [case for table in tables for case in _cases(table)]
-    largest = max(float(case.own.x.max()) for case in cases)
-    work = Workshop(cases, prior_rule(tables, largest / 2 if target else largest), 0)
+    work = Workshop(cases, tables, 0)
     wanted = [c for c in cases if c.own.subject.bucket == OVERALL]
     rows = [r for c in wanted for r in case_rows(work, c, folder.name, c.own.n_scales - 1 if target else 3)]
     return rows, [(c.own.subject.label, verdict_of(c.own, "log")) for c in cases]
@@ -99,8 +98,11 @@ def print_table(frame: pd.DataFrame) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    target = arguments[0] == "--target"
+    target = arguments[:1] == ["--target"]
     folders = arguments[target:]
+    if not folders or folders[0].startswith("-"):
+        print(f"usage: python benchmarks/calibration.py [--target] LADDER ...\n\n{__doc__}", file=sys.stderr)
+        sys.exit(2)
     rows: list[dict[str, Any]] = []
     verdicts: Counter[tuple[str, str]] = Counter()
     for folder in folders:

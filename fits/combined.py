@@ -118,8 +118,7 @@ def best_forecasts(
             cases += [(case, at if asked else math.nan) for case in _cases(table.below(at))]
         except NotEarned as error:
             refused.append(error)
-    reach = max((float(case.own.x.max()) for case, _ in cases), default=0.0)
-    work = Workshop([case for case, _ in cases], prior_rule(tables, reach), seed)
+    work = Workshop([case for case, _ in cases], tables, seed)
     chosen = [(case, at) for case, at in cases if math.isfinite(at)]
     if not chosen:
         raise refused[0] if refused else InputError("no such question is in the table")
@@ -170,12 +169,25 @@ def _cases(table: Observations) -> Iterable[Case]:
 
 
 class Workshop:
-    """Fits of all cases at every cut; the loss that all two-stage forecasts share is fitted once per cut."""
+    """Fits of all cases at every cut; the loss that all two-stage forecasts share is fitted once per cut.
 
-    def __init__(self, cases: Iterable[Case], priors: PriorRule, seed: int) -> None:
-        self.priors, self.seed = priors, seed
+    `tables` (those that the cases are from, and others) choose the priors: at every cut anew, from its runs only.
+    """
+
+    def __init__(self, cases: Iterable[Case], tables: Iterable[Observations], seed: int) -> None:
+        cases = list(cases)
+        self.tables, self.seed = list(tables), seed
+        self.reach = max((float(case.own.x.max()) for case in cases), default=0.0)
         self.losses = [c for c in cases if _is_loss(c)]
         self._kept: dict[tuple[float, int], Fit] = {}
+        self._rules: dict[float, PriorRule] = {}
+
+    def priors(self, limit: float) -> PriorRule:
+        """The priors of fits to the runs up to `limit`."""
+        reach = min(limit, self.reach)
+        if reach not in self._rules:
+            self._rules[reach] = prior_rule(self.tables, reach)
+        return self._rules[reach]
 
     def answer(self, case: Case, compute: float, resamples: int) -> tuple[Fit, Forecast, list[BacktestRow]]:
         members = self.members(case, np.inf, resamples)
@@ -216,7 +228,7 @@ class Workshop:
         return fit_points(
             law,
             take(points, points.x <= limit),
-            priors=self.priors,
+            priors=self.priors(limit),
             references=references_of(law, points),
             seed=seed,
             resamples=resamples,

@@ -57,11 +57,11 @@ def test_a_table_without_losses_keeps_the_one_law_path():
     assert [f.law for f in best.forecasts] == ["power", "neg_log_pass"]
 
 
-def turning(seed=0, share=0.06, slope=1.3, definition="algorithmic-v1"):
+def turning(seed=0, share=0.06, slope=1.3, definition="algorithmic-v1", turns=1e10):
     """The mean of -log p of a part that falls with each run's loss and a part that gets worse with compute."""
     rng = np.random.default_rng(seed)
     loss = 0.45 + 0.4 * (X / 4e9) ** -0.3 * np.exp(0.04 * rng.standard_normal(len(X)))
-    worse = np.maximum(4.5, 4.5 + slope * np.log10(X / 1e10)) * np.exp(0.05 * rng.standard_normal(len(X)))
+    worse = np.maximum(4.5, 4.5 + slope * np.log10(X / turns)) * np.exp(0.05 * rng.standard_normal(len(X)))
     parts = {
         ("loss", "all"): loss,
         ("neg_log_pass", "all"): (1 - share) * 5 * (loss - 0.25) + share * worse,
@@ -86,6 +86,27 @@ def test_a_bucket_that_gets_worse_bends_the_map_of_own_ladders_only():
     assert rule(turning(slope=-1.3)) is LADDER
     assert rule(turning(), reach=8e9) is LADDER  # not to be seen yet
     assert rule(turning(definition="unstated")) is default_priors
+
+
+def test_a_cut_never_sees_the_verdict_on_later_rungs():
+    """What a bucket does at later rungs changes the held-out values of an earlier cut, never what was foretold there."""
+
+    def foretold(runs, rungs=6):
+        best = fits.best_forecasts(runs.below(RUNGS[rungs - 1] * 1.1), 3.6e13, only=only, resamples=100)
+        return {(r.law, r.cut, r.x): r.quantiles for r in best.backtests if r.cut < RUNGS[4] and r.x < RUNGS[5]}
+
+    RUNGS, only = np.unique(X), {"metric": "neg_log_pass"}
+    late, never = turning(slope=6, turns=RUNGS[4]), turning(slope=0)
+    tables = list(subjects(late.with_base_loss()))
+    assert prior_rule(tables) is TURNING
+    assert prior_rule(tables, RUNGS[3]) is LADDER
+    rows = foretold(late)
+    assert {law for law, *_ in rows} == {"pool", "neg_log_pass"}
+    assert {cut for _, cut, _ in rows} == {RUNGS[2], RUNGS[3]}
+    assert rows == foretold(never)
+    without = foretold(late, rungs=5)
+    assert rows.keys() == without.keys()
+    assert np.array(list(rows.values())) == pytest.approx(np.array(list(without.values())), rel=1e-3)
 
 
 def test_a_part_that_gets_worse_is_followed_and_a_law_without_a_floor_refused():
