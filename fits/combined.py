@@ -193,6 +193,7 @@ class Workshop:
         members = self.members(case, np.inf, resamples)
         rows, own_rows = self.backtest(case)
         own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
+        own = replace(own, gates=case.table.gates)
         own = with_backtests(own, own_rows)
         forecast, _ = assess(own, compute, rows if members.staged else None)
         return own, (pooled(forecast, replace(members, own=own)) if members.staged else forecast), rows

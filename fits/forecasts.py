@@ -3,8 +3,8 @@
 Grades (f: how far the target lies beyond the largest run; e, b: earned and failed factor of the back-tests):
 
     REFUSED    the fit is DIVERGED or NOT_IDENTIFIED, the verdict is not "predictable", or a back-test failed at b <= f,
-               or f > e and the data bend away from a law that has no floor (floorless.py)
-    EARNED     f <= 1 (inside the data), or f <= e
+               or f > e and the data bend away from a law that has no floor (floorless.py), or f > e and a gate FAILED
+    EARNED     f <= 1 (inside the data), or f <= e; EXTENDED where a gate FAILED
     EXTENDED   anything else: a forecast beyond what the data's own back-tests could test
     UNEARNED   refused, but asked for with beyond=True
 
@@ -98,7 +98,11 @@ def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | No
         baselines={**baselines(fit, target), "one-law bootstrap": bootstrap_quantiles(fit, target)},
         method=f"one law: {fit.law}",
     )
-    return replace(made, warnings=(*_warnings(fit, made), *((f"refused: {why}",) if why else ()))), why
+    made = replace(made, warnings=(*_warnings(fit, made), *((f"refused: {why}",) if why else ())))
+    made = made.with_gates(fit.gates)
+    if made.grade == Grade.REFUSED and not why:
+        why = next(gate.refusal for gate in made.gates if gate.passed is False)
+    return made, why
 
 
 def baselines(fit: Fit, target: float) -> dict[str, float]:

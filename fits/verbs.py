@@ -110,7 +110,8 @@ def forecast(
 
     The grade says what the data's own back-tests support: EARNED (within the factor at which they held), EXTENDED
     (beyond it), REFUSED (exit code 3 when every forecast is; --beyond prints it all the same, as UNEARNED). Gates that
-    were checked on the ladder (`scaling run --stability`) are shown; one that failed leaves EXTENDED at most.
+    were checked on the ladder (`scaling run --stability`) are shown; one that failed leaves EXTENDED within that
+    factor and REFUSED beyond it.
 
     \b
     scaling forecast points.csv --at "1e23 FLOP"
@@ -119,7 +120,6 @@ def forecast(
     """
     from fits.forecasts import forecast_all
     from scaling.fitted import Grade, write_forecasts
-    from scaling.gates import read_gates
     from scaling.units import parse_compute
 
     if (compute is None) == (target is None):
@@ -136,8 +136,7 @@ def forecast(
         ]
     else:
         made = _best(path, where, seed=seed, beyond=beyond, metric=metric, stage=stage, bucket=bucket, axis=axis)
-    gates = read_gates(path)
-    made = [f.with_gates(gates) for f in made]
+    gates = list(dict.fromkeys(gate for f in made for gate in f.gates))
     kept = [f for f in made if f.grade != Grade.REFUSED]
     headers = ["subject", "forecast", "50 %", "90 %", "beyond", "grade"] + (
         ["P(more)"] if threshold is not None else []

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from reports.project import Project, made_from, read_project, refreshed, report_input
 from scaling.errors import InputError, StoreError
 from scaling.fitted import Grade
-from scaling.gates import read_gates
 from scaling.predictions import Question
 from scaling.registry import Entry, Ledger, book
 from scaling.trials import TrialState
@@ -60,7 +59,7 @@ def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], Non
     project = read_project(folder)
     for forecast in project.forecasts:
         say(f"  {forecast}")
-    for gate in read_gates(folder):
+    for gate in project.observations.gates:
         say(f"  gate {gate}")
     entry = _made_once(lambda: registered(ledger, sweep), lambda: register(ledger, sweep, project))
     say(f"registered before the run: entry {entry.seq}, {entry.hash}")

@@ -18,10 +18,10 @@ from reports.inputs import Receipt, ReportInput
 from scaling.compute import inputs_of, trial_flop
 from scaling.errors import InputError, StoreError
 from scaling.fitted import BacktestRow, Fit, Forecast
-from scaling.gates import read_gates
+from scaling.gates import gates_path
 from scaling.observations import Observations
 from scaling.provenance import provenance
-from scaling.records import parse
+from scaling.records import file_digest, parse
 from scaling.registry import Ledger, book
 from scaling.trials import TrialSpec
 from scaling.units import parse_compute
@@ -56,7 +56,6 @@ def read_project(folder: Path, *, seed: int = 0) -> Project:
     observations = Observations.read(folder / "runs").below(compute)
     best = fits.best_forecasts(observations, compute, seed=seed)
     ladder, large = trials_of(folder, target)
-    gates = read_gates(folder)
     return Project(
         folder=folder,
         target=target,
@@ -64,7 +63,7 @@ def read_project(folder: Path, *, seed: int = 0) -> Project:
         large=large,
         observations=observations,
         fits=best.fits,
-        forecasts=tuple(forecast.with_gates(gates) for forecast in best.forecasts),
+        forecasts=best.forecasts,
         backtests=best.backtests,
     )
 
@@ -127,7 +126,7 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         costs=costs(project),
         provenance=_provenance(record.prediction.provenance if record else made_from(project)),
         backtests=project.backtests,
-        gates=read_gates(project.folder),
+        gates=project.observations.gates,
         notes=(*notes, *changes(project, record)),
     )
 
@@ -143,9 +142,9 @@ def shown_forecasts(project: Project, record: book.Record | None) -> list[Foreca
 
 
 def made_from(project: Project) -> dict[str, Any]:
-    return provenance(
-        data=dict(project.observations.sources), replay=f"scaling demo --folder {project.folder.name}", seed=0
-    )
+    path = gates_path(project.folder)
+    data = {**project.observations.sources, **({path.name: file_digest(path)} if path.exists() else {})}
+    return provenance(data=data, replay=f"scaling demo --folder {project.folder.name}", seed=0)
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:

@@ -108,7 +108,10 @@ def gate_blocks(report: ReportInput) -> list[Block]:
     blocks: list[Block] = [Heading("Gates", "gates"), Text(text)]
     if failed:
         blocks.append(
-            Warning(f"{failed} of {counted(len(gates), 'gate')} failed: no forecast is EARNED where it does.")
+            Warning(
+                f"{failed} of {counted(len(gates), 'gate')} failed. A forecast that leans on a failed gate is EXTENDED "
+                "at most, and is refused beyond the factor that back-tests held."
+            )
         )
     rows = [[clean(gate.name), gate.state, clean(gate.says)] for gate in gates]
     return [*blocks, Table.of(["gate", "state", "found"], rows, tones=["bad" * (g.passed is False) for g in gates],

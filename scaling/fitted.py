@@ -26,7 +26,15 @@ from scaling.units import format_compute, format_interval, format_value
 
 # Quantile levels of every stored forecast: fixed, so that a score is computable from the ledger alone.
 LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
-FORECAST_VERSION = 1
+FORECAST_VERSION = 2  # of one with gates; without them it is written as in version 1
+
+
+def check_version(found: Any, newest: int, what: str) -> None:
+    """Refuse a stored value of a version that this program does not read."""
+    if type(found) is int and found > newest:
+        raise InputError(f"{what} was written by a newer version of this program (version {found}, known is {newest})")
+    if type(found) is not int or found < 1:
+        raise InputError(f"{what}: v = {found!r:.40} is no version")
 
 
 class FitStatus(enum.StrEnum):
@@ -103,6 +111,7 @@ class Fit:
     verdict: str = "not tested"
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    gates: tuple[Gate, ...] = ()  # of the project that the data are from: its forecasts carry them
 
     @property
     def max_x(self) -> float:
@@ -122,11 +131,14 @@ class Fit:
 
     @cached_property
     def digest(self) -> str:
-        return digest({**self.to_json(), "draws": sha256(np.ascontiguousarray(self.draws_SP, "<f8").tobytes())})
+        """Of all that fixes its numbers: gates do not change them."""
+        body = replace(self, gates=()).to_json()
+        return digest({**body, "draws": sha256(np.ascontiguousarray(self.draws_SP, "<f8").tobytes())})
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the draws (they travel as a blob)."""
-        return {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "draws_SP"}
+        """Everything but the draws (they travel as a blob); no gates are not mentioned."""
+        left_out = ("draws_SP",) if self.gates else ("draws_SP", "gates")
+        return {n: getattr(self, n) for n in self.__dataclass_fields__ if n not in left_out}
 
     def __str__(self) -> str:
         shown = ", ".join(f"{n} = {format_value(v, self.standard_error(n))}" for n, v in self.parameters.items())
@@ -159,16 +171,17 @@ class Forecast:
     gates: tuple[Gate, ...] = ()  # checks on the ladder that this forecast leans on
 
     def with_gates(self, gates: Iterable[Gate]) -> Forecast:
-        """The forecast with the gates that concern its stage. One that did not pass is a warning; one that failed also
-        caps the grade at EXTENDED: an assumption is known to be wrong, whatever the back-tests held."""
-        mine = tuple(gate for gate in gates if gate.concerns(self.subject.stage))
-        failed = any(gate.passed is False for gate in mine)
-        return replace(
-            self,
-            gates=mine,
-            grade=Grade.EXTENDED if failed and self.grade == Grade.EARNED else self.grade,
-            warnings=(*self.warnings, *(gate.warning for gate in mine if not gate.passed)),
-        )
+        """The forecast with the gates that concern its stage; one it has already changes nothing. One that did not pass
+        is a warning. One that failed says that an assumption is wrong where it could be tested: within the factor that
+        back-tests held (or inside the data) EXTENDED is left, beyond it nothing speaks for the forecast: REFUSED."""
+        new = tuple(g for g in gates if g.concerns(self.subject.stage) and g not in self.gates)
+        warnings = [gate.warning for gate in new if not gate.passed]
+        failed, grade = next((gate for gate in new if gate.passed is False), None), self.grade
+        if failed and grade in (Grade.EARNED, Grade.EXTENDED):
+            within = self.factor <= max(1.0, self.earned_factor or 0.0) * (1 + 1e-9)
+            grade = Grade.EXTENDED if within else Grade.REFUSED
+            warnings += [] if within else [f"refused: {failed.refusal}"]
+        return replace(self, gates=self.gates + new, grade=grade, warnings=(*self.warnings, *warnings))
 
     @property
     def factor(self) -> float:
@@ -231,21 +244,23 @@ class Forecast:
     def to_json(self) -> dict[str, Any]:
         """Every field; arrays as base64 of little-endian float64, each with the digest that reading checks."""
         body = {n: getattr(self, n) for n in self.__dataclass_fields__ if not n.endswith(("_G", "_SG"))}
+        version = FORECAST_VERSION if self.gates else 1
+        if not self.gates:
+            del body["gates"]
         arrays = {n: None if getattr(self, n) is None else _packed(getattr(self, n)) for n in ARRAYS}
-        return {"v": FORECAST_VERSION, **body, **arrays}
+        return {"v": version, **body, **arrays}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any], *, what: str = "forecast") -> Forecast:
         """The inverse of `to_json`. Raises InputError where a digest does not fit its numbers."""
         try:
             fields = dict(body)
-            if fields.pop("v") != FORECAST_VERSION:
-                raise InputError(f"{what}: version {body['v']!r}, this program reads {FORECAST_VERSION}")
+            check_version(fields.pop("v"), FORECAST_VERSION, what)
             for name in ARRAYS:
                 fields[name] = None if fields[name] is None else _unpacked(fields[name], f"{what}, {name}")
             fields["subject"], fields["grade"] = Subject(**fields["subject"]), Grade(fields["grade"])
             fields["warnings"] = tuple(fields["warnings"])
-            fields["gates"] = tuple(Gate.from_json(gate) for gate in fields.get("gates", ()))
+            fields["gates"] = tuple(Gate.from_json(gate, what=f"{what}, gate") for gate in fields.get("gates", ()))
             fields["baselines"] = {
                 n: tuple(map(float, b)) if isinstance(b, list) else b for n, b in fields["baselines"].items()
             }
@@ -260,7 +275,7 @@ class Forecast:
 
 def write_forecasts(path: str | Path, forecasts: Sequence[Forecast]) -> None:
     """One JSON file: {"v": 1, "forecasts": [...]}."""
-    write_atomic(path, canonical({"v": FORECAST_VERSION, "forecasts": list(forecasts)}) + b"\n")
+    write_atomic(path, canonical({"v": 1, "forecasts": list(forecasts)}) + b"\n")
 
 
 def read_forecasts(path: str | Path) -> list[Forecast]:

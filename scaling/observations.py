@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.errors import InputError
+from scaling.gates import Gate, read_gates
 from scaling.metrics import metric as metric_named
 from scaling.records import canonical, parse, sha256
 from scaling.units import COMPUTE_COLUMNS, UNITS
@@ -96,7 +97,8 @@ class Observation:
 
 @dataclass(frozen=True)
 class Observations:
-    """A validated table. `axis` is the compute column that plays C in a law; `dropped` keeps (row, reason code)."""
+    """A validated table. `axis` is the compute column that plays C in a law; `dropped` keeps (row, reason code);
+    `gates` are those of the project that the rows are from: every forecast from them carries them."""
 
     frame: pd.DataFrame
     problems: pd.DataFrame | None = None
@@ -104,6 +106,7 @@ class Observations:
     compute_definition: str = "unstated"
     sources: Mapping[str, str] = field(default_factory=dict)  # path -> SHA-256
     dropped: tuple[tuple[str, str], ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -166,13 +169,14 @@ class Observations:
 
     @classmethod
     def read(cls, path: str | Path, *, metric: str | None = None, **where: Any) -> Observations:
-        """A folder of trials (`runs/`), an `observations.jsonl`, or a CSV of one's own points; then `select`."""
+        """A folder of trials (`runs/`, and gates.json beside it), an `observations.jsonl`, or a CSV; then `select`."""
         from scaling.readers import read_csv, read_runs  # the readers know this module
 
         path = Path(path)
         if not path.exists():
             raise InputError(f"{path} does not exist", "give a folder of trials or a CSV file")
         table = read_csv(path, metric=metric) if path.is_file() and path.suffix != ".jsonl" else read_runs(path)
+        table = replace(table, gates=tuple(read_gates(path))) if path.is_dir() else table
         return table.select(metric=metric, **where) if metric or where else table
 
     def select(self, **where: Any) -> Observations:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scaling.errors import InputError
-from scaling.fitted import LEVELS, Forecast, Grade, Subject
+from scaling.fitted import LEVELS, Forecast, Grade, Subject, check_version
 from scaling.gates import Gate
 from scaling.metrics import metric as metric_named
 from scaling.records import plain
@@ -25,6 +25,7 @@ from scaling.units import format_compute, format_interval
 
 NOT_STARTED, STARTED, FINISHED = "not started", "started", "finished"
 MEDIAN = LEVELS.index(0.5)
+VERSION = 2  # of a prediction with gates; without them it is written as in version 1
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,11 @@ class Prediction:
     gates: tuple[Gate, ...] = ()
     levels: tuple[float, ...] = LEVELS
     tails: str = "exponential, continuing the density of the outermost levels; clipped at the metric's range"
-    v: int = 1
+    v: int = 0  # 0: what it needs
 
     def __post_init__(self) -> None:
+        if not self.v:
+            object.__setattr__(self, "v", VERSION if self.gates else 1)
         if not self.claims:
             raise InputError("a prediction needs at least one claim", "forecast something first")
         ids = [c.id for c in self.claims]
@@ -200,10 +203,11 @@ class Prediction:
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Prediction:
         try:
+            check_version(body["v"], VERSION, "the prediction")
             fields = {k: v for k, v in body.items() if k != "blobs"}
             for name in ("assumptions", "voids", "levels"):
                 fields[name] = tuple(fields[name])
-            fields["gates"] = tuple(Gate.from_json(g) for g in body.get("gates", ()))
+            fields["gates"] = tuple(Gate.from_json(g, what="a gate of the prediction") for g in body.get("gates", ()))
             return cls(**{**fields, "claims": tuple(Claim.from_json(c) for c in body["claims"])})
         except (KeyError, TypeError) as error:
             raise InputError(f"not a prediction: {error}") from None

@@ -66,13 +66,13 @@ def ends(sweep: Sweep, stage: Stage) -> list[list[TrialSpec]]:
 
 def record(sweep: Sweep, folder: Path) -> None:
     """Write gates.json from the trials that have finished: the same trials give the same bytes."""
-    write_gates(folder, gates_of(sweep, Store(folder)))
+    write_gates(folder, gates_of(sweep, Store(folder)), sweep=sweep.digest)
 
 
-def gates_of(sweep: Sweep, store: Store, *, seeds: int | None = None) -> list[Gate]:
+def gates_of(sweep: Sweep, store: Store) -> list[Gate]:
     """Two gates a stage from the trials that have finished: drift of the best rate, and what the recipe's own costs."""
     gates = []
-    more = extra(sweep, seeds=seeds)
+    more = extra(sweep)
     for stage, name in METRIC.items():
         rungs = []
         for own in ends(sweep, stage):

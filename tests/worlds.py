@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.observations import Observation, Observations
+from scaling.observations import KEYS, Observation, Observations
+from scaling.records import canonical
+from scaling.results import seal
 
 HALF_DECADES = np.geomspace(1e9, 1e11, 5)
 NINE = np.geomspace(1e8, 1e12, 9)
@@ -47,6 +49,17 @@ def table(
         for i, (c, v) in enumerate(zip(x, values, strict=True))
     ]
     return Observations.of(rows if order is None else [rows[i] for i in order])
+
+
+def write_trials(runs, observations: Observations) -> None:
+    """A folder of finished trials, one a row."""
+    for row in observations.frame.to_dict("records"):
+        folder = runs / row["trial"]
+        folder.mkdir(parents=True)
+        known = {k: row[k] for k in KEYS if k not in ("se", "at")}
+        one = Observation(**known, inputs={k: v for k, v in row.items() if k not in KEYS})
+        (folder / "observations.jsonl").write_bytes(one.line())
+        (folder / "result.json").write_bytes(canonical(seal({"v": 1, "state": "COMPLETE"})))
 
 
 def replicates(x: np.ndarray, times: int) -> np.ndarray:

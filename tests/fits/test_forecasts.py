@@ -5,13 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from worlds import HALF_DECADES, NINE, NOISE_ONLY, PASS, POWER, PURE_POWER, RISING, U, replicates, table
+from worlds import HALF_DECADES, NINE, NOISE_ONLY, PASS, POWER, PURE_POWER, RISING, U, replicates, table, write_trials
 
 import fits
 from fits.forecasts import baselines
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import LEVELS, FitStatus, Grade
+from scaling.gates import Gate, write_gates
 from scaling.laws import LAWS
+from scaling.observations import Observations
+from scaling.predictions import Question
+from scaling.registry import Ledger, book
 
 LAW = LAWS["power"]
 
@@ -63,6 +67,30 @@ def test_refusals_carry_the_estimate(made, change, why):
     unearned = fits.forecast(replace(made, **change), 1e14, beyond=True)
     assert unearned.grade == Grade.UNEARNED
     assert "UNEARNED" in " ".join(unearned.warnings)
+
+
+def test_gates_beside_the_trials_reach_every_forecast_made_in_python(tmp_path):
+    write_trials(tmp_path / "runs", POWER.runs(NINE, noise=0.01, seed=1))
+    gates = [Gate("the rate holds", False, 0.1, 0.02, "half is better"), Gate("b", None, None, 0.02, "unsure", "rl")]
+    plain = Observations.read(tmp_path / "runs")
+    write_gates(tmp_path, gates)
+    runs = Observations.read(tmp_path / "runs")
+    assert runs.gates == runs.select(metric="loss").below(1e13).with_base_loss().gates == tuple(gates)
+    assert plain.gates == () and plain.digest == runs.digest
+    without, fit = fits.fit(LAW, plain, resamples=200), fits.fit(LAW, runs, resamples=200)
+    assert fit.digest == without.digest and "gates" not in without.to_json()
+    assert without.gates == () and fit.gates == tuple(gates)
+    assert fits.forecast(fit, 5e11).grade == Grade.EXTENDED  # inside the data
+    with pytest.raises(NotEarned, match="gate the rate holds FAILED") as caught:
+        fits.forecast(fit, 2e12)
+    assert caught.value.estimate.gates == (gates[0],)  # the other one is about another stage
+    unearned = fits.forecast(fit, 2e12, beyond=True)
+    assert unearned.grade == Grade.UNEARNED and unearned.draws_digest == fits.forecast(without, 2e12).draws_digest
+    (combined,) = fits.best_forecasts(runs, 2e14, resamples=200).forecasts
+    assert combined.grade == Grade.REFUSED and combined.gates == (gates[0],)
+    assert [f.grade for f in fits.forecast_all([fit], 1e14)] == [Grade.REFUSED]
+    entry = book.register(Ledger(tmp_path / "ledger"), Question("q", "2999-01-01"), unearned)
+    assert entry.body["gates"][0]["name"] == "the rate holds" and entry.body["v"] == 2
 
 
 def test_a_back_test_that_failed_farther_out_does_not_refuse_nearer(made):

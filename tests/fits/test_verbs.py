@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from worlds import NINE, POWER, RISING, replicates
+from worlds import NINE, POWER, RISING, replicates, write_trials
 
 from scaling.__main__ import main
 from scaling.fitted import read_forecasts
@@ -100,15 +99,20 @@ def test_forecast_as_json_has_quantiles(points, capsys):
     assert "draws_SG" not in made
 
 
-def test_gates_of_the_folder_stand_in_every_output_and_cap_the_grade(points, tmp_path, capsys):
+def test_gates_of_the_folder_stand_in_every_output_and_cap_the_grade(tmp_path, capsys):
     gate = Gate("the rate is right", False, 0.05, 0.02, "half of it is better")
-    write_gates(tmp_path, [gate])
-    command = ["forecast", str(Path(points).rename(tmp_path / "runs")), "--at", "2e12 FLOP"]
+    write_gates(tmp_path, [gate, Gate("another", None, None, 0.02, "unsure", "rl")])
+    write_trials(tmp_path / "runs", POWER.runs(NINE, noise=0.01, seed=1))
+    command = ["forecast", str(tmp_path / "runs"), "--at", "2e12 FLOP"]
     assert main([*command, "--json"]) == 0
     (made,) = json.loads(capsys.readouterr().out)
     assert made["grade"] == "EXTENDED" and made["gates"][0]["name"] == gate.name
     assert main(command) == 0
-    assert "FAILED: half of it is better" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "FAILED: half of it is better" in out and "unsure" not in out  # no forecast of RL is printed
+    assert main([*command[:3], "2e14 FLOP"]) == 3
+    out, err = capsys.readouterr()
+    assert "REFUSED" in out and "refused: gate the rate is right FAILED" in err
 
 
 def test_a_refused_forecast_leaves_with_3_and_beyond_prints_it(rising, tmp_path, capsys):

@@ -47,7 +47,7 @@ def test_a_forecast_survives_its_file(forecast, tmp_path):
     [
         (lambda f: f["draws_SG"].update(float64=f["latent_SG"]["float64"][:-8] + "AAAAAAA="), "digest"),
         (lambda f: f.pop("target"), "not a forecast"),
-        (lambda f: f.update(v=2), "version 2"),
+        (lambda f: f.update(v=3), "newer version of this program .version 3"),
         (lambda f: f.update(grade="SURE"), "SURE"),
         (lambda f: f.update(grid_G=f["draws_SG"]), "do not fit"),
         (lambda f: f["draws_SG"].update(shape=[7, 7]), "not a forecast"),
@@ -94,26 +94,40 @@ PASSED, FAILED, OPEN = (
 
 
 @pytest.mark.parametrize(
-    ("gate", "grade", "stands"),
+    ("gate", "grade", "near", "far"),  # within the factor that back-tests held, and beyond it
     [
-        (PASSED, Grade.EARNED, Grade.EARNED),
-        (OPEN, Grade.EARNED, Grade.EARNED),
-        (FAILED, Grade.EARNED, Grade.EXTENDED),
-        (FAILED, Grade.REFUSED, Grade.REFUSED),
-        (FAILED, Grade.UNEARNED, Grade.UNEARNED),
-        (replace(FAILED, stage="pretrain"), Grade.EARNED, Grade.EXTENDED),
-        (replace(FAILED, stage="rl"), Grade.EARNED, Grade.EXTENDED),
-        (replace(FAILED, stage="other"), Grade.EARNED, Grade.EARNED),
+        (PASSED, Grade.EARNED, Grade.EARNED, Grade.EARNED),
+        (OPEN, Grade.EARNED, Grade.EARNED, Grade.EARNED),
+        (OPEN, Grade.EXTENDED, Grade.EXTENDED, Grade.EXTENDED),
+        (FAILED, Grade.EARNED, Grade.EXTENDED, Grade.REFUSED),
+        (FAILED, Grade.EXTENDED, Grade.EXTENDED, Grade.REFUSED),
+        (FAILED, Grade.REFUSED, Grade.REFUSED, Grade.REFUSED),
+        (FAILED, Grade.UNEARNED, Grade.UNEARNED, Grade.UNEARNED),
+        (replace(FAILED, stage="pretrain"), Grade.EARNED, Grade.EXTENDED, Grade.REFUSED),
+        (replace(FAILED, stage="rl"), Grade.EXTENDED, Grade.EXTENDED, Grade.REFUSED),
+        (replace(FAILED, stage="other"), Grade.EARNED, Grade.EARNED, Grade.EARNED),
     ],
 )
-def test_a_failed_gate_of_the_stage_caps_the_grade(forecast, gate, grade, stands):
-    made = replace(forecast, grade=grade).with_gates([gate])
-    assert made.grade == stands
-    assert made.draws_digest == forecast.draws_digest
+def test_a_failed_gate_of_the_stage_caps_the_grade_and_refuses_what_was_not_back_tested(
+    forecast, gate, grade, near, far
+):
     concerned = gate.stage != "other"
-    assert made.gates == ((gate,) if concerned else ())
-    assert len(made.warnings) == 1 + (concerned and not gate.passed)
-    assert (made.warnings[-1] == "gate b: FAILED, grade EXTENDED at most") == (concerned and gate.passed is False)
+    for beyond, stands in ((6.0, near), (7.0, far)):
+        before = replace(forecast, grade=grade, max_x=forecast.target / beyond)
+        made = before.with_gates([gate])
+        assert made.grade == stands
+        assert made.draws_digest == forecast.draws_digest
+        assert made.gates == ((gate,) if concerned else ())
+        refused = stands == Grade.REFUSED != grade
+        assert len(made.warnings) == 1 + (concerned and not gate.passed) + refused
+        assert ("gate b: FAILED" in made.warnings[-1]) == (concerned and gate.passed is False and not refused)
+        assert ("refused: gate b FAILED (found)" in made.warnings[-1]) == refused
+        assert made.with_gates([gate]) == made
+
+
+def test_inside_the_data_a_failed_gate_leaves_extended(forecast):
+    inside = replace(forecast, grade=Grade.EARNED, earned_factor=None, max_x=2e13)
+    assert inside.with_gates([FAILED]).grade == Grade.EXTENDED
 
 
 def test_gates_travel_with_forecast_and_prediction(forecast, claim, tmp_path):
@@ -122,14 +136,19 @@ def test_gates_travel_with_forecast_and_prediction(forecast, claim, tmp_path):
     assert read.gates == (PASSED, OPEN)
     made = Prediction("t", "2027-03-01", (claim,), {}, {}, gates=read.gates)
     assert Prediction.from_body(parse(canonical(made.body))) == made
-    assert "gates" not in replace(made, gates=()).body  # an entry without gates reads as it did before there were any
+    assert made.body["v"] == 2
+    before = {**made.body, "v": 1}  # of the version that wrote gates without a number of its own
+    assert Prediction.from_body(before).body == before
+    plain = Prediction("t", "2027-03-01", (claim,), {}, {})
+    assert plain.body["v"] == 1 and "gates" not in plain.body  # reads as it did before there were any
+    with pytest.raises(InputError, match="newer version of this program"):
+        Prediction.from_body({**plain.body, "v": 3})
 
 
 def test_a_forecast_of_before_there_were_gates_is_read(forecast, tmp_path):
     write_forecasts(tmp_path / "f.json", [forecast])
     body = parse((tmp_path / "f.json").read_bytes())
-    del body["forecasts"][0]["gates"]
-    (tmp_path / "f.json").write_bytes(canonical(body))
+    assert body["forecasts"][0]["v"] == 1 and "gates" not in body["forecasts"][0]
     assert read_forecasts(tmp_path / "f.json")[0].gates == ()
 
 

@@ -79,14 +79,14 @@ def test_register_resolve_score(tmp_path):
 def test_what_was_known_of_the_gates_is_registered_once(tmp_path):
     before, after = Gate("a", None, 0.01, 0.02, "unsure", "pretrain"), Gate("b", False, 0.1, 0.02, "worse", "rl")
     ledger = Ledger(tmp_path)
-    made = [forecast(stage=stage).with_gates([before, after]) for stage in ("pretrain", "rl")]
+    made = [forecast(stage=stage, grade=Grade.UNEARNED).with_gates([before, after]) for stage in ("pretrain", "rl")]
     entry = book.register(ledger, [Question("a", UNTIL), Question("b", UNTIL)], made)
     assert ledger.verify().ok
     prediction = book.find(ledger, entry.hash).prediction
     assert prediction.gates == (before, after)
     assert [c.warnings for c in prediction.claims] == [
         ("gate a: cannot tell",),
-        ("gate a: cannot tell", "gate b: FAILED, grade EXTENDED at most"),
+        ("gate a: cannot tell", after.warning),
     ]
 
 
