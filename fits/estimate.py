@@ -81,7 +81,12 @@ def fit(
     points = points_of(law, observations)
     check_enough(law, points)
     found = fit_points(law, points, objective, priors=priors, seed=seed, resamples=resamples)
-    return replace(found, data_digest=final_rows(observations).digest, sources=dict(observations.sources))
+    return replace(
+        found,
+        data_digest=final_rows(observations).digest,
+        sources=dict(observations.sources),
+        gates=observations.gates,
+    )
 
 
 def fit_points(
