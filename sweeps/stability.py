@@ -9,12 +9,16 @@ and y the log of the measured metric (turned so that less is better), a parabola
 gives the best rate u* within the tested range, and what the recipe's own costs beside it: y(0) - y(u*) >= 0. A drift
 of u* harms a forecast only as far as that cost varies with scale, which bends the law: in a flat valley it may wander
 freely, and a cost that is the same everywhere is part of the law. Errors come from the scatter between seeds.
+
+A rate at which a trial DIVERGED is worse than the recipe's, by more than can be measured (y = infinity); where a trial
+of the recipe's own diverged, nothing need be compared: the gates fail.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import log, log1p, log2
 from pathlib import Path
 
@@ -30,6 +34,7 @@ from sweeps.store import Store
 
 ROLE = "stability"
 FACTORS = (0.5, 2.0)  # of the recipe's learning rate
+OCTAVES = (-1.0, 1.0)  # their binary logarithms
 METRIC: dict[Stage, str] = {"pretrain": "loss", "rl": "pass_rate"}
 SEEDS = 6  # measured on two ladders of `quick`: with 2 no gate could tell, see docs/log.md
 EXCESS = 0.02  # share of the metric that a gate allows
@@ -87,17 +92,27 @@ def gates_of(sweep: Sweep, store: Store) -> list[Gate]:
 class Rung:
     """Half and twice the rate against the recipe's at one rung: mean difference of y, covariance, freedom of the noise.
 
-    `difference` is (y_- - y_0, y_+ - y_0); empty where a setting has no finished trial or nothing repeats.
+    `difference` is (y_- - y_0, y_+ - y_0), infinite for a rate that diverged; empty where a setting has no finished
+    trial or nothing repeats. `diverged` says of each octave how many of its trials did, and of how many.
     """
 
     compute: float
     difference: np.ndarray
     covariance: np.ndarray
     dof: int
+    diverged: Mapping[float, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def known(self) -> bool:
         return len(self.difference) > 0
+
+    @property
+    def says(self) -> str:
+        """'2x the rate diverged in 3 of 6 at 3e7 FLOP', the recipe's own first."""
+        own = "the recipe's own"
+        found = sorted(self.diverged.items(), key=lambda item: (item[0] != 0, item[0]))
+        rates = [f"{f'{2**u:g}x the' if u else own} rate diverged in {k} of {n}" for u, (k, n) in found]
+        return f"{' and '.join(rates)} at {format_compute(self.compute)}" if rates else ""
 
     def draws(self, seed: int) -> np.ndarray:
         """(DRAWS, 2) differences that the data allow: multivariate t."""
@@ -106,26 +121,50 @@ class Rung:
         return self.difference + normal / np.sqrt(rng.chisquare(self.dof, size=(DRAWS, 1)) / self.dof)
 
 
-def contrasts(compute: float, octave: np.ndarray, pair: np.ndarray, y: np.ndarray) -> Rung:
-    """Least squares y = setting + pair + noise: trials of a pair share their seeds: what those cause cancels."""
-    if set(octave.tolist()) != {-1.0, 0.0, 1.0}:
-        return Rung(compute, np.empty(0), np.empty((0, 0)), 0)
-    design = np.column_stack([octave == -1, octave == 1, pair[:, None] == np.unique(pair)]).astype(float)
+def contrasts(
+    compute: float,
+    octave: np.ndarray,
+    pair: np.ndarray,
+    y: np.ndarray,
+    diverged: Mapping[float, tuple[int, int]] | None = None,
+) -> Rung:
+    """Least squares y = setting + pair + noise: trials of a pair share their seeds: what those cause cancels.
+
+    What a rate measured where it did not diverge is no fair sample of it, and left out.
+    """
+    diverged = dict(diverged or {})
+    unknown = Rung(compute, np.empty(0), np.empty((0, 0)), 0, diverged)
+    keep = ~np.isin(octave, [u for u in diverged if u])
+    octave, pair, y = octave[keep], pair[keep], y[keep]
+    sides = [u for u in OCTAVES if u not in diverged]
+    if not {0.0, *sides} <= set(octave.tolist()):
+        return unknown
+    difference, covariance = np.full(2, np.inf), np.zeros((2, 2))
+    if not sides:
+        return Rung(compute, difference, covariance, 1, diverged)
+    design = np.column_stack([*(octave == u for u in sides), pair[:, None] == np.unique(pair)]).astype(float)
     solution, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
     dof = len(y) - int(rank)
     if dof < 1:
-        return Rung(compute, np.empty(0), np.empty((0, 0)), 0)
+        return unknown
     variance = float(np.sum((y - design @ solution) ** 2)) / dof
-    return Rung(compute, solution[:2], variance * np.linalg.pinv(design.T @ design)[:2, :2], dof)
+    at, count = [OCTAVES.index(u) for u in sides], len(sides)
+    difference[at] = solution[:count]
+    covariance[np.ix_(at, at)] = variance * np.linalg.pinv(design.T @ design)[:count, :count]
+    return Rung(compute, difference, covariance, dof, diverged)
 
 
 def _rung(specs: list[TrialSpec], lr: float, store: Store, metric: str) -> Rung:
     """The finished trials of one rung. The log of the metric, turned so that less is better, is compared."""
     sign = 1.0 if metric_named(metric).better == "lower" else -1.0
-    found = [t for t in map(store.trial, specs) if t.state is TrialState.COMPLETE]
-    octave = np.array([round(log2(t.spec.optim.lr / lr), 6) for t in found])
-    y = np.array([sign * log(max(t.value(metric), 1e-12)) for t in found])
-    return contrasts(inputs_of(specs[0])["C_pre"], octave, np.array([t.spec.seed for t in found]), y)
+    ended = [t for t in map(store.trial, specs) if t.state in (TrialState.COMPLETE, TrialState.DIVERGED)]
+    octaves = [round(log2(t.spec.optim.lr / lr), 6) for t in ended]
+    lost = Counter(u for t, u in zip(ended, octaves, strict=True) if t.state is TrialState.DIVERGED)
+    diverged = {u: (count, octaves.count(u)) for u, count in lost.items()}
+    found = [(t, u) for t, u in zip(ended, octaves, strict=True) if t.state is TrialState.COMPLETE]
+    octave, pair = np.array([u for _, u in found]), np.array([t.spec.seed for t, _ in found])
+    y = np.array([sign * log(max(t.value(metric), 1e-12)) for t, _ in found])
+    return contrasts(inputs_of(specs[0])["C_pre"], octave, pair, y, diverged)
 
 
 def best_octave(difference_S2: np.ndarray) -> np.ndarray:
@@ -151,8 +190,11 @@ def drift_gate(stage: Stage, low: Rung, high: Rung) -> Gate:
     either side, that the best rate moves at all. Passes when the cost does not vary so much.
     """
     name = f"{stage}: no harmful drift of the best learning rate"
-    if not (low.known and high.known):
-        return Gate(name, None, None, EXCESS, UNKNOWN, stage)
+    if (early := _undecided(name, stage, low, high)) is not None:
+        return early
+    if low.diverged or high.diverged:
+        says = f"{_diverged(low, high)}: worse than the recipe's, and where the best rate lies cannot be told"
+        return Gate(name, None, None, EXCESS, says, stage)
     draws = [rung.draws(seed) for seed, rung in enumerate((low, high))]
     best, lost = [best_octave(d) for d in draws], [cost(d) for d in draws]
     varies = np.where(best[0] * best[1] < 0, np.maximum(*lost), np.abs(lost[1] - lost[0]))
@@ -171,6 +213,20 @@ def drift_gate(stage: Stage, low: Rung, high: Rung) -> Gate:
     return Gate(name, passed, float(middle), EXCESS, says, stage)
 
 
+def _undecided(name: str, stage: Stage, *rungs: Rung) -> Gate | None:
+    """The gate where nothing need or can be compared: the recipe's own trials diverged, or there are too few."""
+    own = [rung for rung in rungs if 0.0 in rung.diverged]
+    if own:
+        return Gate(name, False, None, EXCESS, _diverged(*own), stage)
+    if not all(rung.known for rung in rungs):
+        return Gate(name, None, None, EXCESS, "; ".join(filter(None, (UNKNOWN, _diverged(*rungs)))), stage)
+    return None
+
+
+def _diverged(*rungs: Rung) -> str:
+    return ", ".join(rung.says for rung in rungs if rung.diverged)
+
+
 def _rate(octave: float) -> str:
     """A factor of the rate; at the end of the tested range it is a bound."""
     return f"{2**octave:.2g}x" + (" or more" if octave > 0.99 else " or less" if octave < -0.99 else "")
@@ -180,8 +236,10 @@ def excess_gate(stage: Stage, *rungs: Rung) -> Gate:
     """Trips when another rate beats the recipe's by more than EXCESS at either rung, and surely so; passes when none
     does, with CONFIDENCE. Surely: half of 1 - CONFIDENCE is shared by all comparisons."""
     name = f"{stage}: the recipe's learning rate is near the best"
-    if not all(rung.known for rung in rungs):
-        return Gate(name, None, None, EXCESS, UNKNOWN, stage)
+    if (early := _undecided(name, stage, *rungs)) is not None:
+        return early
+    if not any(np.isfinite(rung.difference).any() for rung in rungs):
+        return Gate(name, True, None, EXCESS, f"{_diverged(*rungs)}: worse than the recipe's", stage)
     gains_SK = -np.concatenate([rung.draws(seed) for seed, rung in enumerate(rungs)], axis=1)
     gain = -np.concatenate([rung.difference for rung in rungs])
     limit, count = log1p(EXCESS), len(gain)
@@ -195,4 +253,6 @@ def excess_gate(stage: Stage, *rungs: Rung) -> Gate:
         f"{factor:g}x the rate changes {METRIC[stage]} by {gain[worst]:+.1%} ± {error:.1%} at "
         f"{format_compute(rung.compute)} (+: better), allowed {EXCESS:.0%}"
     )
+    if worse := _diverged(*rungs):
+        says += f"; {worse}: worse than the recipe's"
     return Gate(name, False if tripped else True if cleared else None, float(gain[worst]), EXCESS, says, stage)

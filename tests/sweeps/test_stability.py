@@ -11,9 +11,12 @@ import pytest
 from scaling.__main__ import main
 from scaling.gates import read_gates
 from scaling.observations import Observations
+from scaling.records import canonical, digest
+from scaling.results import seal
 from sweeps.configs import dump
 from sweeps.recipes import quick, smoke
-from sweeps.stability import ROLE, Rung, best_octave, contrasts, cost, drift_gate, ends, excess_gate, extra
+from sweeps.stability import ROLE, Rung, best_octave, contrasts, cost, drift_gate, ends, excess_gate, extra, record
+from sweeps.store import Store
 
 OCTAVE = np.repeat([0.0, -1.0, 1.0], (6, 4, 4))
 PAIR = np.array([*range(6), *range(4), *range(4)])
@@ -114,6 +117,48 @@ def test_a_setting_without_finished_trials_leaves_the_question_open():
     assert not missing.known
     assert drift_gate("pretrain", missing, rung(0.0)).passed is None
     assert excess_gate("pretrain", missing, rung(0.0)).passed is None
+
+
+def broken(*octaves: float, best: float = 0.0, seed: int = 0) -> Rung:
+    """A rung where half of the trials of some settings diverged; those left look far too good."""
+    y = 0.05 * (OCTAVE - best) ** 2 + 0.0005 * np.random.default_rng(seed).standard_normal(14)
+    y -= 5.0 * np.isin(OCTAVE, [u for u in octaves if u])
+    return contrasts(1e9, OCTAVE, PAIR, y, dict.fromkeys(octaves, (3, 6)))
+
+
+def test_a_rate_that_diverged_is_worse_than_the_recipes_and_said_to_be():
+    excess, drift = excess_gate("rl", broken(1.0), rung(0.1)), drift_gate("rl", broken(1.0), rung(0.1))
+    assert excess.passed is True and "2x the rate diverged in 3 of 6 at 1e9 FLOP: worse" in excess.says
+    assert excess.value == pytest.approx(-0.04, abs=0.01)
+    assert drift.passed is None and "2x the rate diverged in 3 of 6" in drift.says
+    assert excess_gate("rl", broken(1.0, best=-1.0), rung(0.0)).passed is False  # half the rate is still better
+    both = excess_gate("rl", broken(-1.0, 1.0), broken(-1.0, 1.0))
+    assert both.passed is True and both.value is None
+    assert excess_gate("rl", broken(-1.0, 1.0), rung(0.0)).passed is True
+    assert excess_gate("rl", broken(-1.0, 1.0), rung(1.0)).passed is False
+
+
+@pytest.mark.parametrize("gate", [drift_gate, excess_gate])
+def test_a_recipe_that_diverges_itself_fails(gate):
+    empty = contrasts(1e9, np.empty(0), np.empty(0), np.empty(0), {0.0: (6, 6), 1.0: (2, 2)})
+    for rungs in ((broken(0.0), rung(0.0)), (rung(0.0), empty)):
+        found = gate("rl", *rungs)
+        assert found.passed is False and found.value is None
+        assert "the recipe's own rate diverged in" in found.says
+
+
+def test_trials_that_diverged_in_the_store_count(tmp_path):
+    sweep = smoke(rungs=2, span=2.0, seeds=((0, 2, 0),))
+    store = Store(tmp_path)
+    own = ends(sweep, "pretrain")[0]
+    worse = [s for s in extra(sweep) if s.stage == "pretrain" and s.optim.lr > own[0].optim.lr]
+    for spec in worse[:2]:
+        folder = store.start(spec)
+        body = {"v": 1, "state": "DIVERGED", "reason": "loss", "spec_digest": digest(spec.to_json())}
+        (folder / "result.json").write_bytes(canonical(seal(body)))
+    record(sweep, tmp_path)
+    assert "2x the rate diverged in 2 of 2" in read_gates(tmp_path)[0].says
+    assert [gate.passed for gate in read_gates(tmp_path)] == [None] * 4  # the others have not run
 
 
 def test_run_with_stability_records_gates_and_keeps_the_fits_as_they_were(tmp_path, capsys):
