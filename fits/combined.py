@@ -6,7 +6,7 @@
 
 A member that is DIVERGED or NOT_IDENTIFIED is left out. Where there is no second method (the loss itself, a user's
 table) the first stands alone. Why these weights: docs/log.md. GPT-4's law without a floor is a second question about
-the mean log pass rate, never a member, and refused where the first answer excludes it (`checked`).
+the mean log pass rate, never a member, and refused where the first answer excludes it or is refused (`checked`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from fits.backtests import DRAWS, FEWEST_SCALES, held_out_rows, with_backtests
 from fits.estimate import default_law, fit_points, references_of, subjects
-from fits.forecasts import assess, target_of
+from fits.forecasts import NO_FLOOR, REASON, assess, target_of
 from fits.objectives import default_objective
 from fits.points import Points, check_enough, final_rows, points_of, take
 from fits.priors import LADDER, TURNING, PriorRule, default_priors
@@ -27,7 +27,7 @@ from fits.two_stage import TwoStage, map_points, map_seed
 from fits.uncertainty import predictive_draws
 from fits.verdicts import INVERSE, verdict_of
 from scaling.errors import InputError, NotEarned
-from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade
+from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade, Subject
 from scaling.laws import LAWS, Law, law_named
 from scaling.maps import MAPS
 from scaling.observations import OVERALL, Observations
@@ -57,10 +57,6 @@ class Case:
     law: Law
     own: Points
     mapped: Points | None = None
-
-    @property
-    def is_main(self) -> bool:
-        return "floor" in self.law.names
 
 
 @dataclass(frozen=True)
@@ -123,11 +119,12 @@ def best_forecasts(
     if not chosen:
         raise refused[0] if refused else InputError("no such question is in the table")
     found = [work.answer(case, at, resamples) for case, at in chosen]
-    main = {f.subject: f for (case, _), (_, f, _) in zip(chosen, found, strict=True) if case.is_main}
-    forecasts = [checked(f, main.get(f.subject, f)) for _, f, _ in found]
+    fitted, forecasts = tuple(f for f, _, _ in found), tuple(f for _, f, _ in found)
+    best = Best(fitted, forecasts, tuple(r for _, _, rows in found for r in rows))
+    forecasts = tuple(checked_all(forecasts, best))
     if beyond:
-        forecasts = [replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in forecasts]
-    return Best(tuple(f for f, _, _ in found), tuple(forecasts), tuple(r for _, _, rows in found for r in rows))
+        forecasts = tuple(replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in forecasts)
+    return replace(best, forecasts=forecasts)
 
 
 def prior_rule(tables: Iterable[Observations], reach: float = math.inf) -> PriorRule:
@@ -136,7 +133,12 @@ def prior_rule(tables: Iterable[Observations], reach: float = math.inf) -> Prior
     tables = list(tables)
     if any(t.compute_definition != OWN_SWEEPS for t in tables):
         return default_priors
-    return TURNING if any(_gets_worse(t, reach) for t in tables) else LADDER
+    return TURNING if worsening(tables, reach) else LADDER
+
+
+def worsening(tables: Iterable[Observations], reach: float = math.inf) -> tuple[str, ...]:
+    """The questions about a bucket that gets worse with compute, as seen from the runs up to `reach`."""
+    return tuple(Subject(*t.one_metric()).label for t in tables if _gets_worse(t, reach))
 
 
 def _gets_worse(table: Observations, reach: float) -> bool:
@@ -196,7 +198,20 @@ class Workshop:
         own = replace(own, gates=case.table.gates)
         own = with_backtests(own, own_rows)
         forecast, _ = assess(own, compute, rows if members.staged else None)
-        return own, (pooled(forecast, replace(members, own=own)) if members.staged else forecast), rows
+        if members.staged:
+            forecast = pooled(forecast, replace(members, own=own), self.because(case))
+        return own, forecast, rows
+
+    def because(self, case: Case) -> str:
+        """What chose the prior of a forecast's map where it is not the usual one: a threshold lies behind it."""
+        if self.priors(math.inf) is not TURNING or MAPS[case.own.subject.metric].link == "neg_log":
+            return ""
+        (centre, spread), (usual, wide) = TURNING.mean_log_bend, LADDER.mean_log_bend
+        found = worsening(self.tables, self.reach)
+        return (
+            f"; log bend ~ N(log {centre:g}, {spread:g}) because {' and '.join(found)} "
+            f"get{'s' if len(found) == 1 else ''} worse with compute, else N(log {usual:g}, {wide:g})"
+        )
 
     def members(self, case: Case, limit: float, resamples: int) -> Members:
         """Both methods on the runs up to `limit`."""
@@ -247,8 +262,9 @@ class Workshop:
         return self._kept[key]
 
 
-def pooled(forecast: Forecast, members: Members) -> Forecast:
-    """A one-law forecast with the pool's draws; its method and digest name every fit that it rests on."""
+def pooled(forecast: Forecast, members: Members, because: str = "") -> Forecast:
+    """A one-law forecast with the pool's draws; its method and digest name every fit that it rests on, and `because`
+    what chose the map's prior."""
     assert members.staged
     draws_SG, latent_SG = members.draws(forecast.grid_G)
     loss, mapped = members.staged.loss, members.staged.map
@@ -263,23 +279,40 @@ def pooled(forecast: Forecast, members: Members) -> Forecast:
         law=members.name,
         draws_SG=draws_SG,
         latent_SG=latent_SG,
-        method=text,
+        method=text + because,
         fit_digest=digest({"own": members.own.digest, "loss": loss.digest, "map": mapped.digest}),
         warnings=warnings,
     )
 
 
 def checked(forecast: Forecast, main: Forecast) -> Forecast:
-    """The forecast of a law without a floor, refused where it goes beyond what it earned and its median lies outside
-    the 90 % interval of the question's main forecast: then it hinges on an assumption that the data do not support."""
+    """The forecast of a law without a floor, refused where it goes beyond what it earned and the question's main
+    forecast is refused or its 90 % interval does not hold this median: then it hinges on an assumption that the data
+    do not support."""
     low, high = main.interval(AGREED)
-    if forecast.grade != Grade.EXTENDED or main.grade == Grade.REFUSED or low <= forecast.median <= high:
+    forecast = replace(forecast, warnings=tuple(w for w in forecast.warnings if w != NO_FLOOR))  # here it is tested
+    if forecast.grade != Grade.EXTENDED or (main.grade != Grade.REFUSED and low <= forecast.median <= high):
         return forecast
-    why = (
-        f"{forecast.median:.3g} rests on there being no floor: without that assumption the same runs say "
-        f"{low:.3g} .. {high:.3g} ({100 * AGREED:.0f} %, {main.law})"
-    )
-    return replace(forecast, grade=Grade.REFUSED, warnings=(*forecast.warnings, f"refused: {why}"))
+    if main.grade == Grade.REFUSED:
+        reason = next((w.removeprefix(REASON) for w in main.warnings if w.startswith(REASON)), main.grade.value)
+        why = f"{forecast.median:.3g} rests on there being no floor, and with one ({main.law}) it is refused: {reason}"
+    else:
+        why = (
+            f"{forecast.median:.3g} rests on there being no floor: without that assumption the same runs say "
+            f"{low:.3g} .. {high:.3g} ({100 * AGREED:.0f} %, {main.law})"
+        )
+    return replace(forecast, grade=Grade.REFUSED, warnings=(*forecast.warnings, REASON + why))
+
+
+def checked_all(forecasts: Iterable[Forecast], best: Best) -> list[Forecast]:
+    """Forecasts of one law each, those without a floor `checked` against the main forecast of their question in
+    `best`, where it has one."""
+    main = {m.subject: m for fit, m in zip(best.fits, best.forecasts, strict=True) if _has_floor(fit.law)}
+    return [f if _has_floor(f.law) or f.subject not in main else checked(f, main[f.subject]) for f in forecasts]
+
+
+def _has_floor(law: str) -> bool:
+    return law not in LAWS or "floor" in LAWS[law].names  # else a pool: its own law has one
 
 
 def _pool(one_SG: np.ndarray, two_SG: np.ndarray, share: float) -> np.ndarray:

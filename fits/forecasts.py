@@ -33,6 +33,8 @@ from scaling.units import format_compute, parse_compute
 GRID = 49
 TESTABLE = 5  # scales: three to fit, two to foretell
 FARTHEST = 1000.0  # no law here was ever shown to hold further beyond its data
+REASON = "refused: "  # starts the warning that says why
+NO_FLOOR = "the law has no floor, and no forecast with one was compared here: fits.best_forecasts does that"
 FAR = 10.0  # beyond the back-tested factor: an interval of one law is then known to be too narrow
 
 
@@ -98,7 +100,7 @@ def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | No
         baselines={**baselines(fit, target), "one-law bootstrap": bootstrap_quantiles(fit, target)},
         method=f"one law: {fit.law}",
     )
-    made = replace(made, warnings=(*_warnings(fit, made), *((f"refused: {why}",) if why else ())))
+    made = replace(made, warnings=(*_warnings(fit, made), *((REASON + why,) if why else ())))
     made = made.with_gates(fit.gates)
     if made.grade == Grade.REFUSED and not why:
         why = next(gate.refusal for gate in made.gates if gate.passed is False)
@@ -207,6 +209,8 @@ def _warnings(fit: Fit, made: Forecast) -> tuple[str, ...]:
         found.append(f"the fit is BOUND_HIT: {FitStatus.BOUND_HIT.says}")
     if made.factor > FAR * (fit.earned_factor or 1.0):
         found.append(f"{made.reach}; the interval is that of one law and tends to be too narrow this far out")
+    if "floor" not in law_named(fit.law).names and _grade(fit, made.target) != Grade.EARNED:
+        found.append(NO_FLOOR)
     if all(s is None for s in fit.points["se"]):
         found.append("no usable standard errors were given: the noise is estimated from the scatter of the runs")
     return tuple(found)

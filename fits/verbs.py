@@ -14,6 +14,7 @@ from scaling.cli import emit, json_option, note, output_option, table
 from scaling.errors import InputError, NotEarned
 
 if TYPE_CHECKING:
+    from fits.combined import Best
     from scaling.fitted import Fit, Forecast
     from scaling.observations import Observations
 
@@ -118,8 +119,10 @@ def forecast(
     scaling forecast forecast/runs --at "1e13 FLOP" --metric pass_rate --threshold 0.8
     scaling forecast points.csv --at "3 PF-day" -o forecasts.json
     """
+    from fits.combined import checked_all
     from fits.forecasts import forecast_all
     from scaling.fitted import Grade, write_forecasts
+    from scaling.laws import law_named
     from scaling.units import parse_compute
 
     if (compute is None) == (target is None):
@@ -131,11 +134,15 @@ def forecast(
     tables = [one.below(where(one.one_metric()[1], one.axis)) for one in _subjects(path, metric, stage, bucket, axis)]
     if law:
         found = _fits(tables, law, seed, backtests=True)
-        made = [
-            f for fit in found for f in forecast_all([fit], where(fit.subject.stage, fit.subject.axis), beyond=beyond)
-        ]
+        made = [f for fit in found for f in forecast_all([fit], where(fit.subject.stage, fit.subject.axis))]
+        if any(f.grade == Grade.EXTENDED for f in made) and "floor" not in law_named(law).names:
+            best = _best(path, where, seed=seed, metric=metric, stage=stage, bucket=bucket, axis=axis)
+            made = checked_all(made, best)
     else:
-        made = _best(path, where, seed=seed, beyond=beyond, metric=metric, stage=stage, bucket=bucket, axis=axis)
+        best = _best(path, where, seed=seed, metric=metric, stage=stage, bucket=bucket, axis=axis)
+        made = list(best.forecasts)
+    if beyond:
+        made = [replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in made]
     gates = list(dict.fromkeys(gate for f in made for gate in f.gates))
     kept = [f for f in made if f.grade != Grade.REFUSED]
     headers = ["subject", "forecast", "50 %", "90 %", "beyond", "grade"] + (
@@ -298,16 +305,14 @@ def _subjects(
     return subjects(replace(observations, axis=axis) if axis else observations)
 
 
-def _best(
-    path: Path, where: Callable[[str, str], float], *, seed: int, beyond: bool, axis: str | None, **only: str | None
-) -> list[Forecast]:
+def _best(path: Path, where: Callable[[str, str], float], *, seed: int, axis: str | None, **only: str | None) -> Best:
     """Forecasts by the combined rule. The whole table is read: the base trials' loss serves every other metric."""
     from fits.combined import best_forecasts
     from scaling.observations import Observations
 
     whole = Observations.read(path, metric=only["metric"] if path.is_file() else None)
     whole = replace(whole, axis=axis) if axis else whole
-    return list(best_forecasts(whole, where, seed=seed, beyond=beyond, only=only).forecasts)
+    return best_forecasts(whole, where, seed=seed, only=only)
 
 
 def _fits(tables: list[Observations], law: str | None, seed: int, *, backtests: bool) -> list[Fit]:

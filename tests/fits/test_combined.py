@@ -1,5 +1,7 @@
 """Two stages and the pool: a map is recovered, the pool mixes both, tables without losses keep the one-law path."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from worlds import LOG_PASS, NINE, POWER, replicates
@@ -8,9 +10,11 @@ import fits
 from fits.combined import TWO_STAGE, checked, prior_rule
 from fits.estimate import subjects
 from fits.floorless import lack_of_fit
+from fits.forecasts import NO_FLOOR
 from fits.plain import bootstrap_quantiles
 from fits.points import points_of
 from fits.priors import LADDER, TURNING, default_priors
+from scaling.fitted import Grade
 from scaling.laws import LAWS
 from scaling.observations import Observation, Observations
 
@@ -89,7 +93,7 @@ def test_a_bucket_that_gets_worse_bends_the_map_of_own_ladders_only():
 
 
 def test_a_cut_never_sees_the_verdict_on_later_rungs():
-    """What a bucket does at later rungs changes the held-out values of an earlier cut, never what was foretold there."""
+    """Later rungs change the held-out values of an earlier cut, never what was foretold there."""
 
     def foretold(runs, rungs=6):
         best = fits.best_forecasts(runs.below(RUNGS[rungs - 1] * 1.1), 3.6e13, only=only, resamples=100)
@@ -127,6 +131,22 @@ def test_a_law_without_a_floor_is_rarely_refused_where_it_is_true():
     refused = checked(kept, other)
     assert refused.grade == "REFUSED"
     assert "rests on there being no floor" in refused.warnings[-1]
+    assert NO_FLOOR not in kept.warnings
+    gone = replace(other, grade=Grade.REFUSED, warnings=("refused: the fit is DIVERGED",))
+    assert checked(kept, gone).grade == "REFUSED"
+    assert checked(kept, gone).warnings[-1].endswith("with one (power) it is refused: the fit is DIVERGED")
+    assert checked(replace(kept, grade=Grade.EARNED), gone).grade == "EARNED"
+
+
+def test_a_forecast_names_the_bucket_that_chose_its_prior():
+    def methods(runs):
+        made = fits.best_forecasts(runs, 3.6e13, resamples=100).forecasts
+        return {(f.subject.metric, f.subject.bucket, f.law): f.method for f in made}
+
+    why = "log bend ~ N(log 4, 0.2) because pass_rate before RL, worse gets worse with compute, else N(log 2, 0.5)"
+    found = methods(turning())
+    assert [question for question, method in found.items() if why in method] == [("neg_log_pass", "all", "pool")]
+    assert not any("because" in method for method in methods(turning(slope=-1.3)).values())
 
 
 def test_a_floor_is_found_and_false_alarms_are_rare():

@@ -5,10 +5,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from worlds import HALF_DECADES, NINE, NOISE_ONLY, PASS, POWER, PURE_POWER, RISING, U, replicates, table, write_trials
+from worlds import (
+    HALF_DECADES,
+    LOG_PASS,
+    NINE,
+    NOISE_ONLY,
+    PASS,
+    POWER,
+    PURE_POWER,
+    RISING,
+    U,
+    replicates,
+    table,
+    write_trials,
+)
 
 import fits
-from fits.forecasts import baselines
+from fits.forecasts import NO_FLOOR, baselines
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import LEVELS, FitStatus, Grade
 from scaling.gates import Gate, write_gates
@@ -143,6 +156,15 @@ def test_beyond_a_thousandfold_and_on_four_scales_a_forecast_is_refused(made):
     with pytest.raises(NotEarned, match="back-test"):
         fits.forecast(few, 2 * few.max_x)
     assert fits.forecast(few, few.max_x).grade == Grade.EARNED
+
+
+def test_a_law_without_a_floor_alone_says_what_was_not_compared():
+    fit = fits.fit(LAWS["neg_log_pass"], LOG_PASS.runs(replicates(NINE, 3), noise=0.01, seed=1))
+    fit = replace(fit, earned_factor=3.0)
+    assert NO_FLOOR in fits.forecast(fit, 5 * fit.max_x).warnings
+    assert NO_FLOOR not in fits.forecast(fit, 3 * fit.max_x).warnings
+    floor = fits.fit(LAWS["power"], LOG_PASS.runs(replicates(NINE, 3), noise=0.01))
+    assert NO_FLOOR not in fits.forecast(floor, 5 * floor.max_x).warnings
 
 
 def test_compute_needed_and_never(made):

@@ -127,6 +127,30 @@ def test_a_refused_forecast_leaves_with_3_and_beyond_prints_it(rising, tmp_path,
     assert read_forecasts(file)[0].grade == "UNEARNED"
 
 
+def test_naming_the_law_without_a_floor_does_not_pass_by_the_law_with_one(tmp_path, capsys, monkeypatch):
+    """Runs that bend too little for their own test of curvature to see it."""
+
+    def graded(*arguments):
+        code = main(["forecast", path, "--at", "3.6e13 FLOP", "--metric", "neg_log_pass", "--json", *arguments])
+        out, err = capsys.readouterr()
+        return code, {f["law"]: f["grade"] for f in json.loads(out)}, err
+
+    x = np.geomspace(4e9, 1.2e11, 6)
+    y = 0.9 + 1.5 * (x / 4e9) ** -0.3 * np.exp(0.03 * np.random.default_rng(3).standard_normal(6))
+    path = write(tmp_path / "logs.csv", "C,neg_log_pass", zip(x, y, strict=True))
+    agreed = {"power": "EXTENDED", "neg_log_pass": "EXTENDED"}
+    assert graded()[1] == agreed
+    assert graded("--law", "neg_log_pass")[:2] == (0, {"neg_log_pass": "EXTENDED"})
+    monkeypatch.setattr("fits.combined.AGREED", 0.3)  # of the draws with a floor
+    assert graded()[1] == {**agreed, "neg_log_pass": "REFUSED"}
+    code, grades, err = graded("--law", "neg_log_pass")
+    assert (code, grades) == (3, {"neg_log_pass": "REFUSED"})
+    assert "rests on there being no floor" in err
+    code, grades, _ = graded("--law", "neg_log_pass", "--beyond")
+    assert (code, grades) == (0, {"neg_log_pass": "UNEARNED"})
+    assert graded("--law", "power")[:2] == (0, {"power": "EXTENDED"})
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "code", "says"),
     [
