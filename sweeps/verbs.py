@@ -126,8 +126,10 @@ def run(
 
         record(sweep, folder)
     gates = read_gates(folder)
-    emit([_stands(t) for t in trials], lambda: _status_text(trials, gates, slots, retry_failed), as_json=as_json)
-    return 0 if look or all(t.state == "COMPLETE" for t in trials if not t.spec.role) else 1
+    body = {"trials": [_stands(t) for t in trials], "gates": gates}
+    emit(body, lambda: _status_text(trials, gates, slots, retry_failed), as_json=as_json)
+    asked = [t for t in trials if stability or not t.spec.role]  # checks that nobody asked for spoil no ladder
+    return 0 if look or all(t.state == "COMPLETE" for t in asked) else 1
 
 
 def _ladder(source: str | None, folder: Path, instance: int | None, *, look: bool, status: bool) -> Sweep:
@@ -210,15 +212,15 @@ def plan_text(sweep: Sweep, body: dict[str, Any], slots: int) -> str:
         ] += 1
     cells = [(*line[:3], count, *line[3:]) for line, count in lines.items()]
     hours = body["slot_hours"]
-    ladder, check, target = (
-        format_duration(3600 * hours[n] / s) for n, s in zip(hours, (slots, slots, 1), strict=True)
-    )
+    beside = {"ladder": slots, "stability": slots, "target": 1}
+    ladder, check, target = (format_duration(3600 * hours[name] / n) for name, n in beside.items())
     more = (
         f", stability check ({len(body['stability'])} trials at other learning rates) about {check}"
         if body["stability"]
         else ""
     )
-    price = "".join(f", {name} {usd:.4f} USD" for name, usd in (body["cost_usd"] or {}).items())
+    prices = body["cost_usd"] or {}
+    price = "".join(f", {name} {prices[name]:.4f} USD" for name in beside if prices.get(name))
     return "\n".join(
         [
             f"{sweep.name}, instance {sweep.instance}: {len(sweep.trials)} trials on {len(sweep.rungs)} rungs, "

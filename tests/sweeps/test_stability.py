@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from scaling.__main__ import main
-from scaling.gates import read_gates
+from scaling.gates import Gate, read_gates
 from scaling.observations import Observations
 from scaling.records import canonical, digest
 from scaling.results import seal
@@ -178,3 +179,11 @@ def test_run_with_stability_records_gates_and_keeps_the_fits_as_they_were(tmp_pa
     shown = capsys.readouterr().out
     assert all(gate.name in shown for gate in gates)
     assert "8 COMPLETE" in shown
+    assert main(["run", "--folder", str(folder), "--status", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert [Gate.from_json(gate) for gate in body["gates"]] == gates and len(body["trials"]) == 8
+    check = extra(sweep)[-1]
+    failed = {"v": 1, "state": "FAILED", "reason": "x", "spec_digest": digest(check.to_json())}
+    (folder / "runs" / check.id / "result.json").write_bytes(canonical(seal(failed)))
+    assert main(["run", "--folder", str(folder)]) == 0  # of no concern to the ladder
+    assert main(["run", "--folder", str(folder), "--stability"]) == 1

@@ -248,6 +248,9 @@ def test_verbs_plan_status_and_refusal(unbroken, tmp_path, capsys):
     body = json.loads(capsys.readouterr().out)
     assert len(body["trials"]) == len(smoke().trials)
     assert body["cost_usd"]["ladder"] > 0
+    assert main(["plan", "smoke", "--usd-per-hour", "3"]) == 0
+    out = capsys.readouterr().out
+    assert ", ladder 0." in out and ", target 0." in out and "stability" not in out
     assert main(["plan"]) == 0
     assert "target" in capsys.readouterr().out
     folder = str(tmp_path / "forecast")
