@@ -15,6 +15,7 @@ import pytest
 from benchmarks.kill_storm import children, demo, kinds, numbers
 from scaling.errors import InputError
 from scaling.gates import read_gates
+from scaling.records import file_digest
 from scaling.registry import Ledger, book
 from sweeps import configs
 from sweeps.recipes import smoke
@@ -87,6 +88,7 @@ def test_kills_in_every_phase_change_no_digit(survivor, recipe, tmp_path):
     mine, theirs = (book.records(Ledger(f / "ledger"))[0] for f in survivor)
     assert mine.resolution.values == theirs.resolution.values
     assert list(mine.prediction.gates) == read_gates(folder) and len(mine.prediction.gates) == 4
+    assert mine.prediction.provenance["data"]["gates.json"] == file_digest(folder / "gates.json")
     assert all(text in (folder / "report.json").read_text() for text in ("core-hours of checks", "as registered"))
     fresh = tmp_path / "fresh"
     from sweeps import run
