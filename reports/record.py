@@ -110,7 +110,7 @@ def gate_blocks(report: ReportInput) -> list[Block]:
         blocks.append(
             Warning(
                 f"{failed} of {counted(len(gates), 'gate')} failed. A forecast that leans on a failed gate is EXTENDED "
-                "at most, and is refused beyond the factor that back-tests held."
+                "at most; where it is about drift with scale, refused beyond the factor that back-tests held."
             )
         )
     rows = [[clean(gate.name), gate.state, clean(gate.says)] for gate in gates]

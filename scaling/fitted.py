@@ -173,14 +173,16 @@ class Forecast:
     def with_gates(self, gates: Iterable[Gate]) -> Forecast:
         """The forecast with the gates that concern its stage; one it has already changes nothing. One that did not pass
         is a warning. One that failed says that an assumption is wrong where it could be tested: within the factor that
-        back-tests held (or inside the data) EXTENDED is left, beyond it nothing speaks for the forecast: REFUSED."""
+        back-tests held (or inside the data) EXTENDED is left; beyond it, where the gate is a premise, nothing speaks
+        for the forecast: REFUSED."""
         new = tuple(g for g in gates if g.concerns(self.subject.stage) and g not in self.gates)
         warnings = [gate.warning for gate in new if not gate.passed]
-        failed, grade = next((gate for gate in new if gate.passed is False), None), self.grade
+        failed, grade = [gate for gate in new if gate.passed is False], self.grade
         if failed and grade in (Grade.EARNED, Grade.EXTENDED):
             within = self.factor <= max(1.0, self.earned_factor or 0.0) * (1 + 1e-9)
-            grade = Grade.EXTENDED if within else Grade.REFUSED
-            warnings += [] if within else [f"refused: {failed.refusal}"]
+            against = [] if within else [f"refused: {gate.refusal}" for gate in failed if gate.premise]
+            grade = Grade.REFUSED if against else Grade.EXTENDED
+            warnings += against
         return replace(self, gates=self.gates + new, grade=grade, warnings=(*self.warnings, *warnings))
 
     @property

@@ -27,7 +27,9 @@ AGAIN = "scaling run --stability writes it again, or remove the file"
 @dataclass(frozen=True)
 class Gate:
     """One check. `passed` is None where the data cannot tell; `value` is what was measured, `threshold` its limit,
-    `says` the finding in one sentence with its error, and `stage` what was trained ("": everything)."""
+    `says` the finding in one sentence with its error, and `stage` what was trained ("": everything). A `premise` is
+    what extrapolation itself rests on (one law through the rungs): without it no forecast stands beyond the
+    back-tests. Other checks are of quality: a recipe that is not the best can still be foretold."""
 
     name: str
     passed: bool | None
@@ -35,9 +37,12 @@ class Gate:
     threshold: float
     says: str
     stage: str = ""
+    premise: bool = True
 
     def __post_init__(self) -> None:
         """Only what prints safely and reads back: `passed` decides grades, and the texts go to terminals."""
+        if not isinstance(self.premise, bool):
+            raise InputError(f"premise = {self.premise!r:.40} is neither true nor false")
         if not (self.passed is None or isinstance(self.passed, bool)):
             raise InputError(f"passed = {self.passed!r:.40} is none of true, false, null")
         if not (self.value is None or _is_number(self.value)):
@@ -63,7 +68,7 @@ class Gate:
     @property
     def warning(self) -> str:
         """What a forecast says of a gate that it did not pass."""
-        failed = ", grade EXTENDED at most, REFUSED beyond the back-tested factor"
+        failed = ", grade EXTENDED at most" + (", REFUSED beyond the back-tested factor" if self.premise else "")
         return f"gate {self.name}: {self.state}" + (failed if self.passed is False else "")
 
     @property
@@ -81,7 +86,7 @@ class Gate:
         if not isinstance(body, Mapping):
             raise InputError(f"{what} is not a mapping with the keys {', '.join(known)}", hint)
         for key in (*known, *body):
-            if key not in body and key != "stage":
+            if key not in body and key not in ("stage", "premise"):
                 raise InputError(f"{what} has no {key}", hint)
             if key not in known:
                 raise InputError(f"{what} has an unknown key {key!a:.40}", hint)

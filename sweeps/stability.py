@@ -255,4 +255,4 @@ def excess_gate(stage: Stage, *rungs: Rung) -> Gate:
     )
     if worse := _diverged(*rungs):
         says += f"; {worse}: worse than the recipe's"
-    return Gate(name, False if tripped else True if cleared else None, float(gain[worst]), EXCESS, says, stage)
+    return Gate(name, False if tripped else True if cleared else None, float(gain[worst]), EXCESS, says, stage, False)

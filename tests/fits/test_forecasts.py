@@ -106,6 +106,14 @@ def test_gates_beside_the_trials_reach_every_forecast_made_in_python(tmp_path):
     assert entry.body["gates"][0]["name"] == "the rate holds" and entry.body["v"] == 2
 
 
+def test_a_recipe_that_is_not_the_best_can_still_be_foretold(made):
+    quality = Gate("near the best", False, 0.1, 0.02, "half is better", premise=False)
+    beyond, within = fits.forecast(made, 1e14), fits.forecast(replace(made, earned_factor=3.0), 2e12)
+    assert within.grade == Grade.EARNED and within.with_gates([quality]).grade == Grade.EXTENDED
+    assert beyond.with_gates([quality]).grade == Grade.EXTENDED
+    assert beyond.with_gates([quality, replace(quality, premise=True)]).grade == Grade.REFUSED
+
+
 def test_a_back_test_that_failed_farther_out_does_not_refuse_nearer(made):
     assert fits.forecast(replace(made, earned_factor=3.0, failed_factor=30.0), 2e12).grade == Grade.EARNED
     assert fits.forecast(replace(made, earned_factor=3.0, failed_factor=30.0), 1e13).grade == Grade.EXTENDED
