@@ -103,7 +103,7 @@ def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | No
     made = replace(made, warnings=(*_warnings(fit, made), *((REASON + why,) if why else ())))
     made = made.with_gates(fit.gates)
     if made.grade == Grade.REFUSED and not why:
-        why = next(gate.refusal for gate in made.gates if gate.passed is False)
+        why = next(gate.refusal for gate in made.gates if gate.passed is False and gate.premise)
     return made, why
 
 

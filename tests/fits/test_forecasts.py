@@ -111,7 +111,10 @@ def test_a_recipe_that_is_not_the_best_can_still_be_foretold(made):
     beyond, within = fits.forecast(made, 1e14), fits.forecast(replace(made, earned_factor=3.0), 2e12)
     assert within.grade == Grade.EARNED and within.with_gates([quality]).grade == Grade.EXTENDED
     assert beyond.with_gates([quality]).grade == Grade.EXTENDED
-    assert beyond.with_gates([quality, replace(quality, premise=True)]).grade == Grade.REFUSED
+    premise = replace(quality, name="no drift", premise=True)
+    assert beyond.with_gates([quality, premise]).grade == Grade.REFUSED
+    with pytest.raises(NotEarned, match="gate no drift FAILED"):
+        fits.forecast(replace(made, gates=(quality, premise)), 1e14)
 
 
 def test_a_back_test_that_failed_farther_out_does_not_refuse_nearer(made):
