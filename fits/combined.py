@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fits.backtests import DRAWS, FEWEST_SCALES, held_out_rows, with_backtests
+from fits.backtests import DRAWS, FEWEST_SCALES, first_cut, rolling_origin, with_backtests
 from fits.estimate import default_law, fit_points, references_of, subjects
 from fits.forecasts import assess, target_of
 from fits.objectives import default_objective
@@ -27,7 +27,7 @@ from fits.two_stage import TwoStage, map_points, map_seed
 from fits.uncertainty import predictive_draws
 from fits.verdicts import INVERSE, verdict_of
 from scaling.errors import InputError, NotEarned
-from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade
+from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade, Subject
 from scaling.laws import LAWS, Law, law_named
 from scaling.maps import MAPS
 from scaling.observations import OVERALL, Observations
@@ -170,16 +170,16 @@ def _cases(table: Observations) -> Iterable[Case]:
 
 
 class Workshop:
-    """Fits of all cases at every cut; the loss that all two-stage forecasts share is fitted once per cut."""
+    """Fits of all cases at every cut, each made once: the loss serves all two-stage forecasts."""
 
     def __init__(self, cases: Iterable[Case], priors: PriorRule, seed: int) -> None:
         self.priors, self.seed = priors, seed
         self.losses = [c for c in cases if _is_loss(c)]
-        self._kept: dict[tuple[float, int], Fit] = {}
+        self._kept: dict[tuple[str, Subject, int, int, int], Fit] = {}
 
     def answer(self, case: Case, compute: float, resamples: int) -> tuple[Fit, Forecast, list[BacktestRow]]:
         members = self.members(case, np.inf, resamples)
-        rows, own_rows = self.backtest(case)
+        rows, own_rows = self.backtest(case, members.name)
         own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
         own = with_backtests(own, own_rows)
         forecast, _ = assess(own, compute, rows if members.staged else None)
@@ -198,29 +198,32 @@ class Workshop:
         mapped = self._fit(law, case.mapped, limit, map_seed(self.seed), resamples)
         return Members(own, None if mapped.status in UNUSABLE else TwoStage(loss, mapped))
 
-    def backtest(self, case: Case) -> tuple[list[BacktestRow], list[BacktestRow]]:
-        """Rolling origin, as `fits.backtest`: rows of the pool, and of the question's own law."""
-        first = max(FEWEST_SCALES, len(case.law.parameters))
-        rows: list[BacktestRow] = []
-        alone: list[BacktestRow] = []
-        for used in range(first, case.own.n_scales):
-            known = case.own.scale < used
-            limit, held = float(case.own.x[known].max()), take(case.own, ~known)
-            members = self.members(case, limit, DRAWS)
-            own = held_out_rows(members.own, predictive_draws(members.own, held.x)[0], held, case.law.name)
-            rows += held_out_rows(members.own, members.draws(held.x)[0], held, members.name) if members.staged else own
-            alone += own
-        return rows, alone
+    def backtest(self, case: Case, name: str) -> tuple[list[BacktestRow], list[BacktestRow]]:
+        """Rolling origin, as `fits.backtest`: rows of the pool called `name`, and of the question's own law."""
+
+        def pool(known: Points, at: Points) -> np.ndarray:
+            return self.members(case, float(known.x.max()), DRAWS).draws(at.x)[0]
+
+        def alone(known: Points, at: Points) -> np.ndarray:
+            return predictive_draws(self._fit(case.law, case.own, float(known.x.max()), self.seed, DRAWS), at.x)[0]
+
+        first = first_cut(case.law)
+        return rolling_origin(pool, case.own, first, name), rolling_origin(alone, case.own, first, case.law.name)
 
     def _fit(self, law: Law, points: Points, limit: float, seed: int, resamples: int) -> Fit:
-        return fit_points(
-            law,
-            take(points, points.x <= limit),
-            priors=self.priors,
-            references=references_of(law, points),
-            seed=seed,
-            resamples=resamples,
-        )
+        """The fit on the runs up to `limit`, made once: the pool, its members and other questions share it."""
+        known = take(points, points.x <= limit)
+        key = (law.name, points.subject, len(known), seed, resamples)
+        if key not in self._kept:
+            self._kept[key] = fit_points(
+                law,
+                known,
+                priors=self.priors,
+                references=references_of(law, points),
+                seed=seed,
+                resamples=resamples,
+            )
+        return self._kept[key]
 
     def _loss(self, limit: float, resamples: int) -> Fit | None:
         """The loss fit on runs up to `limit`; None where these are too few scales."""
@@ -228,10 +231,7 @@ class Workshop:
         known = take(case.own, case.own.x <= limit)
         if not len(known) or known.n_scales < FEWEST_SCALES:
             return None
-        key = (float(known.x.max()), resamples)
-        if key not in self._kept:
-            self._kept[key] = self._fit(case.law, case.own, limit, self.seed, resamples)
-        return self._kept[key]
+        return self._fit(case.law, case.own, limit, self.seed, resamples)
 
 
 def pooled(forecast: Forecast, members: Members) -> Forecast:

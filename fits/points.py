@@ -112,6 +112,13 @@ def final_rows(observations: Observations) -> Observations:
     return table
 
 
+def rows_of(observations: Observations) -> pd.DataFrame:
+    """The rows of `final_rows`, in the order that Points have: sorted by content, so that neither the order of the rows
+    nor the numbering of their ids changes a draw."""
+    table = final_rows(observations)
+    return table.frame.sort_values([table.axis, "value", "base_trial", "trial"], kind="stable")
+
+
 def points_of(law: Law, observations: Observations) -> Points:
     """Rows of ONE metric, stage, bucket and protocol as arrays, checked against what the law can speak of."""
     metric, stage, bucket, protocol = observations.one_metric()
@@ -120,9 +127,7 @@ def points_of(law: Law, observations: Observations) -> Points:
             f"law {law.name} speaks of {', '.join(law.metrics)}, the observations are {metric}",
             "pass_rate and neg_log_pass are two metrics; choose the law of the metric, or `power` for any",
         )
-    table = final_rows(observations)
-    # sorted by content, so that neither the order of the rows nor the numbering of their ids changes a draw
-    frame = table.frame.sort_values([table.axis, "value", "base_trial", "trial"], kind="stable")
+    table, frame = final_rows(observations), rows_of(observations)
     symbols = [str(i.symbol) for i in law.inputs]
     own = {s: table.axis if len(symbols) == 1 else s for s in symbols}
     columns = own | {str(i.symbol): i.column for i in law.inputs if i.column}

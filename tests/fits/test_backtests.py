@@ -5,7 +5,8 @@ import pytest
 from worlds import HALF_DECADES, NINE, POWER, PURE_POWER, replicates, table
 
 import fits
-from fits.backtests import backtest, backtest_summary, earned_factor, failed_factor, with_backtests
+from fits.backtests import backtest, earned_factor, failed_factor, with_backtests
+from fits.track_record import backtest_summary
 from scaling.fitted import LEVELS, BacktestRow, Grade, Subject
 from scaling.laws import LAWS
 
