@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import sympy as sp
 
 from fits.held import Held, hold
 from fits.objectives import Objective, forward, slope
@@ -157,16 +156,9 @@ def value_and_slopes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(value (S, n), d value / d parameter (S, P, n)) at inputs of shape (n,) or (S, n): one compiled expression."""
     arguments = [inputs[str(s)] for s in (*(i.symbol for i in law.inputs), *law.constants)]
-    found = _compiled(law)(*arguments, *(column[:, None] for column in theta_SP.T))
+    found = law.value_and_slopes(*arguments, *(column[:, None] for column in theta_SP.T))
     rows = max(np.shape(x)[-1] if np.ndim(x) else 1 for x in arguments)
     out = np.empty((len(found), len(theta_SP), rows))
     for k, part in enumerate(found):
         out[k] = part
     return out[0], np.ascontiguousarray(np.swapaxes(out[1:], 0, 1))
-
-
-@lru_cache(maxsize=64)
-def _compiled(law: Law) -> Callable[..., Any]:
-    symbols = [*(i.symbol for i in law.inputs), *law.constants, *(p.symbol for p in law.parameters)]
-    slopes = [sp.diff(law.formula, p.symbol) for p in law.parameters]
-    return sp.lambdify(symbols, [law.formula, *slopes], "numpy", cse=True)

@@ -69,12 +69,15 @@ class Implicit:
         return low + span * _logistic(self._root(*numbers))
 
     def jacobian(self, *numbers: Any) -> list[np.ndarray]:
+        return self.value_and_slopes(*numbers)[1:]
+
+    def value_and_slopes(self, *numbers: Any) -> list[np.ndarray]:
         w = self._root(*numbers)
         u = _logistic(w)
         _, steep, *moved = self._slopes(u, _logistic(-w), *numbers)
-        _, span, *ends = self._ends(*numbers)
+        low, span, *ends = self._ends(*numbers)
         count = len(self.parameters)
-        return [ends[i] + ends[count + i] * u - span * moved[i] / steep for i in range(count)]
+        return [low + span * u, *(ends[i] + ends[count + i] * u - span * moved[i] / steep for i in range(count))]
 
     @cached_property
     def _steep(self) -> sp.Expr:

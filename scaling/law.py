@@ -126,7 +126,7 @@ class Law:
         xs = [np.asarray(inputs[str(i.symbol)], float) for i in self.inputs]
         with np.errstate(all="ignore"):
             columns = [column[:, None] for column in np.asarray(parameters_SP, float).T]
-            return np.asarray(self._value(*xs, *columns, *(inputs[str(c)] for c in self.constants)))
+            return np.asarray(self._value(*xs, *(inputs[str(c)] for c in self.constants), *columns))
 
     def jacobian(self, parameters_SP: np.ndarray, **inputs: Any) -> np.ndarray:
         """d value / d parameter: (S, n, P), exact."""
@@ -217,7 +217,7 @@ class Law:
         shape = np.broadcast_shapes(*(x.shape for x in xs))
         columns = [rows[:, i].reshape((-1,) + (1,) * len(shape)) for i in range(rows.shape[1])]
         with np.errstate(all="ignore"):
-            results = function(*xs, *columns, *(inputs[str(c)] for c in self.constants))
+            results = function(*xs, *(inputs[str(c)] for c in self.constants), *columns)
         return [
             np.broadcast_to(r, (len(rows), *shape))
             for r in (results if isinstance(results, (list, tuple)) else [results])
@@ -227,7 +227,7 @@ class Law:
 
     @cached_property
     def _arguments(self) -> list[sp.Symbol]:
-        return [*(i.symbol for i in self.inputs), *(p.symbol for p in self.parameters), *self.constants]
+        return [*(i.symbol for i in self.inputs), *self.constants, *(p.symbol for p in self.parameters)]
 
     @cached_property
     def _implicit(self) -> Implicit | None:
@@ -244,10 +244,20 @@ class Law:
         return self._implicit.value if self._implicit else compiled(self._arguments, self._explicit)
 
     @cached_property
+    def _slopes(self) -> list[sp.Expr]:
+        return [sp.diff(self._explicit, p.symbol) for p in self.parameters]
+
+    @cached_property
     def _jacobian(self) -> Callable[..., Any]:
+        return self._implicit.jacobian if self._implicit else compiled(self._arguments, self._slopes, cse=True)
+
+    @cached_property
+    def value_and_slopes(self) -> Callable[..., list[np.ndarray]]:
+        """One function of inputs, references and parameters, in this order, as arrays that broadcast: the value and its
+        derivative by each parameter."""
         if self._implicit:
-            return self._implicit.jacobian
-        return compiled(self._arguments, [sp.diff(self._explicit, p.symbol) for p in self.parameters], cse=True)
+            return self._implicit.value_and_slopes
+        return compiled(self._arguments, [self._explicit, *self._slopes], cse=True)
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
