@@ -17,7 +17,7 @@ from fits.solver import Problems, Solution, minimise, starts
 from fits.uncertainty import parameter_draws
 from fits.verdicts import verdict_of
 from scaling.fitted import Fit, FitStatus
-from scaling.laws import LAWS, Law
+from scaling.laws import LAWS, Law, remember
 from scaling.observations import Observations
 
 ROUNDS = 4  # noise and optimum are estimated in turn
@@ -95,6 +95,7 @@ def fit_points(
     resamples: int = 1000,
 ) -> Fit:
     """`fit` of points taken out of their table already, without its digest: what back-tests do at every cut."""
+    remember(law)  # a Fit keeps the law's name
     estimate, note = optimum(law, points, objective, priors=priors, references=references)
     draws_SP = parameter_draws(estimate, seed=seed, draws=resamples)
     best = estimate.solution.best
@@ -115,9 +116,7 @@ def fit_points(
         data_digest="",
         method=METHOD,
         seed=seed,
-        lack_of_fit=None
-        if "floor" in law.names or len(law.inputs) > 1 or law.inputs[0].column
-        else lack_of_fit(points),
+        lack_of_fit=lack_of_fit(points) if law.straight and not law.inputs[0].column else None,
         verdict=verdict_of(points, estimate.objective.scale),
         notes=(*((note,) if note else ()), f"noise from {estimate.noise.source}"),
     )

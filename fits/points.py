@@ -134,6 +134,12 @@ def points_of(law: Law, observations: Observations) -> Points:
     missing = [c for c in columns.values() if c not in frame.columns]
     if missing:
         raise InputError(f"law {law.name} needs the input {missing[0]}", f"inputs: {', '.join(table.inputs)}")
+    for column in columns.values():
+        gone = int((~np.isfinite(frame[column].to_numpy(float))).sum())
+        if gone:
+            raise InputError(
+                f"{gone} of {len(frame)} rows have no {column}", f"law {law.name} needs it: leave them out"
+            )
     return Points(
         subject=Subject(metric, stage, bucket, protocol, table.axis, table.compute_definition),
         inputs={s: frame[c].to_numpy(float) for s, c in columns.items()},
@@ -143,6 +149,22 @@ def points_of(law: Law, observations: Observations) -> Points:
         trial=tuple(frame["trial"].astype(str)),
         base_trial=tuple(frame["base_trial"].astype(str)),
     )
+
+
+def on_axis(law: Law, axis: str) -> bool:
+    """Is the law a function of the table's axis alone, so that an amount of compute is a place on it?"""
+    return len(law.inputs) == 1 and law.inputs[0].column in ("", axis)
+
+
+def axis_symbol(law: Law, axis: str) -> str:
+    """The symbol that stands for the axis; InputError where the axis alone does not fix the law's value."""
+    if not on_axis(law, axis):
+        needs = ", ".join(i.column or str(i.symbol) for i in law.inputs)
+        raise InputError(
+            f"law {law.name} is a function of {needs}: {axis} alone does not fix its value",
+            "read it off at inputs of your choice: law.value(fit.draws_SP, **inputs, **fit.references)",
+        )
+    return str(law.inputs[0].symbol)
 
 
 def take(points: Points, keep: np.ndarray) -> Points:

@@ -9,7 +9,7 @@ Source: Golub and Pereyra (1973).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from fits.problems import Problems
 from scaling.errors import InputError
 from scaling.laws import Law
 
-STEPS = 24  # grid points of one exponent; fewer each where there are several
+STEPS, FEWEST = 24, 6  # grid points of one exponent; fewer each where there are several
+SPREAD = 2048  # grid points at most
 REWEIGHTED = 3  # rounds for Huber's objective
 MOST = 4_000_000  # numbers in one array
 
@@ -65,18 +66,34 @@ def _linear(law: Law, held: Held) -> list[int]:
 
 
 def _grid(law: Law, held: Held) -> np.ndarray:
-    """(G, F): every combination of the nonlinear parameters, log-spaced where a bound is positive; linear ones are 1."""
+    """(G, F): every combination of the nonlinear parameters, log-spaced where a bound is positive; linear ones are 1.
+    Where those are too many (two breaks), SPREAD points spread evenly instead."""
     linear = _linear(law, held)
-    axes: list[Sequence[float]] = []
-    steps = max(6, round(STEPS ** (2 / (1 + len(held.bounds_F2) - len(linear)))))
-    for f, (low, high) in enumerate(held.bounds_F2):
-        if f in linear:
-            axes.append([1.0])
-        elif not np.isfinite(high - low):
+    free = [f for f in range(len(held.bounds_F2)) if f not in linear]
+    for f in free:
+        if not np.isfinite(held.bounds_F2[f]).all():
             raise InputError(f"{law.names[held.leaders_F[f]]} enters law {law.name} nonlinearly and has no bounds")
-        else:
-            axes.append((np.geomspace if low > 0 else np.linspace)(low, high, steps).tolist())
-    return np.array(list(itertools.product(*axes)))
+    steps = max(FEWEST, round(STEPS ** (2 / (1 + len(free)))))
+    if steps ** len(free) > SPREAD:
+        places = _spread(len(free))
+        columns = [low * (high / low) ** p if low > 0 else low + (high - low) * p
+                   for (low, high), p in zip(held.bounds_F2[free], places.T, strict=True)]  # fmt: skip
+    else:
+        axes = [(np.geomspace if low > 0 else np.linspace)(low, high, steps) for low, high in held.bounds_F2[free]]
+        columns = list(np.array(list(itertools.product(*axes))).reshape(-1, len(free)).T)
+    grid = np.ones((len(columns[0]) if columns else 1, len(held.bounds_F2)))
+    for f, column in zip(free, columns, strict=True):
+        grid[:, f] = column
+    return grid
+
+
+def _spread(dimensions: int) -> np.ndarray:
+    """(SPREAD, dimensions) in 0 .. 1, evenly: multiples of powers of 1 / phi with phi^(dimensions + 1) = phi + 1
+    (Roberts 2018, the R sequence)."""
+    phi = 1.5
+    for _ in range(60):
+        phi = (1 + phi) ** (1 / (dimensions + 1))
+    return (0.5 + np.outer(np.arange(1, SPREAD + 1), phi ** -np.arange(1.0, dimensions + 1))) % 1
 
 
 def _project(
@@ -97,7 +114,7 @@ def _project(
         rows[:, linear] = 0.0
         if active is not None:
             rows[:, active] = 1.0
-        return _link(law, law.along(held.expand(rows), **inputs) if _own(inputs) else law.value(held.expand(rows), **inputs))
+        return _link(law, (law.along if _own(inputs) else law.value)(held.expand(rows), **inputs))
 
     with np.errstate(all="ignore"):
         weight = np.abs(slope(objective.scale, values_Rn) * (values_Rn if law.link == "neg_log" else 1.0))

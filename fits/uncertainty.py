@@ -22,6 +22,7 @@ import numpy as np
 
 from fits.noise import shape_of
 from fits.objectives import Scale, backward, forward
+from fits.points import axis_symbol
 from fits.solver import Problems, minimise
 from scaling.fitted import Fit
 from scaling.laws import law_named
@@ -73,7 +74,7 @@ def predictive_draws(fit: Fit, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarr
     whole grid (common random numbers), so that a curve of quantiles is smooth.
     """
     law, metric = law_named(fit.law), metric_named(fit.subject.metric)
-    symbol = str(law.inputs[0].symbol)
+    symbol = axis_symbol(law, fit.subject.axis)
     scale: Scale = "log" if fit.noise_kind == "log" else "absolute"
     rng = np.random.default_rng([fit.seed, MISFIT])
     count = len(fit.draws_SP)

@@ -1,4 +1,4 @@
-"""From a sympy expression to numbers: a form that does not overflow, and the inverse by undoing one operation at a time.
+"""From a sympy expression to numbers: a form that does not overflow, and the inverse by undoing operations in turn.
 
 Expressions are built from symbols and compiled; no string of a user ever becomes one (that would evaluate it).
 """

@@ -14,7 +14,7 @@ Laws are built from symbols: no user string is ever turned into an expression (t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -25,44 +25,11 @@ import sympy as sp
 from scaling.errors import InputError
 from scaling.expressions import compiled, log_of, stable, undone
 from scaling.implicit import Implicit
+from scaling.roles import Degenerate, Input, Parameter, problems
+
+__all__ = ["Degenerate", "Input", "Law", "Parameter"]
 
 VALUE = sp.Symbol("value_")
-
-
-@dataclass(frozen=True)
-class Input:
-    """A quantity the law is a function of. `reference` is a symbol fixed once from a fit's data (geometric mean);
-    `column` names the observations' column it is read from (empty: the compute axis, or the symbol's own name)."""
-
-    symbol: sp.Symbol
-    unit: str = ""
-    reference: sp.Symbol | None = None
-    column: str = ""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A role (`floor`, `scale`, `exponent` ...) played by a symbol, with its bounds. Symbols are only for printing.
-
-    `unit`: "metric" is the metric's own, "C_0" a multiple of that reference; empty: a plain number.
-    """
-
-    name: str
-    symbol: sp.Symbol
-    low: float = -math.inf
-    high: float = math.inf
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class Degenerate:
-    """With the roles `at` these values, a law IS `law`. `where` gives that law's roles, as expressions in this law's
-    symbols (a role not named there is this law's role of the same name); `inputs` its inputs, if they differ."""
-
-    law: str
-    at: Mapping[str, float]
-    where: Mapping[str, sp.Expr] = field(default_factory=dict)
-    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +60,7 @@ class Law:
     degenerate: tuple[Degenerate, ...] = ()
 
     def __post_init__(self) -> None:
-        for problem, hint in _problems(self):
+        for problem, hint in problems(self.formula, self.inputs, self.parameters, self.output, self.between):
             raise InputError(f"law {self.name}: {problem}", hint)
 
     # -- numbers -------------------------------------------------------------------------------------------------
@@ -273,6 +240,15 @@ class Law:
         return tuple(p.name for p in kept)
 
     @cached_property
+    def straight(self) -> bool:
+        """Is the log of the value a straight line in the log of the one input?"""
+        if self._implicit or len(self.inputs) > 1:
+            return False
+        x = self.inputs[0].symbol
+        log_value = sp.expand_log(sp.log(self.formula), force=True)
+        return bool(sp.simplify(sp.diff(x * sp.diff(log_value, x), x)) == 0)
+
+    @cached_property
     def _inverse(self) -> Callable[..., Any] | None:
         x, expression, value = self.inputs[0].symbol, self.formula, VALUE
         if self._implicit:
@@ -304,24 +280,3 @@ class Law:
 
     def __repr__(self) -> str:
         return f"Law({self.name}: {self.text})"
-
-
-def _problems(law: Law) -> Iterator[tuple[str, str]]:
-    """What keeps an expression from being a law, each with a hint."""
-    if not isinstance(law.formula, sp.Basic):
-        yield (
-            f"the formula is a {type(law.formula).__name__}, not an expression of symbols",
-            'build it from C, A, k = sympy.symbols("C A k"); a string is never evaluated',
-        )
-        return
-    if (law.output is None) != (law.between is None) or isinstance(law.formula, sp.Eq) != (law.output is not None):
-        yield "an equation needs `output` and `between`, and only an equation has them", ""
-    if len(set(law.names)) != len(law.names):
-        yield f"a role stands twice in {', '.join(law.names)}", "roles are names of single parameters"
-    declared = {*law.constants, *(i.symbol for i in law.inputs), *(p.symbol for p in law.parameters), law.output}
-    unknown = sorted(map(str, law.formula.free_symbols - declared))
-    if unknown:
-        yield f"{', '.join(unknown)} is neither an input nor a parameter", "declare every symbol of the formula"
-    for p in law.parameters:
-        if not p.low < p.high:
-            yield f"the bounds of {p.name} are {p.low:g} .. {p.high:g}", "low < high"

@@ -3,8 +3,8 @@
     >>> POWER.value(POWER.row(floor=1.7, scale=1.0, exponent=0.3), C=1e21, C_0=1e20)
     array([2.20118723])
 
-Compute stands as C / C_0, with C_0 from the fit's data, once: so parameters are of order one, `scale` is the excess over
-the floor at C_0, and places on the axis (onset, break, midpoint) are multiples of C_0. With C_0 = 1 every law takes its
+Compute stands as C / C_0, with C_0 from the fit's data, once: so parameters are of order one, `scale` is the excess
+over the floor at C_0, and places on the axis (onset, break, midpoint) are multiples of C_0. With C_0 = 1 every law takes its
 usual constants, in FLOP; `law.constants_of` converts.
 """
 
@@ -90,7 +90,7 @@ ONSET = Law(
     formula=E + A * ((1 + (C / (C0 * tau)) ** (1 / f)) / (1 + tau ** (-1 / f))) ** (-alpha * f),
     inputs=(_COMPUTE,),
     parameters=(*_FALL, Parameter("onset", tau, *_PLACE, unit="C_0"), Parameter("width", f, *_WIDTH)),
-    says="a plateau, then from tau C_0 on a power law; the bend between them is f wide in log C; A is the excess at C_0",
+    says="a plateau, then from tau C_0 on a power law; the bend between is f wide in log C; A is the excess at C_0",
     usual="L(C) = c + a (1 + (C/C_on)^(1/f))^(b f)",
     usual_constants={
         "a": A * (1 + tau ** (-1 / f)) ** (alpha * f),
@@ -125,7 +125,7 @@ BROKEN = Law(
     formula=E + A * (C / C0) ** -c0 * _bend(c1, d1, f1),
     inputs=(_COMPUTE,),
     parameters=_FIRST,
-    says="a power law whose exponent goes from c_0 to c_0 + c_1 around d_1 C_0, f_1 wide in log C; A is the excess at C_0",
+    says="a power law whose exponent turns from c_0 to c_0 + c_1 at d_1 C_0, f_1 wide in log C; A is the excess at C_0",
     usual="y = a + b x^-c_0 (1 + (x/d_1)^(1/f_1))^(-c_1 f_1)",
     usual_constants={
         "a": E, "b": A * C0**c0 * (1 + d1 ** (-1 / f1)) ** (c1 * f1), "c_0": c0, "c_1": c1, "d_1": d1 * C0, "f_1": f1,
@@ -240,7 +240,7 @@ LINK_EXPONENTIAL = Law(
         Parameter("gain", k, low=0.0, unit="metric"),
         Parameter("rate", gamma, 0.05, 20.0, unit="1/nat"),
     ),
-    says="the error is chance, epsilon, at a high loss, and falls exponentially as the loss falls; k is the fall at L_0",
+    says="the error is chance, epsilon, at a high loss, and falls exponentially with the loss; k is the fall at L_0",
     usual="Err(L) = epsilon - k exp(-gamma L)",
     usual_constants={"epsilon": epsilon, "k": k * sp.exp(gamma * l0), "gamma": gamma},
     source="Gadre et al. (2024), arXiv 2403.08540",
@@ -296,7 +296,8 @@ def remember(law: Law) -> Law:
     known = LAWS.get(law.name) or _FITTED.get(law.name)
     if known is not None and known is not law and not _same(known, law):
         raise InputError(
-            f"the name {law.name} stands for another law: {known.text}", "give yours another name, such as my_" + law.name
+            f"the name {law.name} stands for another law: {known.text}",
+            "give yours another name, such as my_" + law.name,
         )
     if known is None:
         _FITTED[law.name] = law
@@ -314,7 +315,9 @@ def law_named(name: str) -> Law:
     found = LAWS.get(name) or _FITTED.get(name)
     if found is None and base in LAWS and told.endswith("]"):
         try:
-            found = LAWS[base].given(**{k: float(v) for k, _, v in (t.strip().partition("=") for t in told[:-1].split(","))})
+            found = LAWS[base].given(
+                **{k: float(v) for k, _, v in (t.strip().partition("=") for t in told[:-1].split(","))}
+            )
         except ValueError:
             found = None
     if found is None:

@@ -1,10 +1,9 @@
-"""The contract of a Law: derivative, inverse, sanity, its degenerate cases, recovery of a known truth, printed forms."""
+"""The contract of a Law: derivative, inverse, sanity, degenerate cases, recovery of a known truth, printed forms."""
 
 import math
 
 import numpy as np
 import pytest
-from worlds import table
 
 from fits.estimate import fit
 from scaling.laws import LAWS, law_named
@@ -103,7 +102,9 @@ def test_solve_undoes_value(law):
     name = str(law.inputs[0].symbol)
     rows = inside(law, 10, seed=1)
     # where the law has not saturated: there its value holds no digit of its input any more
-    reach = {"exponential": (1e-3, 10.0)}.get(law.name, (1 / SPAN[name], 30 * SPAN[name] if name == "C" else SPAN[name]))
+    reach = {"exponential": (1e-3, 10.0)}.get(
+        law.name, (1 / SPAN[name], 30 * SPAN[name] if name == "C" else SPAN[name])
+    )
     for x in REFERENCE[name] * np.array([reach[0], 1.0, reach[1]]):
         value = law.value(rows, **{name: x}, **references(law))
         np.testing.assert_allclose(law.solve(value, rows, **references(law)), x, rtol=1e-6)
@@ -128,7 +129,7 @@ def test_sane_over_twelve_decades(law):
         assert np.all((steps <= 1e-15).all(1) | (steps >= -1e-15).all(1))
     for name in law.metrics:
         m = metric(name)
-        assert np.all((values >= min(m.low, values.min() if law.name == "link_exponential" else m.low)))
+        assert np.all(values >= m.low) or law.name == "link_exponential"  # which knows no lowest loss
         assert np.all(values <= m.high)
 
 
@@ -179,15 +180,6 @@ def test_degenerate_cases_are_the_laws_they_name(law):
 
 def _names(law):
     return [str(i.symbol) for i in law.inputs]
-
-
-def test_usual_constants_are_those_at_references_of_one(law):
-    """The form with the references at 1 is the usual one: its constants come back, and so do the values."""
-    rows = truth(law)
-    constants = law.constants_of(rows, **references(law))
-    assert all(np.all(np.isfinite(v)) and v.shape == (1,) for v in constants.values())
-    again = law.constants_of(rows, **{name: 1.0 for name in references(law)})
-    assert constants.keys() == again.keys()
 
 
 def recovered(law, noise):
