@@ -21,13 +21,14 @@ Tie = str | tuple[str, float]  # the leader, or (leader, ratio): role = ratio x 
 
 @dataclass(frozen=True)
 class Held:
-    """The affine map above; `leaders_F` are the positions of the free parameters, `bounds_F2` theirs once every
-    follower's bounds are kept as well."""
+    """The affine map above; `leaders_F` are the positions of the free parameters, `bounds_F2` their bounds once every
+    follower's are kept as well; `says` is how a fit prints what is held."""
 
     matrix_FP: np.ndarray
     offset_P: np.ndarray
     leaders_F: np.ndarray
     bounds_F2: np.ndarray
+    says: str = ""
 
     def expand(self, phi_SF: np.ndarray) -> np.ndarray:
         return phi_SF @ self.matrix_FP + self.offset_P
@@ -39,9 +40,6 @@ class Held:
     def spread(self, flag_SF: np.ndarray) -> np.ndarray:
         """A flag of the free parameters, shared with what is tied to them: (S, P)."""
         return flag_SF @ (self.matrix_FP != 0)
-
-    def __str__(self) -> str:
-        return "" if len(self.leaders_F) == len(self.offset_P) else f"{len(self.leaders_F)} free parameters"
 
 
 def hold(law: Law, fixed: Mapping[str, float] | None = None, tied: Mapping[str, Tie] | None = None) -> Held:
@@ -72,7 +70,9 @@ def hold(law: Law, fixed: Mapping[str, float] | None = None, tied: Mapping[str, 
     if np.any(limits[:, 0] > limits[:, 1]):
         raise InputError("the bounds of the tied parameters have no value in common")
     offset = np.array([fixed.get(name, 0.0) for name in names])
-    return Held(matrix, offset, np.array([names.index(n) for n in free]), limits)
+    told = [f"{role} = {value:g} given" for role, value in fixed.items()]
+    told += [f"{role} = {'' if ratio == 1 else f'{ratio:g} x '}{leader}" for role, (leader, ratio) in ties.items()]
+    return Held(matrix, offset, np.array([names.index(n) for n in free]), limits, "".join(f"; {t}" for t in told))
 
 
 def _limits(row_P: np.ndarray, bounds_P2: np.ndarray) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from fits.objectives import Objective, forward, slope
 from fits.priors import Prior
 from scaling.laws import Law
 
-BLOCK = 200_000  # problems x rows evaluated at a time
+BLOCK = 30_000  # problems x rows evaluated at a time
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def value_and_slopes(
     arguments = [inputs[str(s)] for s in (*(i.symbol for i in law.inputs), *law.constants)]
     found = law.value_and_slopes(*arguments, *(column[:, None] for column in theta_SP.T))
     rows = max(np.shape(x)[-1] if np.ndim(x) else 1 for x in arguments)
-    out = np.empty((len(found), len(theta_SP), rows))
+    out = np.empty((len(theta_SP), len(found), rows))
     for k, part in enumerate(found):
-        out[k] = part
-    return out[0], np.ascontiguousarray(np.swapaxes(out[1:], 0, 1))
+        out[:, k] = part
+    return out[:, 0], out[:, 1:]

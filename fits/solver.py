@@ -5,8 +5,8 @@ Shapes: S problems (starts, resamples or curves), n rows, P parameters, F free o
     step of phi   -(H2 + t (HM - H2) + lambda diag HM)^-1 gradient,     t = min(1, 1000 lambda)
 
 HM is the Gauss-Newton matrix of the majorising parabola, H2 that of the true second derivative: for least squares they
-are one. lambda falls by 8 after a step that lowers the cost and grows by 6 after one that does not, so that a Huber
-objective starts with safe reweighted steps and ends with Newton's. Its small deltas are reached by way of larger ones.
+are one. lambda falls after a step that lowers the cost and grows after one that does not, so that a Huber objective
+starts with safe reweighted steps and ends with Newton's. Its small deltas are reached by way of larger ones.
 Source: Marquardt (1963) for the damping; Madsen and Nielsen (1993) for the way from Huber to least absolute deviations.
 """
 
@@ -27,9 +27,10 @@ __all__ = ["Problems", "Solution", "identified", "minimise", "solve", "starts"]
 
 MAX_DAMPING = 1e12
 LARGEST_CONDITION = 1e9
-KEPT = 8  # starts of a problem that are followed to the end
+KEPT = 4  # starts of a problem that are followed to the end
 THIN = 4096  # rows that choose among the starts
-FARTHER = 3.0  # ratio of two deltas on the way to a small one
+FARTHER, FAR = 3.0, 10.0  # ratio of two deltas on the way to a small one; residual / delta from which there is a way
+SMOOTH, KINKED = (8.0, 6.0), (2.0, 4.0)  # how lambda falls and grows: a step is good only up to the next kink
 
 
 @dataclass(frozen=True)
@@ -43,28 +44,29 @@ class Solution:
     owner_S: np.ndarray
 
     @cached_property
-    def _bound_SF(self) -> np.ndarray:
+    def bound_SF(self) -> np.ndarray:
+        """Which free parameters rest on a bound."""
         free, phi = self.problems.free, self.parameters_SP[:, self.problems.free.leaders_F]
         return (phi <= free.bounds_F2[:, 0]) | (phi >= free.bounds_F2[:, 1])
 
     @property
     def bound_SP(self) -> np.ndarray:
         """Which parameters rest on a bound (a fixed one does not)."""
-        return self.problems.free.spread(self._bound_SF)
+        return self.problems.free.spread(self.bound_SF)
 
     @property
     def free_S(self) -> np.ndarray:
         """How many parameters the data determine: neither held nor on a bound."""
-        return (~self._bound_SF).sum(1)
+        return (~self.bound_SF).sum(1)
 
     @cached_property
     def status_S(self) -> np.ndarray:
         """A FitStatus for every row, of the solver alone: what the noise says of it is not in here."""
         found = np.full(len(self.cost_S), FitStatus.CONVERGED, dtype=object)
-        found[self._bound_SF.any(1)] = FitStatus.BOUND_HIT
+        found[self.bound_SF.any(1)] = FitStatus.BOUND_HIT
         found[~self.stationary_S] = FitStatus.DIVERGED
         finite = np.isfinite(self.cost_S)
-        open_S = ~identified(self.problems, self.parameters_SP, self._bound_SF, self.owner_S)
+        open_S = ~identified(self.problems, self.parameters_SP, self.bound_SF, self.owner_S)
         found[open_S] = FitStatus.NOT_IDENTIFIED
         found[~finite] = FitStatus.DIVERGED
         return found
@@ -145,8 +147,8 @@ def _way(problems: Problems, theta_SP: np.ndarray, owner_S: np.ndarray) -> list[
         return []
     some = np.linspace(0, len(theta_SP) - 1, min(64, len(theta_SP))).astype(int)
     typical = float(np.nanmedian(np.abs(problems.at(owner_S[some]).residuals(theta_SP[some]))))
-    deltas = []
-    while (delta := objective.delta * FARTHER ** (len(deltas) + 1)) < typical:
+    deltas: list[float] = []
+    while typical > FAR * objective.delta and (delta := objective.delta * FARTHER ** (len(deltas) + 1)) < typical:
         deltas.append(delta)
     return [replace(problems, objective=replace(objective, delta=d)) for d in reversed(deltas)]
 
@@ -157,7 +159,7 @@ def _descend(
     """(phi, cost, stationary) of every start."""
     phi, everyone = start_SF.copy(), np.arange(len(start_SF))
     cost, gradient, curvature = _evaluate(problems, phi, owner_S)
-    damping = np.full(len(phi), 1e-3)
+    damping, (fall, rise) = np.full(len(phi), 1e-3), KINKED if isinstance(problems.objective, HuberLog) else SMOOTH
     done = ~np.isfinite(cost)
     stationary = np.zeros(len(phi), bool)
     for _ in range(steps):
@@ -172,7 +174,7 @@ def _descend(
         taken = rows[better]
         phi[taken], cost[taken] = trial[better], new_cost[better]
         gradient[taken], curvature[taken] = new_gradient[better], new_curvature[better]
-        damping[rows] = np.where(better, np.maximum(damping[rows] / 8, 1e-12), damping[rows] * 6)
+        damping[rows] = np.where(better, np.maximum(damping[rows] / fall, 1e-12), damping[rows] * rise)
         finished = small | (damping[rows] > MAX_DAMPING)
         stationary[rows[finished]] = True
         done[rows[finished]] = True

@@ -23,7 +23,7 @@ import numpy as np
 from fits.noise import shape_of
 from fits.objectives import Scale, backward, forward
 from fits.points import axis_symbol
-from fits.solver import Problems, minimise
+from fits.solver import Problems, Solution, minimise
 from scaling.fitted import Fit
 from scaling.laws import law_named
 from scaling.metrics import metric as metric_named
@@ -42,7 +42,12 @@ def noise_factors(dof: float | None, draws: int, seed: int) -> np.ndarray:
 
 
 def parameter_draws(estimate: Estimate, *, seed: int, draws: int) -> np.ndarray:
-    """draws_SP as above, every one from the optimum; a refit that finds no minimum keeps its best point."""
+    """draws_SP as above."""
+    return redraws(estimate, seed=seed, draws=draws).parameters_SP
+
+
+def redraws(estimate: Estimate, *, seed: int, draws: int) -> Solution:
+    """The refits, every one from the optimum; one that finds no minimum keeps its best point, and says so."""
     points, noise = estimate.points, estimate.noise
     rng = np.random.default_rng([seed, PARAMETERS])
     sigma_S = noise_factors(noise.dof, draws, seed)
@@ -63,8 +68,10 @@ def parameter_draws(estimate: Estimate, *, seed: int, draws: int) -> np.ndarray:
         np.sqrt(points.share) / sd_Sn,
         estimate.priors,
         rng.standard_normal((draws, len(estimate.priors))),
+        weights_Sn=estimate.solution.problems.weights_Sn,
+        held=estimate.held,
     )
-    return minimise(problems, np.tile(estimate.theta, (draws, 1)), steps=100, tolerance=1e-6).parameters_SP
+    return minimise(problems, np.tile(estimate.theta, (draws, 1)), steps=100, tolerance=1e-6)
 
 
 def predictive_draws(fit: Fit, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
