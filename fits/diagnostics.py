@@ -122,8 +122,8 @@ def diagnose(
         observations = observations.below(target_of(compute))
     points = points_of(law, observations)
     check_enough(law, points)
-    if len(law.inputs) != 1:
-        raise InputError(f"law {law.name} has {len(law.inputs)} inputs", "diagnose a law of compute alone")
+    if len(law.inputs) != 1 or law.inputs[0].column:
+        raise InputError(f"law {law.name} is not a function of compute alone", "diagnose a law of compute alone")
     target = BEYOND * float(points.x.max()) if compute is None else target_of(compute)
     rule = priors or default_priors
     estimate, _ = optimum(law, points, objective, priors=rule)

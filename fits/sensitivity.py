@@ -26,6 +26,7 @@ from scaling.laws import LAWS, Law
 from scaling.units import format_interval
 
 NEAR_ALL = 0.9  # of the smallest value: the largest floor that is tried
+MOST, SPARE = 5, 2  # parameters of another law; scales that it leaves
 FIXED = 1e-6  # spread of a prior that fixes a floor, over the smallest value
 
 
@@ -100,8 +101,10 @@ def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule) ->
     for name, changed in _floors(law, points, rule):
         yield name, law, points, objective, changed
     for other_law in LAWS.values():
+        speaks = not other_law.metrics or points.subject.metric in other_law.metrics
         single = len(other_law.inputs) == 1 and not other_law.inputs[0].column
-        if other_law is not law and single and points.subject.metric in (other_law.metrics or [points.subject.metric]):
+        small = len(other_law.names) <= min(MOST, points.n_scales - SPARE)
+        if other_law is not law and speaks and single and small:
             its_own = replace(points, inputs={str(other_law.inputs[0].symbol): points.x})
             yield f"law: {other_law.name}", other_law, its_own, None, rule
 
