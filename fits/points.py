@@ -23,8 +23,6 @@ from scaling.units import format_compute
 SAME_SCALE = 1.1
 SMALLEST, LARGEST = 1e-50, 1e50  # of a value that is not 0: squares and products of such numbers stay finite
 WIDEST = 1e40  # of an input's largest over its smallest
-SMALLEST, LARGEST = 1e-50, 1e50  # of a value that is not 0: squares and products of such numbers stay finite
-WIDEST = 1e40  # of an input's largest over its smallest
 
 
 @dataclass(frozen=True)
@@ -142,8 +140,6 @@ def points_of(law: Law, observations: Observations, *, weights: str = "") -> Poi
         raise InputError(f"law {law.name} needs the input {missing[0]}", f"inputs: {', '.join(table.inputs)}")
     for column in ("value", *columns.values()):
         _check_range(frame[column].to_numpy(float), metric if column == "value" else column, column != "value")
-    for column in ("value", *columns.values()):
-        _check_range(frame[column].to_numpy(float), metric if column == "value" else column, column != "value")
     for column in columns.values():
         gone = int((~np.isfinite(frame[column].to_numpy(float))).sum())
         if gone:
@@ -169,22 +165,6 @@ def _weights(frame: pd.DataFrame, column: str) -> np.ndarray:
     if not (np.all(np.isfinite(found)) and np.all(found >= 0) and np.any(found > 0)):
         raise InputError(f"{column} weighs the rows: 0 or more each, finite, and not all 0")
     return found
-
-
-def _check_range(values: np.ndarray, name: str, is_input: bool) -> None:
-    size = np.abs(values[values != 0])
-    low, high = float(np.min(size, initial=math.inf)), float(np.max(size, initial=0.0))
-    if is_input and high > low * WIDEST:
-        raise InputError(
-            f"{name} runs from {low:.3g} to {high:.3g}: more than {WIDEST:.0e}x, which no law spans",
-            "is one of the rows in another unit?",
-        )
-    if not is_input and len(size) and not SMALLEST <= low <= high <= LARGEST:
-        odd = low if low < SMALLEST else high
-        raise InputError(
-            f"{name} has a value of size {odd:.3g}: {SMALLEST:.0e} to {LARGEST:.0e} can be fitted",
-            "check the column, or its unit",
-        )
 
 
 def _check_range(values: np.ndarray, name: str, is_input: bool) -> None:

@@ -71,8 +71,7 @@ def sensitivity(
 ) -> Iterator[Sensitivity]:
     """One row per change, the forecast as fitted first."""
     base_S = np.array([])
-    for name, *changed, priors in _changes(law, points, objective, rule):
-        other, known, loss = changed
+    for name, other, known, loss, priors in _changes(law, points, objective, rule):
         try:
             check_enough(other, known)
             made = fit_points(other, known, loss, priors=priors, seed=seed, resamples=resamples)
