@@ -4,8 +4,8 @@
     array([2.20118723])
 
 Compute stands as C / C_0, with C_0 from the fit's data, once: so parameters are of order one, `scale` is the excess
-over the floor at C_0, and places on the axis (onset, break, midpoint) are multiples of C_0. With C_0 = 1 every law takes its
-usual constants, in FLOP; `law.constants_of` converts.
+over the floor at C_0, and places on the axis (onset, break, midpoint) are multiples of C_0. With C_0 = 1 every law has
+its usual constants, in FLOP; `law.constants_of` converts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sympy as sp
 
 from scaling.errors import InputError
 from scaling.law import Degenerate, Input, Law, Parameter
+from scaling.maps import LINK_EXPONENTIAL, LINK_SIGMOID
 
 __all__ = ["LAWS", "Degenerate", "Input", "Law", "Parameter", "law_named", "register_law"]
 
@@ -22,9 +23,7 @@ N, N0, D, D0, B, beta = sp.symbols("N N_0 D D_0 B beta", positive=True)
 s, tau, f, L, c = sp.symbols("s tau f L c", positive=True)
 c0, c1, d1, f1, c2, d2, f2 = sp.symbols("c_0 c_1 d_1 f_1 c_2 d_2 f_2", positive=True)
 y0, R0, mu, r = sp.symbols("L_start R_0 mu r", positive=True)
-g, epsilon, gamma, l0 = sp.symbols("g epsilon gamma L_0", positive=True)
 _COMPUTE = Input(C, unit="FLOP", reference=C0)
-_LOSS = Input(L, unit="nat", reference=l0, column="loss")
 _EXPONENT = 0.005, 2.0
 _PLACE = 1e-6, 1e3  # of C_0: from far below any data to beyond it
 _WIDTH = 0.05, 5.0
@@ -229,39 +228,6 @@ M4 = Law(
         Degenerate("sigmoid", {"bend": 1.0}, {"start": y0, "asymptote": E, "midpoint": tau, "steepness": c}),
     ),
 )  # fmt: skip
-
-LINK_EXPONENTIAL = Law(
-    name="link_exponential",
-    formula=epsilon - k * sp.exp(-gamma * (L - l0)),
-    inputs=(_LOSS,),
-    metrics=("error",),
-    parameters=(
-        Parameter("chance", epsilon, 0.0, 1.0, unit="metric"),
-        Parameter("gain", k, low=0.0, unit="metric"),
-        Parameter("rate", gamma, 0.05, 20.0, unit="1/nat"),
-    ),
-    says="the error is chance, epsilon, at a high loss, and falls exponentially with the loss; k is the fall at L_0",
-    usual="Err(L) = epsilon - k exp(-gamma L)",
-    usual_constants={"epsilon": epsilon, "k": k * sp.exp(gamma * l0), "gamma": gamma},
-    source="Gadre et al. (2024), arXiv 2403.08540",
-)
-
-LINK_SIGMOID = Law(
-    name="link_sigmoid",
-    formula=g + (A - g) / (1 + sp.exp(s * (L / l0 - mu))),
-    inputs=(_LOSS,),
-    metrics=("accuracy", "pass_rate"),
-    parameters=(
-        Parameter("chance", g, 0.0, 1.0, unit="metric"),
-        Parameter("asymptote", A, 0.0, 1.0, unit="metric"),
-        Parameter("midpoint", mu, 0.05, 5.0, unit="L_0"),
-        Parameter("steepness", s, 0.2, 200.0),
-    ),
-    says="accuracy goes from guessing, g, at a high loss to A at a low one, half of the way at mu L_0; g can be given",
-    usual="acc(L) = a / (1 + exp(-k (L - L_mid))) + b",
-    usual_constants={"a": A - g, "k": -s / l0, "L_mid": mu * l0, "b": g},
-    source="Llama 3 (2024), arXiv 2407.21783, section 3.2.1; OLMo ladder, Bhagia et al. (2024), arXiv 2412.04403",
-)
 
 LAWS = {
     law.name: law
