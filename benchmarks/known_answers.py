@@ -164,7 +164,9 @@ def rows() -> list[Row]:
                 found.append(("gadre", f"{what} of {name}", f"{errors[what][name]:+.3%}", f"within {value:.3%}"))
     if path := files["addition_break"]:
         rmsle, _ = addition(path)
-        found.append(("addition_break", "RMSLE of 3 points past the break", f"{rmsle:.4f}", f"{published.ADDITION_RMSLE}"))
+        found.append(
+            ("addition_break", "RMSLE of 3 points past the break", f"{rmsle:.4f}", f"{published.ADDITION_RMSLE}")
+        )
     return found
 
 

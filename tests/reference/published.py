@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Besiroglu et al. (2024), arXiv 2404.10102, on 240 runs read off Hoffmann et al. (2022), figure 4: 245 less the 5 highest
-# losses. E, A, B, alpha, beta. The printed point is the least-absolute-deviation limit of their objective to its digits;
-# the Huber(1e-3) optimum itself was re-derived from the same points.
+# Besiroglu et al. (2024), arXiv 2404.10102, on 240 runs read off Hoffmann et al. (2022), figure 4: 245 less the 5
+# highest losses. E, A, B, alpha, beta. The printed point is the least-absolute-deviation limit of their objective to
+# its digits; the Huber(1e-3) optimum itself was re-derived from the same points.
 CHINCHILLA_HUBER_OBJECTIVE = 0.00101827401780
 CHINCHILLA_HUBER = (1.817218, 477.83, 2143.42, 0.347311, 0.367172)
 CHINCHILLA_LIMIT = (1.8172, 481.93, 2085.0, 0.3478, 0.3658)  # delta 1e-6; printed: 1.8172 482.01 2085.43 .3478 .3658
@@ -23,6 +23,6 @@ ADDITION_RMSLE = 0.0109
 
 
 def data_file(name: str) -> Path | None:
-    """A public data set in the folder SCALING_PUBLIC_DATA, else in ../shared/data beside the repository; None: not there."""
+    """A public data set in the folder SCALING_PUBLIC_DATA, else in ../shared/data; None where it is not there."""
     root = Path(os.environ.get("SCALING_PUBLIC_DATA", Path(__file__).parents[3] / "shared" / "data"))
     return root / name if (root / name).exists() else None
