@@ -21,6 +21,7 @@ from scaling.laws import Law
 
 STEPS, FEWEST = 24, 6  # grid points of one exponent; fewer each where there are several
 SPREAD = 2048  # grid points at most
+FOLLOWED = 64  # starts of one fit at most: those of every law with up to two nonlinear parameters
 REWEIGHTED = 3  # rounds for Huber's objective
 MOST = 4_000_000  # numbers in one array
 
@@ -32,11 +33,12 @@ def starts(
     objective: Objective | None = None,
     held: Held | None = None,
 ) -> np.ndarray:
-    """(G, P): for each point of the grid, the best linear roles for the values (n,) at the inputs."""
+    """(G, P): for each point of the grid, the best linear roles for the values (n,) at the inputs. Of a larger grid,
+    in three or more nonlinear parameters, the FOLLOWED best points."""
     held = held or hold(law)
     grid = _grid(law, held)
-    phi, _ = _project(law, held, inputs, np.asarray(values, float)[None], objective or LeastSquares(), grid, None)
-    return held.expand(phi)
+    phi, cost = _project(law, held, inputs, np.asarray(values, float)[None], objective or LeastSquares(), grid, None)
+    return held.expand(phi if len(phi) <= FOLLOWED else phi[np.argsort(cost, kind="stable")[:FOLLOWED]])
 
 
 def best_starts(problems: Problems, keep: int) -> tuple[np.ndarray, np.ndarray]:
