@@ -20,6 +20,8 @@ _ROOMS = {
     "forecast": "fits.forecasts",
     "forecast_all": "fits.forecasts",
     "best_forecasts": "fits.combined",
+    "averaged": "fits.averaging",
+    "by_average": "fits.averaging",
     "solve": "fits.forecasts",
     "backtest": "fits.backtests",
     "backtest_summary": "fits.track_record",
