@@ -89,7 +89,7 @@ def main(path: Path) -> None:
         rows = []
         for points, training in curves(path):
             known, held = splits(points, training, divisor)
-            if known.n_scales >= FEWEST and len(held):
+            if len(known) and known.n_scales >= FEWEST and len(held):
                 rows += [{"method": n, **score(m(known, held.x), held.value)} for n, m in methods().items()]
         frame = pd.DataFrame(rows)
         groups = [(n, frame[frame["method"] == n]) for n in methods()]
