@@ -1,35 +1,44 @@
-"""Back-tests by rolling origin: pretend that the largest runs had not been made yet, forecast them, and compare.
+"""Back-tests: pretend that some runs had not been made yet, forecast them, and compare.
 
-For every cut that leaves at least max(3, P) compute scales: fit on the scales up to the cut, forecast every run at
-every larger scale. A row is one held-out run; a TEST is one (cut, held-out scale), whose hit is the share of its runs
-inside the 90 % interval, because runs of one scale share the error of one fit.
+    rolling origin   for every cut that leaves at least max(3, P) compute scales: forecast every run at every larger
+                     scale from the scales up to the cut
+    leave one out    forecast every run of one group (a model size, a compute scale) from all other groups
+
+A METHOD is a function (known, at) -> draws_Sn: S predictive draws of one run's measured value at each of n runs `at`,
+whose values it cannot see (they are NaN). One law, an average of laws and a pool are all back-tested by this one code.
+A row is one held-out run; a TEST is one (cut, held-out scale), whose hit is the share of its runs inside the 90 %
+interval, because runs of one scale share the error of one fit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from fits.estimate import fit_points, references_of
-from fits.forecasts import baselines
 from fits.objectives import Objective
-from fits.points import Points, check_enough, points_of, take
+from fits.points import Points, check_enough, points_of, rows_of, scales_of, take
 from fits.priors import Prior, PriorRule
 from fits.uncertainty import predictive_draws
-from scaling.errors import NotEarned
+from scaling.errors import InputError
 from scaling.fitted import LEVELS, BacktestRow, Fit
 from scaling.laws import Law
 from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
 from scaling.scores import QuantileDistribution
+from scaling.units import COMPUTE_COLUMNS, format_compute
 
 FEWEST_SCALES = 3
 DRAWS = 400
 COVER, DOUBT = 0.9, 0.05
 FEWEST_TESTS = 2
+SIZE = "N"  # the column of the model's size
+
+Method = Callable[[Points, Points], np.ndarray]
 
 
 def backtest(
@@ -40,54 +49,121 @@ def backtest(
     priors: Sequence[Prior] | PriorRule | None = None,
     seed: int = 0,
     resamples: int = DRAWS,
+    method: Method | None = None,
 ) -> list[BacktestRow]:
     """Rows of every (cut, held-out run), by cut then x. Too few scales for one cut: an empty list.
 
     The reference scale is that of the full data; prior, noise and optimum of a cut see the cut's rows only.
+    `method` defaults to the law's own forecast, `one_law(law, ...)`; the cuts are those of the law in any case.
     """
     points = points_of(law, observations)
     check_enough(law, points)
+    method = method or one_law(law, points, objective, priors=priors, seed=seed, resamples=resamples)
+    return rolling_origin(method, points, first_cut(law), law.name)
+
+
+def one_law(
+    law: Law,
+    points: Points,
+    objective: Objective | None = None,
+    *,
+    priors: Sequence[Prior] | PriorRule | None = None,
+    seed: int = 0,
+    resamples: int = DRAWS,
+) -> Method:
+    """The method of a single fit. Of `points`, all that will ever be known, it takes the reference scale only."""
     references = references_of(law, points)
-    first = max(FEWEST_SCALES, len(law.parameters))
+
+    def draws(known: Points, at: Points) -> np.ndarray:
+        fit = fit_points(law, known, objective, priors=priors, references=references, seed=seed, resamples=resamples)
+        return predictive_draws(fit, at.x)[0]
+
+    return draws
+
+
+def first_cut(law: Law) -> int:
+    """Compute scales that the first cut leaves to the fit."""
+    return max(FEWEST_SCALES, len(law.parameters))
+
+
+def rolling_origin(method: Method, points: Points, first: int, name: str) -> list[BacktestRow]:
+    """Rows of a method that learns from the `first` compute scales, then from one more at each cut."""
     found: list[BacktestRow] = []
     for used in range(first, points.n_scales):
-        known, held = take(points, points.scale < used), take(points, points.scale >= used)
-        shadow = fit_points(law, known, objective, priors=priors, references=references, seed=seed, resamples=resamples)
-        found += held_out_rows(shadow, predictive_draws(shadow, held.x)[0], held, law.name)
+        found += held_out_rows(method, take(points, points.scale < used), take(points, points.scale >= used), name)
     return found
 
 
-@dataclass(frozen=True)
-class BacktestSummary:
-    """Rows at one extrapolation factor: relative error of the median, coverage, and CRPS against the last value."""
+def leave_one_out(
+    law: Law,
+    observations: Observations,
+    by: str | None = None,
+    *,
+    method: Method | None = None,
+    seed: int = 0,
+    resamples: int = DRAWS,
+) -> dict[str, list[BacktestRow]]:
+    """Rows of every group of runs, forecast from all others, by the group's label, smallest first.
 
-    factor: float
-    rows: int
-    tests: int
-    error: float  # root mean square of (median / actual - 1)
-    bias: float  # mean of it
-    coverage: dict[str, float]  # "50", "80", "90", "95"
-    crps: float
+    by   the column that groups the runs (numbers within 10 % are one group). Default: the model size N where the table
+         has one, else the compute scales
+
+    A row's `factor` is x over the largest x of the other groups: at most 1 inside the data (interpolation), above 1
+    beyond them. A group without which fewer than max(3, P) scales are left cannot be foretold and has no entry.
+    """
+    points = points_of(law, observations)
+    check_enough(law, points)
+    method = method or one_law(law, points, seed=seed, resamples=resamples)
+    found = {}
+    for label, held in groups_of(observations, by or default_group(observations)).items():
+        known = take(points, ~held)
+        if len(known) and known.n_scales >= first_cut(law):
+            found[label] = held_out_rows(method, known, take(points, held), law.name)
+    return found
 
 
-def backtest_summary(rows: Iterable[BacktestRow]) -> list[BacktestSummary]:
-    """One line per factor, factors within 25 % of each other pooled, nearest first."""
-    groups = _by_factor(list(rows))
+def default_group(observations: Observations) -> str:
+    """The size column where it tells runs apart, else the compute axis."""
+    frame = rows_of(observations)
+    return SIZE if SIZE in frame.columns and frame[SIZE].nunique() > 1 else observations.axis
+
+
+def groups_of(observations: Observations, by: str) -> dict[str, np.ndarray]:
+    """The rows of each group as a mask over the points, by label, smallest first; a row without a value is in none."""
+    frame = rows_of(observations)
+    if by not in frame.columns:
+        raise InputError(f"there is no column {by!r}", f"columns: {', '.join(map(str, frame.columns))}")
+    if not pd.api.types.is_numeric_dtype(frame[by]):
+        column = frame[by].to_numpy(str)
+        return {str(name): column == name for name in np.unique(column)}
+    value = frame[by].to_numpy(float)
+    group = np.full(len(value), -1)
+    group[np.isfinite(value)] = scales_of(value[np.isfinite(value)])
+    found = {}
+    for number in range(int(group.max(initial=-1)) + 1):
+        typical = float(np.median(value[group == number]))
+        found[format_compute(typical) if by in COMPUTE_COLUMNS else f"{by} {typical:.3g}"] = group == number
+    return found
+
+
+def held_out_rows(method: Method, known: Points, held: Points, name: str) -> list[BacktestRow]:
+    """Rows of the held-out runs, foretold by a method that sees the known ones only."""
+    unseen = np.full(len(held), math.nan)
+    draws_Sn = method(known, replace(held, value=unseen, se=unseen))
+    metric = metric_named(held.subject.metric)
     found = []
-    for group in groups:
-        errors = np.array([r.error for r in group])
+    for n, (x, actual) in enumerate(zip(held.x, held.value, strict=True)):
+        quantiles = tuple(float(q) for q in np.quantile(draws_Sn[:, n], LEVELS))
         found.append(
-            BacktestSummary(
-                factor=_factor(group),
-                rows=len(group),
-                tests=len(_tests(group)),
-                error=float(np.sqrt(np.nanmean(errors**2))) if np.isfinite(errors).any() else math.nan,
-                bias=float(np.nanmean(errors)) if np.isfinite(errors).any() else math.nan,
-                coverage={
-                    f"{100 * level:.0f}": float(np.mean([r.covered(level) for r in group]))
-                    for level in (0.5, 0.8, 0.9, 0.95)
-                },
-                crps=float(np.mean([r.crps for r in group])),
+            BacktestRow(
+                subject=held.subject,
+                law=name,
+                cut=float(np.max(known.x)),
+                x=float(x),
+                actual=float(actual),
+                median=quantiles[LEVELS.index(0.5)],
+                quantiles=quantiles,
+                crps=QuantileDistribution(LEVELS, quantiles, metric.low, metric.high).crps(float(actual)),
             )
         )
     return found
@@ -101,25 +177,25 @@ def earned_factor(rows: Sequence[BacktestRow]) -> float | None:
     first that does not ends the walk. 1.0: tested, and nothing beyond the data was earned. The tests of one table
     share its runs, so the binomial is lenient to them: that is why one held-out scale alone earns nothing.
     """
-    groups = _by_factor(rows)
-    if sum(len(_tests(g)) for g in groups) < FEWEST_TESTS:
+    groups = by_factor(rows)
+    if sum(len(hits_of(g)) for g in groups) < FEWEST_TESTS:
         return None
     earned, seen = 1.0, []
     for group in groups:
-        seen += _tests(group)
-        if len(_tests(group)) < FEWEST_TESTS or np.mean(_tests(group)) < 0.5 or _implausible(seen):
+        seen += hits_of(group)
+        if len(hits_of(group)) < FEWEST_TESTS or np.mean(hits_of(group)) < 0.5 or _implausible(seen):
             break
-        earned = _factor(group)
+        earned = mean_factor(group)
     return earned
 
 
 def failed_factor(rows: Sequence[BacktestRow]) -> float | None:
     """The smallest factor up to which the hits are implausibly few (as above); None where there is none."""
     seen: list[float] = []
-    for group in _by_factor(rows):
-        seen += _tests(group)
+    for group in by_factor(rows):
+        seen += hits_of(group)
         if _implausible(seen):
-            return _factor(group)
+            return mean_factor(group)
     return None
 
 
@@ -128,42 +204,7 @@ def with_backtests(fit: Fit, rows: Sequence[BacktestRow]) -> Fit:
     return replace(fit, earned_factor=earned_factor(rows), failed_factor=failed_factor(rows))
 
 
-def backtested(law: Law, observations: Observations, fit: Fit) -> Fit:
-    """`with_backtests` of the default back-test; a fit with too few scales for one comes back as it is."""
-    try:
-        return with_backtests(fit, backtest(law, observations, seed=fit.seed))
-    except NotEarned:
-        return fit
-
-
-def baseline_errors(fit: Fit, x: float, actual: float) -> dict[str, float]:
-    """Absolute error (the CRPS of a point forecast) of the simple methods."""
-    return {name: abs(value - actual) for name, value in baselines(fit, x).items()}
-
-
-def held_out_rows(shadow: Fit, draws_SG: np.ndarray, held: Points, law: str) -> list[BacktestRow]:
-    """Rows of the held-out runs, given predictive draws at each of them; `shadow` was fitted to what was cheaper."""
-    metric = metric_named(shadow.subject.metric)
-    found = []
-    for g, (x, actual) in enumerate(zip(held.x, held.value, strict=True)):
-        quantiles = tuple(float(q) for q in np.quantile(draws_SG[:, g], LEVELS))
-        distribution = QuantileDistribution(LEVELS, quantiles, metric.low, metric.high)
-        found.append(
-            BacktestRow(
-                subject=shadow.subject,
-                law=law,
-                cut=shadow.max_x,
-                x=float(x),
-                actual=float(actual),
-                median=quantiles[LEVELS.index(0.5)],
-                quantiles=quantiles,
-                crps=distribution.crps(float(actual)),
-            )
-        )
-    return found
-
-
-def _by_factor(rows: Sequence[BacktestRow]) -> list[list[BacktestRow]]:
+def by_factor(rows: Sequence[BacktestRow]) -> list[list[BacktestRow]]:
     """Rows in groups of about the same factor (within 25 % of the group's first), nearest first."""
     groups: list[list[BacktestRow]] = []
     for row in sorted(rows, key=lambda r: (r.factor, r.cut, r.x)):
@@ -174,15 +215,15 @@ def _by_factor(rows: Sequence[BacktestRow]) -> list[list[BacktestRow]]:
     return groups
 
 
-def _factor(group: Sequence[BacktestRow]) -> float:
+def mean_factor(group: Sequence[BacktestRow]) -> float:
     return float(np.exp(np.mean([math.log(r.factor) for r in group])))
 
 
-def _tests(group: Sequence[BacktestRow]) -> list[float]:
+def hits_of(group: Sequence[BacktestRow]) -> list[float]:
     """Share of runs inside the 90 % interval, per (cut, held-out scale)."""
-    found: dict[tuple[float, float], list[bool]] = {}
-    for row in group:
-        found.setdefault((row.cut, round(math.log(row.x), 2)), []).append(row.covered(COVER))
+    found: dict[tuple[float, int], list[bool]] = {}
+    for row, scale in zip(group, scales_of(np.array([row.x for row in group])), strict=True):
+        found.setdefault((row.cut, int(scale)), []).append(row.covered(COVER))
     return [float(np.mean(hits)) for hits in found.values()]
 
 

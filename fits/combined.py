@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fits.backtests import DRAWS, FEWEST_SCALES, held_out_rows, with_backtests
+from fits.backtests import DRAWS, FEWEST_SCALES, first_cut, rolling_origin, with_backtests
 from fits.estimate import default_law, fit_points, references_of, subjects
 from fits.forecasts import NO_FLOOR, REASON, assess, target_of
 from fits.objectives import default_objective
@@ -171,7 +171,7 @@ def _cases(table: Observations) -> Iterable[Case]:
 
 
 class Workshop:
-    """Fits of all cases at every cut; the loss that all two-stage forecasts share is fitted once per cut.
+    """Fits of all cases at every cut, each made once: the loss serves all two-stage forecasts.
 
     `tables` (those that the cases are from, and others) choose the priors: at every cut anew, from its runs only.
     """
@@ -181,7 +181,7 @@ class Workshop:
         self.tables, self.seed = list(tables), seed
         self.reach = max((float(case.own.x.max()) for case in cases), default=0.0)
         self.losses = [c for c in cases if _is_loss(c)]
-        self._kept: dict[tuple[float, int], Fit] = {}
+        self._kept: dict[tuple[str, Subject, int, int, int], Fit] = {}
         self._rules: dict[float, PriorRule] = {}
 
     def priors(self, limit: float) -> PriorRule:
@@ -193,7 +193,7 @@ class Workshop:
 
     def answer(self, case: Case, compute: float, resamples: int) -> tuple[Fit, Forecast, list[BacktestRow]]:
         members = self.members(case, np.inf, resamples)
-        rows, own_rows = self.backtest(case)
+        rows, own_rows = self.backtest(case, members.name)
         own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
         own = replace(own, gates=case.table.gates)
         own = with_backtests(own, own_rows)
@@ -226,29 +226,32 @@ class Workshop:
         mapped = self._fit(law, case.mapped, limit, map_seed(self.seed), resamples)
         return Members(own, None if mapped.status in UNUSABLE else TwoStage(loss, mapped))
 
-    def backtest(self, case: Case) -> tuple[list[BacktestRow], list[BacktestRow]]:
-        """Rolling origin, as `fits.backtest`: rows of the pool, and of the question's own law."""
-        first = max(FEWEST_SCALES, len(case.law.parameters))
-        rows: list[BacktestRow] = []
-        alone: list[BacktestRow] = []
-        for used in range(first, case.own.n_scales):
-            known = case.own.scale < used
-            limit, held = float(case.own.x[known].max()), take(case.own, ~known)
-            members = self.members(case, limit, DRAWS)
-            own = held_out_rows(members.own, predictive_draws(members.own, held.x)[0], held, case.law.name)
-            rows += held_out_rows(members.own, members.draws(held.x)[0], held, members.name) if members.staged else own
-            alone += own
-        return rows, alone
+    def backtest(self, case: Case, name: str) -> tuple[list[BacktestRow], list[BacktestRow]]:
+        """Rolling origin, as `fits.backtest`: rows of the pool called `name`, and of the question's own law."""
+
+        def pool(known: Points, at: Points) -> np.ndarray:
+            return self.members(case, float(known.x.max()), DRAWS).draws(at.x)[0]
+
+        def alone(known: Points, at: Points) -> np.ndarray:
+            return predictive_draws(self._fit(case.law, case.own, float(known.x.max()), self.seed, DRAWS), at.x)[0]
+
+        first = first_cut(case.law)
+        return rolling_origin(pool, case.own, first, name), rolling_origin(alone, case.own, first, case.law.name)
 
     def _fit(self, law: Law, points: Points, limit: float, seed: int, resamples: int) -> Fit:
-        return fit_points(
-            law,
-            take(points, points.x <= limit),
-            priors=self.priors(limit),
-            references=references_of(law, points),
-            seed=seed,
-            resamples=resamples,
-        )
+        """The fit on the runs up to `limit`, made once: the pool, its members and other questions share it."""
+        known = take(points, points.x <= limit)
+        key = (law.name, points.subject, len(known), seed, resamples)
+        if key not in self._kept:
+            self._kept[key] = fit_points(
+                law,
+                known,
+                priors=self.priors(limit),
+                references=references_of(law, points),
+                seed=seed,
+                resamples=resamples,
+            )
+        return self._kept[key]
 
     def _loss(self, limit: float, resamples: int) -> Fit | None:
         """The loss fit on runs up to `limit`; None where these are too few scales."""
@@ -256,10 +259,7 @@ class Workshop:
         known = take(case.own, case.own.x <= limit)
         if not len(known) or known.n_scales < FEWEST_SCALES:
             return None
-        key = (float(known.x.max()), resamples)
-        if key not in self._kept:
-            self._kept[key] = self._fit(case.law, case.own, limit, self.seed, resamples)
-        return self._kept[key]
+        return self._fit(case.law, case.own, limit, self.seed, resamples)
 
 
 def pooled(forecast: Forecast, members: Members, because: str = "") -> Forecast:
@@ -312,7 +312,7 @@ def checked_all(forecasts: Iterable[Forecast], best: Best) -> list[Forecast]:
 
 
 def _has_floor(law: str) -> bool:
-    return law not in LAWS or "floor" in LAWS[law].names  # else a pool: its own law has one
+    return law not in LAWS or not LAWS[law].straight  # a pool is in no list: its own law has one
 
 
 def _pool(one_SG: np.ndarray, two_SG: np.ndarray, share: float) -> np.ndarray:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fits.floorless import lack_of_fit
+from fits.held import Held, Tie, hold
 from fits.noise import Noise, estimate_noise, shape_of
 from fits.objectives import HuberLog, Objective, backward, check_scale, default_objective, forward
 from fits.points import Points, check_enough, final_rows, points_of
 from fits.priors import Prior, PriorRule, default_priors, describe
-from fits.solver import Problems, Solution, minimise, starts
-from fits.uncertainty import parameter_draws
+from fits.solver import Problems, Solution, identified, minimise, starts
+from fits.uncertainty import redraws
 from fits.verdicts import verdict_of
 from scaling.fitted import Fit, FitStatus
-from scaling.laws import LAWS, Law
+from scaling.laws import LAWS, Law, remember
 from scaling.observations import Observations
 
 ROUNDS = 4  # noise and optimum are estimated in turn
 KEPT = 4  # of the starts, for the later rounds
-LARGEST_CONDITION = 1e9
 METHOD = "one law; refits to redrawn runs, one draw per base trial, the noise itself drawn from its own error"
 
 
@@ -54,7 +54,11 @@ class Estimate:
 
     @property
     def free(self) -> int:
-        return int((~self.solution.bound_SP[self.solution.best]).sum())
+        return int(self.solution.free_S[self.solution.best])
+
+    @property
+    def held(self) -> Held:
+        return self.solution.problems.free
 
 
 def fit(
@@ -63,24 +67,30 @@ def fit(
     objective: Objective | None = None,
     *,
     priors: Sequence[Prior] | PriorRule | None = None,
+    fixed: Mapping[str, float] | None = None,
+    tied: Mapping[str, Tie] | None = None,
+    weights: str = "",
     seed: int = 0,
     resamples: int = 1000,
 ) -> Fit:
     """Fit one law to the finished runs of ONE metric, stage, bucket and protocol.
 
-    Minimises sum_i share_i rho(r_i / s_i) + sum_k prior_k^2 / 2 over the law's bounds (objectives.py, noise.py,
-    priors.py). The reference scale C_0 is the geometric mean of the axis.
+    Minimises sum_i weight_i share_i rho(r_i / s_i) + sum_k prior_k^2 / 2 over the law's bounds (objectives.py,
+    noise.py, priors.py). The reference scale C_0 is the geometric mean of the axis.
 
     objective   default: least squares on log value (every metric; on the value itself where a value is 0)
     priors      default: `default_priors(law, ...)`, weak; () for none; or a rule (law, scale means) -> priors
+    fixed       values that are given: {"floor": 1.69}
+    tied        roles that share a value, or a ratio: {"data_exponent": "size_exponent"}, {"b": ("a", 2.0)} for b = 2 a
+    weights     column of the table that says how much each row counts (its noise stays what it is)
     resamples   S draws of the parameters
 
     Returns a `scaling.fitted.Fit` with draws_SP. Raises NotEarned where there are fewer distinct compute scales than
     parameters, InputError where the table mixes subjects or the law does not speak of the metric.
     """
-    points = points_of(law, observations)
-    check_enough(law, points)
-    found = fit_points(law, points, objective, priors=priors, seed=seed, resamples=resamples)
+    points, held = points_of(law, observations, weights=weights), hold(law, fixed, tied)
+    check_enough(law, points, len(held.leaders_F))
+    found = fit_points(law, points, objective, priors=priors, held=held, seed=seed, resamples=resamples)
     return replace(
         found,
         data_digest=final_rows(observations).digest,
@@ -96,12 +106,15 @@ def fit_points(
     *,
     priors: Sequence[Prior] | PriorRule | None = None,
     references: dict[str, float] | None = None,
+    held: Held | None = None,
     seed: int = 0,
     resamples: int = 1000,
 ) -> Fit:
     """`fit` of points taken out of their table already, without its digest: what back-tests do at every cut."""
-    estimate, note = optimum(law, points, objective, priors=priors, references=references)
-    draws_SP = parameter_draws(estimate, seed=seed, draws=resamples)
+    remember(law)  # a Fit keeps the law's name
+    estimate, note = optimum(law, points, objective, priors=priors, references=references, held=held)
+    drawn = redraws(estimate, seed=seed, draws=resamples)
+    draws_SP = drawn.parameters_SP
     best = estimate.solution.best
     return Fit(
         subject=points.subject,
@@ -113,18 +126,16 @@ def fit_points(
         noise_kind=estimate.objective.scale,
         noise_dof=estimate.noise.dof,
         misfit=estimate.noise.misfit,
-        objective=estimate.objective.name + describe(estimate.priors),
+        objective=estimate.objective.name + describe(estimate.priors) + estimate.held.says,
         objective_value=float(estimate.solution.cost_S[best]),
         status=status_of(estimate, draws_SP),
         points=points.columns(),
         data_digest="",
         method=METHOD,
         seed=seed,
-        lack_of_fit=None
-        if "floor" in law.names or len(law.inputs) > 1 or law.inputs[0].column
-        else lack_of_fit(points),
+        lack_of_fit=lack_of_fit(points) if law.straight and not law.inputs[0].column else None,
         verdict=verdict_of(points, estimate.objective.scale),
-        notes=(*((note,) if note else ()), f"noise from {estimate.noise.source}"),
+        notes=(*((note,) if note else ()), f"noise from {estimate.noise.source}", *told(drawn)),
     )
 
 
@@ -135,6 +146,7 @@ def optimum(
     *,
     priors: Sequence[Prior] | PriorRule | None = None,
     references: dict[str, float] | None = None,
+    held: Held | None = None,
 ) -> tuple[Estimate, str]:
     """The optimum from a grid of starts; noise and optimum in turn until neither moves. Returns it and a note."""
     note = ""
@@ -146,7 +158,9 @@ def optimum(
     if priors is None or callable(priors):
         means = backward(objective.scale, points.means(forward(objective.scale, points.value)))
         priors = (priors or default_priors)(law, means)
-    start = starts(law, inputs, points.value)
+    held = held or hold(law)
+    priors = tuple(p for p in priors if held.matrix_FP[:, law.names.index(p.role)].any())
+    start = starts(law, inputs, points.value, objective, held)
     # a relative spread of 1 % starts the alternation; it only weighs the prior in the first round
     sd = np.full(len(points), 0.01 if objective.scale == "log" else 0.01 * float(np.ptp(points.value)) or 1.0)
     for _ in range(ROUNDS):
@@ -156,13 +170,15 @@ def optimum(
             objective,
             forward(objective.scale, points.value)[None],
             (np.sqrt(points.share) / sd)[None],
-            tuple(priors),
+            priors,
+            weights_Sn=None if points.weight is None else points.weight[None],
+            held=held,
         )
         solution = minimise(problems, start)
         theta = solution.parameters_SP[solution.best]
         shape_n = shape_of(law, theta[None], points.scale_x, points.x, objective.scale, **references)[0]
         noise = Noise(0.0, None, 0.0, np.zeros(len(points)), "", shape_n)
-        estimate = Estimate(law, points, objective, tuple(priors), references, theta, noise, solution)
+        estimate = Estimate(law, points, objective, priors, references, theta, noise, solution)
         noise = estimate_noise(
             points, estimate.residual, objective.scale, estimate.free, isinstance(objective, HuberLog), shape_n
         )
@@ -198,17 +214,19 @@ def status_of(estimate: Estimate, draws_SP: np.ndarray) -> FitStatus:
     return FitStatus.BOUND_HIT if estimate.solution.bound_SP[best].any() else FitStatus.CONVERGED
 
 
+def told(drawn: Solution) -> tuple[str, ...]:
+    """How many refits did not converge inside the bounds, as "of 1,000 refits 3 DIVERGED"; nothing where all did."""
+    odd = {status: n for status, n in drawn.counts().items() if status != FitStatus.CONVERGED}
+    if not odd:
+        return ()
+    return (f"of {len(drawn.cost_S):,} refits " + ", ".join(f"{n:,} {status}" for status, n in odd.items()),)
+
+
 def _identified(estimate: Estimate, draws_SP: np.ndarray) -> bool:
     sd = np.sqrt(estimate.noise.variance(estimate.points))
-    problems = Problems(
-        estimate.law, estimate.inputs, estimate.objective, estimate.targets[None], (1 / sd)[None], estimate.priors
-    )
-    free = ~estimate.solution.bound_SP[estimate.solution.best]
-    information = problems.information(estimate.theta[None])[0][np.ix_(free, free)]
-    root = np.sqrt(np.diag(information))
-    if not (np.all(np.isfinite(information)) and np.all(root > 0)):
-        return False
-    if free.any() and np.linalg.cond(information / np.outer(root, root)) > LARGEST_CONDITION:
+    problems = replace(estimate.solution.problems, precisions_Sn=(1 / sd)[None])
+    best, nobody = estimate.solution.best, np.zeros(1, int)
+    if not identified(problems, estimate.theta[None], estimate.solution.bound_SF[best : best + 1], nobody)[0]:
         return False
     ends = [int(np.argmin(estimate.points.x)), int(np.argmax(estimate.points.x))]
     inputs = {k: v[ends] if isinstance(v, np.ndarray) else v for k, v in estimate.inputs.items()}

@@ -21,7 +21,7 @@ import numpy as np
 
 from fits.floorless import LEVEL
 from fits.plain import bootstrap_quantiles
-from fits.points import scales_of
+from fits.points import axis_symbol, scales_of
 from fits.uncertainty import predictive_draws
 from fits.verdicts import PREDICTABLE, TOO_LITTLE, UNTESTED
 from scaling.errors import InputError, NotEarned
@@ -151,7 +151,9 @@ def solve(fit: Fit, value: float, *, level: float = 0.9) -> Needed:
     One law's own uncertainty only. A draw whose floor (or ceiling) keeps it from `value` counts as infinite compute.
     """
     metric_named(fit.subject.metric).check(value, "value")
-    found = law_named(fit.law).solve(value, fit.draws_SP, **fit.references)
+    law = law_named(fit.law)
+    axis_symbol(law, fit.subject.axis)
+    found = law.solve(value, fit.draws_SP, **fit.references)
     x = np.sort(np.where(np.isfinite(found), found, math.inf))
     # order statistics: between a finite number and infinity there is nothing to interpolate
     at = [x[min(int(q * len(x)), len(x) - 1)] for q in (0.5, (1 - level) / 2, (1 + level) / 2)]
@@ -209,7 +211,7 @@ def _warnings(fit: Fit, made: Forecast) -> tuple[str, ...]:
         found.append(f"the fit is BOUND_HIT: {FitStatus.BOUND_HIT.says}")
     if made.factor > FAR * (fit.earned_factor or 1.0):
         found.append(f"{made.reach}; the interval is that of one law and tends to be too narrow this far out")
-    if "floor" not in law_named(fit.law).names and _grade(fit, made.target) != Grade.EARNED:
+    if law_named(fit.law).straight and _grade(fit, made.target) != Grade.EARNED:
         found.append(NO_FLOOR)
     if all(s is None for s in fit.points["se"]):
         found.append("no usable standard errors were given: the noise is estimated from the scatter of the runs")

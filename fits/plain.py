@@ -9,6 +9,7 @@ Its quantiles at LEVELS are a baseline distribution. Source: Efron (1979), the w
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from fits.objectives import LeastSquares, Scale, backward, forward
 from fits.solver import Problems, minimise
@@ -30,7 +31,7 @@ def bootstrap_quantiles(fit: Fit, target: float) -> tuple[float, ...]:
     inputs: dict[str, np.ndarray | float] = {symbol: x, **fit.references}
     residual = z - forward(scale, law.value(start, **inputs)[0])
     rng = np.random.default_rng([fit.seed, STREAM])
-    cluster = np.unique(np.asarray(fit.points["base_trial"], str), return_inverse=True)[1]
+    cluster = pd.factorize(np.asarray(fit.points["base_trial"], str))[0]
     size = int(cluster.max()) + 1
     count_BK = rng.multinomial(size, np.full(size, 1 / size), RESAMPLES)
     problems = Problems(law, inputs, LeastSquares(scale), z[None], np.sqrt(count_BK[:, cluster].astype(float)))

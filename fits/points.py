@@ -6,6 +6,7 @@ Compute scales closer than 10 % count as the same scale: a ladder's rungs, whate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ from scaling.observations import Observations
 from scaling.units import format_compute
 
 SAME_SCALE = 1.1
+SMALLEST, LARGEST = 1e-50, 1e50  # of a value that is not 0: squares and products of such numbers stay finite
+WIDEST = 1e40  # of an input's largest over its smallest
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,14 @@ class Points:
     se: np.ndarray
     trial: tuple[str, ...]
     base_trial: tuple[str, ...]
+    weight: np.ndarray | None = None  # how much each row counts in the fit; None: all the same
 
     def __len__(self) -> int:
         return len(self.x)
 
     @cached_property
     def cluster(self) -> np.ndarray:
-        return np.unique(np.array(self.base_trial), return_inverse=True)[1]
+        return pd.factorize(np.array(self.base_trial))[0]  # by first appearance: names do not change a draw
 
     @cached_property
     def scale(self) -> np.ndarray:
@@ -112,7 +116,14 @@ def final_rows(observations: Observations) -> Observations:
     return table
 
 
-def points_of(law: Law, observations: Observations) -> Points:
+def rows_of(observations: Observations) -> pd.DataFrame:
+    """The rows of `final_rows`, in the order that Points have: sorted by content, so that neither the order of the rows
+    nor the numbering of their ids changes a draw."""
+    table = final_rows(observations)
+    return table.frame.sort_values([table.axis, "value", "base_trial", "trial"], kind="stable")
+
+
+def points_of(law: Law, observations: Observations, *, weights: str = "") -> Points:
     """Rows of ONE metric, stage, bucket and protocol as arrays, checked against what the law can speak of."""
     metric, stage, bucket, protocol = observations.one_metric()
     if law.metrics and metric not in law.metrics:
@@ -120,15 +131,21 @@ def points_of(law: Law, observations: Observations) -> Points:
             f"law {law.name} speaks of {', '.join(law.metrics)}, the observations are {metric}",
             "pass_rate and neg_log_pass are two metrics; choose the law of the metric, or `power` for any",
         )
-    table = final_rows(observations)
-    # sorted by content, so that neither the order of the rows nor the numbering of their ids changes a draw
-    frame = table.frame.sort_values([table.axis, "value", "base_trial", "trial"], kind="stable")
+    table, frame = final_rows(observations), rows_of(observations)
     symbols = [str(i.symbol) for i in law.inputs]
     own = {s: table.axis if len(symbols) == 1 else s for s in symbols}
     columns = own | {str(i.symbol): i.column for i in law.inputs if i.column}
     missing = [c for c in columns.values() if c not in frame.columns]
     if missing:
         raise InputError(f"law {law.name} needs the input {missing[0]}", f"inputs: {', '.join(table.inputs)}")
+    for column in ("value", *columns.values()):
+        _check_range(frame[column].to_numpy(float), metric if column == "value" else column, column != "value")
+    for column in columns.values():
+        gone = int((~np.isfinite(frame[column].to_numpy(float))).sum())
+        if gone:
+            raise InputError(
+                f"{gone} of {len(frame)} rows have no {column}", f"law {law.name} needs it: leave them out"
+            )
     return Points(
         subject=Subject(metric, stage, bucket, protocol, table.axis, table.compute_definition),
         inputs={s: frame[c].to_numpy(float) for s, c in columns.items()},
@@ -137,7 +154,49 @@ def points_of(law: Law, observations: Observations) -> Points:
         se=_usable_errors(frame),
         trial=tuple(frame["trial"].astype(str)),
         base_trial=tuple(frame["base_trial"].astype(str)),
+        weight=_weights(frame, weights) if weights else None,
     )
+
+
+def _weights(frame: pd.DataFrame, column: str) -> np.ndarray:
+    if column not in frame.columns:
+        raise InputError(f"there is no column {column!r} to weigh the rows by")
+    found = frame[column].to_numpy(float)
+    if not (np.all(np.isfinite(found)) and np.all(found >= 0) and np.any(found > 0)):
+        raise InputError(f"{column} weighs the rows: 0 or more each, finite, and not all 0")
+    return found
+
+
+def _check_range(values: np.ndarray, name: str, is_input: bool) -> None:
+    size = np.abs(values[values != 0])
+    low, high = float(np.min(size, initial=math.inf)), float(np.max(size, initial=0.0))
+    if is_input and high > low * WIDEST:
+        raise InputError(
+            f"{name} runs from {low:.3g} to {high:.3g}: more than {WIDEST:.0e}x, which no law spans",
+            "is one of the rows in another unit?",
+        )
+    if not is_input and len(size) and not SMALLEST <= low <= high <= LARGEST:
+        odd = low if low < SMALLEST else high
+        raise InputError(
+            f"{name} has a value of size {odd:.3g}: {SMALLEST:.0e} to {LARGEST:.0e} can be fitted",
+            "check the column, or its unit",
+        )
+
+
+def on_axis(law: Law, axis: str) -> bool:
+    """Is the law a function of the table's axis alone, so that an amount of compute is a place on it?"""
+    return len(law.inputs) == 1 and law.inputs[0].column in ("", axis)
+
+
+def axis_symbol(law: Law, axis: str) -> str:
+    """The symbol that stands for the axis; InputError where the axis alone does not fix the law's value."""
+    if not on_axis(law, axis):
+        needs = ", ".join(i.column or str(i.symbol) for i in law.inputs)
+        raise InputError(
+            f"law {law.name} is a function of {needs}: {axis} alone does not fix its value",
+            "read it off at inputs of your choice: law.value(fit.draws_SP, **inputs, **fit.references)",
+        )
+    return str(law.inputs[0].symbol)
 
 
 def take(points: Points, keep: np.ndarray) -> Points:
@@ -151,12 +210,13 @@ def take(points: Points, keep: np.ndarray) -> Points:
         se=points.se[at],
         trial=tuple(points.trial[i] for i in at),
         base_trial=tuple(points.base_trial[i] for i in at),
+        weight=None if points.weight is None else points.weight[at],
     )
 
 
-def check_enough(law: Law, points: Points) -> None:
-    """Refuse fewer distinct scales than parameters: such a law runs through any data."""
-    needed, found = len(law.parameters), points.n_scales
+def check_enough(law: Law, points: Points, free: int | None = None) -> None:
+    """Refuse fewer distinct scales than free parameters: such a law runs through any data."""
+    needed, found = len(law.parameters) if free is None else free, points.n_scales
     if len(law.inputs) > 1:
         found = len(np.unique(np.round(np.log(np.column_stack(list(points.inputs.values()))), 9), axis=0))
     if found >= needed:

@@ -10,16 +10,20 @@ import numpy as np
 
 from fits.backtests import backtest, with_backtests
 from fits.estimate import default_law, fit, subjects
+from fits.points import final_rows, on_axis, scales_of
 from scaling.errors import NotEarned
 from scaling.fitted import BacktestRow, Fit
-from scaling.laws import LAWS, Law
+from scaling.laws import LAWS, POWER, Law
+from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
+
+SPARE = 2  # scales that a law leaves for its back-tests
 
 
 @dataclass(frozen=True)
 class LawScore:
-    """One law on one table. `error` is the root mean square relative error at the largest scale, over all cuts that
-    leave it out; `crps` the mean over all held-out runs; both NaN where no cut leaves enough scales."""
+    """One law on one table. `error` is the root mean square relative error at the largest scale, over the cuts
+    that every law has; `crps` the mean over all held-out runs; both NaN where no cut leaves enough scales."""
 
     law: str
     error: float
@@ -33,29 +37,48 @@ class LawScore:
 def compare(laws: Iterable[Law] | None, observations: Observations, *, seed: int = 0) -> list[LawScore]:
     """Laws ranked by held-out error at the largest scale, then CRPS; those without back-tests last.
 
-    Laws that do not speak of the metric, or have more parameters than there are scales, are left out.
+    Laws that do not speak of the metric, or have more parameters than there are scales, are left out. None: every law
+    of LAWS on the table's axis that leaves `SPARE` scales to be judged by (and, where higher is better, names the
+    metric or is `power`, the yardstick: the other laws fall).
     """
-    metric = observations.one_metric()[0]
-    fitting = [law for law in (laws or LAWS.values()) if not law.metrics or metric in law.metrics]
-    found = []
-    for law in fitting:
+    tried = []
+    for law in _candidates(observations) if laws is None else laws:
+        if law.metrics and observations.one_metric()[0] not in law.metrics:
+            continue
         try:
             rows = backtest(law, observations, seed=seed)
-            made = with_backtests(fit(law, observations, seed=seed), rows)
+            tried.append((with_backtests(fit(law, observations, seed=seed), rows), rows))
         except NotEarned:
             continue
-        found.append(
-            LawScore(
-                law=law.name,
-                error=_largest_error(rows),
-                crps=float(np.mean([r.crps for r in rows])) if rows else math.nan,
-                tests=len({(r.cut, r.x) for r in rows}),
-                earned_factor=made.earned_factor,
-                status=str(made.status),
-                verdict=made.verdict,
-            )
-        )
+    # a law of more parameters starts at a later cut, nearer to what is held out: all are judged on what all have
+    first = max((min(r.cut for r in rows) for _, rows in tried if rows), default=0.0)
+    found = [_score(made, [r for r in rows if r.cut >= first]) for made, rows in tried]
     return sorted(found, key=lambda s: (math.isnan(s.error), s.error, s.crps))
+
+
+def _score(made: Fit, rows: list[BacktestRow]) -> LawScore:
+    return LawScore(
+        law=made.law,
+        error=_largest_error(rows),
+        crps=float(np.mean([r.crps for r in rows])) if rows else math.nan,
+        tests=len({(r.cut, r.x) for r in rows}),
+        earned_factor=made.earned_factor,
+        status=str(made.status),
+        verdict=made.verdict,
+    )
+
+
+def _candidates(observations: Observations) -> list[Law]:
+    metric = metric_named(observations.one_metric()[0])
+    x = final_rows(observations).frame[observations.axis].to_numpy(float)
+    scales = len(set(scales_of(x)))
+    return [
+        law
+        for law in LAWS.values()
+        if on_axis(law, observations.axis)
+        and (metric.name in law.metrics or (not law.metrics and (metric.better == "lower" or law is POWER)))
+        and (law in (POWER, default_law(observations)) or len(law.parameters) + SPARE <= scales)
+    ]
 
 
 def fit_all(observations: Observations, *, law: Law | None = None, seed: int = 0, backtests: bool = True) -> list[Fit]:

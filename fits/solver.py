@@ -1,201 +1,215 @@
 """The solver: a start by variable projection, then damped Gauss-Newton over all problems at once.
 
-Shapes: S problems (starts or resamples), n rows, P parameters, G grid points. Every problem is the same law at the
-same inputs with its own targets z_Sn, precisions w_Sn and prior centres; all run as one array, in plain numpy.
-Source: Golub and Pereyra (1973) for the projection, Marquardt (1963) for the damping.
+Shapes: S problems (starts, resamples or curves), n rows, P parameters, F free ones (held.py).
+
+    step of phi   -(H2 + t (HM - H2) + lambda diag HM)^-1 gradient,     t = min(1, 1000 lambda)
+
+HM is the Gauss-Newton matrix of the majorising parabola, H2 that of the true second derivative: for least squares they
+are one. lambda falls after a step that lowers the cost and grows after one that does not, so that a Huber objective
+starts with safe reweighted steps and ends with Newton's. Its small deltas are reached by way of larger ones.
+Source: Marquardt (1963) for the damping; Madsen and Nielsen (1993) for the way from Huber to least absolute deviations.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from fits.objectives import Objective, forward, slope
-from fits.priors import Prior
-from scaling.laws import Law
+from fits.held import Held
+from fits.objectives import HuberLog
+from fits.problems import Problems
+from fits.starts import best_starts, starts
+from scaling.fitted import FitStatus
 
-EXPONENT_STEPS = 24
+__all__ = ["Problems", "Solution", "identified", "minimise", "solve", "starts"]
+
 MAX_DAMPING = 1e12
-
-
-@dataclass(frozen=True)
-class Problems:
-    """S posteriors. `targets_Sn`, `precisions_Sn` may have one row that serves all; `centres_SK` shift the priors."""
-
-    law: Law
-    inputs: Mapping[str, np.ndarray | float]
-    objective: Objective
-    targets_Sn: np.ndarray
-    precisions_Sn: np.ndarray  # 1 / standard deviation, times the root of the row's weight
-    priors: tuple[Prior, ...] = ()
-    centres_SK: np.ndarray | None = None  # in units of each prior's spread
-
-    def evaluate(self, theta_SP: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(cost_S, gradient_SP, curvature_SPP) of the problems `rows` at theta."""
-        residual_Sn, slope_SnP = self._standardised(theta_SP, rows)
-        with np.errstate(all="ignore"):
-            cost_Sn, psi_Sn, curve_Sn = self.objective.rho(residual_Sn)
-            cost = cost_Sn.sum(1)
-            gradient = np.matmul(psi_Sn[:, None, :], slope_SnP)[:, 0]
-            curvature = np.matmul(np.swapaxes(slope_SnP * curve_Sn[..., None], 1, 2), slope_SnP)
-        for k, prior in enumerate(self.priors):
-            at = self.law.names.index(prior.role)
-            shift = 0.0 if self.centres_SK is None else self.centres_SK[rows, k]
-            r, d = prior.residual(theta_SP[:, at]) - shift, prior.slope(theta_SP[:, at])
-            cost, gradient[:, at] = cost + r * r / 2, gradient[:, at] + r * d
-            curvature[:, at, at] += d * d
-        return np.where(np.isfinite(cost), cost, np.inf), gradient, curvature
-
-    def information(self, theta_SP: np.ndarray) -> np.ndarray:
-        """J'J of the data alone, without prior: (S, P, P)."""
-        slope_SnP = self._standardised(theta_SP, np.zeros(len(theta_SP), int))[1]
-        return np.matmul(np.swapaxes(slope_SnP, 1, 2), slope_SnP)
-
-    def _standardised(self, theta_SP: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value_Sn = self.law.value(theta_SP, **self.inputs)
-        jacobian_SnP = self.law.jacobian(theta_SP, **self.inputs)
-        precision_Sn = _rows(self.precisions_Sn, rows)
-        scale = self.objective.scale
-        with np.errstate(all="ignore"):
-            residual_Sn = (forward(scale, value_Sn) - _rows(self.targets_Sn, rows)) * precision_Sn
-            return residual_Sn, jacobian_SnP * (slope(scale, value_Sn) * precision_Sn)[..., None]
+LARGEST_CONDITION = 1e9
+KEPT = 4  # starts of a problem that are followed to the end
+THIN = 4096  # rows that choose among the starts
+FARTHER, FAR = 3.0, 10.0  # ratio of two deltas on the way to a small one; residual / delta from which there is a way
+SMOOTH, KINKED = (8.0, 6.0), (2.0, 4.0)  # how lambda falls and grows: a step is good only up to the next kink
 
 
 @dataclass(frozen=True)
 class Solution:
-    """`stationary_S`: no step lowers the cost any more. `bound_SP`: which parameters rest on a bound."""
+    """`stationary_S`: no step lowers the cost any more. `owner_S`: the problem each row is a solution of."""
 
+    problems: Problems
     parameters_SP: np.ndarray
     cost_S: np.ndarray
     stationary_S: np.ndarray
-    bounds_P2: np.ndarray
+    owner_S: np.ndarray
 
     @cached_property
+    def bound_SF(self) -> np.ndarray:
+        """Which free parameters rest on a bound."""
+        free, phi = self.problems.free, self.parameters_SP[:, self.problems.free.leaders_F]
+        return (phi <= free.bounds_F2[:, 0]) | (phi >= free.bounds_F2[:, 1])
+
+    @property
     def bound_SP(self) -> np.ndarray:
-        return (self.parameters_SP <= self.bounds_P2[:, 0]) | (self.parameters_SP >= self.bounds_P2[:, 1])
+        """Which parameters rest on a bound (a fixed one does not)."""
+        return self.problems.free.spread(self.bound_SF)
+
+    @property
+    def free_S(self) -> np.ndarray:
+        """How many parameters the data determine: neither held nor on a bound."""
+        return (~self.bound_SF).sum(1)
+
+    @cached_property
+    def status_S(self) -> np.ndarray:
+        """A FitStatus for every row, of the solver alone: what the noise says of it is not in here."""
+        found = np.full(len(self.cost_S), FitStatus.CONVERGED, dtype=object)
+        found[self.bound_SF.any(1)] = FitStatus.BOUND_HIT
+        found[~self.stationary_S] = FitStatus.DIVERGED
+        finite = np.isfinite(self.cost_S)
+        open_S = ~identified(self.problems, self.parameters_SP, self.bound_SF, self.owner_S)
+        found[open_S] = FitStatus.NOT_IDENTIFIED
+        found[~finite] = FitStatus.DIVERGED
+        return found
+
+    def counts(self) -> dict[FitStatus, int]:
+        """How many rows ended in each status, worst last."""
+        return {status: n for status in FitStatus if (n := int(np.sum(self.status_S == status)))}
 
     @property
     def best(self) -> int:
         return int(np.argmin(self.cost_S))
 
+    def best_each(self) -> Solution:
+        """The best row of every problem, in the problems' order."""
+        order = np.lexsort((self.cost_S, self.owner_S))
+        first = order[np.unique(self.owner_S[order], return_index=True)[1]]
+        fields = {n: getattr(self, n)[first] for n in ("parameters_SP", "cost_S", "stationary_S", "owner_S")}
+        return replace(self, **fields)
 
-def minimise(problems: Problems, start_SP: np.ndarray, *, steps: int = 200, tolerance: float = 1e-9) -> Solution:
+
+def identified(problems: Problems, theta_SP: np.ndarray, bound_SF: np.ndarray, owner_S: np.ndarray) -> np.ndarray:
+    """(S,): do the data alone determine every free parameter off its bounds? By the condition of the scaled J'J."""
+    matrix = problems.free.matrix_FP
+    with np.errstate(all="ignore"):
+        found = matrix @ problems.information(theta_SP, owner_S) @ matrix.T
+    size = np.arange(len(matrix))
+    diagonal = np.where(bound_SF, 1.0, found[:, size, size])
+    good = np.isfinite(found).all((1, 2)) & (diagonal > 0).all(1)
+    root = np.sqrt(np.where(good[:, None], diagonal, 1.0))
+    scaled = np.where(bound_SF[:, :, None] | bound_SF[:, None, :], 0.0, found / (root[:, :, None] * root[:, None, :]))
+    scaled[:, size, size] = 1.0
+    good[good] = np.linalg.cond(scaled[good]) <= LARGEST_CONDITION
+    return good
+
+
+def solve(problems: Problems, *, keep: int = KEPT, steps: int = 200, tolerance: float = 1e-9) -> Solution:
+    """The best optimum of every problem, from the `keep` best starts of its grid: one row a problem.
+
+    Beyond 4,096 rows a thinned table chooses among the starts and brings the best one near.
+    """
+    if problems.length > THIN:
+        lead = next((x for x in problems.inputs.values() if np.shape(x) == (problems.length,)), None)
+        order = np.arange(problems.length) if lead is None else np.argsort(lead, kind="stable")
+        thin = problems.thinned(np.sort(order[np.linspace(0, problems.length - 1, THIN).astype(int)]))
+        start, owner = solve(thin, keep=keep, steps=steps, tolerance=1e-4).parameters_SP, np.arange(problems.size)
+    else:
+        start, owner = best_starts(problems, keep)
+    return minimise(problems, start, owner, steps=steps, tolerance=tolerance).best_each()
+
+
+def minimise(
+    problems: Problems,
+    start_SP: np.ndarray,
+    owner_S: np.ndarray | None = None,
+    *,
+    steps: int = 200,
+    tolerance: float = 1e-9,
+) -> Solution:
     """Damped Gauss-Newton from every row of `start_SP`, bounds kept by projection.
 
-    A parameter on a bound whose gradient points outward is held there for the step. A problem is done when the step
-    it would take is below `tolerance` of the parameters' size, promises less than rounding (1e-13 of the cost), or
-    when no damping finds a lower cost.
+    `owner_S` names the problem of each start (default: row s is problem s). A parameter on a bound whose gradient
+    points outward is held there for the step. A problem is done when the step it would take is below `tolerance` of
+    the parameters' size, promises less than rounding (1e-13 of the cost), or when no damping finds a lower cost.
     """
-    bounds = problems.law.bounds
-    theta = np.clip(np.array(start_SP, float), bounds[:, 0], bounds[:, 1])
-    everyone = np.arange(len(theta))
-    cost, gradient, curvature = problems.evaluate(theta, everyone)
-    damping = np.full(len(theta), 1e-3)
+    owner = np.arange(len(start_SP)) if owner_S is None else owner_S
+    free = problems.free
+    phi = free.reduce(np.array(start_SP, float))
+    for near in _way(problems, free.expand(phi), owner):
+        phi = _descend(near, phi, owner, steps, 1e-4)[0]
+    phi, cost, stationary = _descend(problems, phi, owner, steps, tolerance)
+    return Solution(problems, free.expand(phi), cost, stationary, owner)
+
+
+def _way(problems: Problems, theta_SP: np.ndarray, owner_S: np.ndarray) -> list[Problems]:
+    """The same problems with larger deltas, from the typical residual of the starts down: none for least squares."""
+    objective = problems.objective
+    if not isinstance(objective, HuberLog):
+        return []
+    some = np.linspace(0, len(theta_SP) - 1, min(64, len(theta_SP))).astype(int)
+    typical = float(np.nanmedian(np.abs(problems.at(owner_S[some]).residuals(theta_SP[some]))))
+    deltas: list[float] = []
+    while typical > FAR * objective.delta and (delta := objective.delta * FARTHER ** (len(deltas) + 1)) < typical:
+        deltas.append(delta)
+    return [replace(problems, objective=replace(objective, delta=d)) for d in reversed(deltas)]
+
+
+def _descend(
+    problems: Problems, start_SF: np.ndarray, owner_S: np.ndarray, steps: int, tolerance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(phi, cost, stationary) of every start."""
+    phi, everyone = start_SF.copy(), np.arange(len(start_SF))
+    cost, gradient, curvature = _evaluate(problems, phi, owner_S)
+    damping, (fall, rise) = np.full(len(phi), 1e-3), KINKED if isinstance(problems.objective, HuberLog) else SMOOTH
     done = ~np.isfinite(cost)
-    stationary = np.zeros(len(theta), bool)
+    stationary = np.zeros(len(phi), bool)
     for _ in range(steps):
         rows = everyone[~done]
         if not len(rows):
             break
-        trial, small = _step(theta[rows], gradient[rows], curvature[rows], damping[rows], bounds, tolerance)
-        promised = np.abs((gradient[rows] * (trial - theta[rows])).sum(1))
+        trial, small = _step(phi[rows], gradient[rows], curvature[rows], damping[rows], problems.free, tolerance)
+        promised = np.abs((gradient[rows] * (trial - phi[rows])).sum(1))
         small |= (promised <= 1e-13 * cost[rows]) & (damping[rows] < 1)
-        new_cost, new_gradient, new_curvature = problems.evaluate(trial, rows)
+        new_cost, new_gradient, new_curvature = _evaluate(problems, trial, owner_S[rows])
         better = new_cost <= cost[rows]
         taken = rows[better]
-        theta[taken], cost[taken] = trial[better], new_cost[better]
+        phi[taken], cost[taken] = trial[better], new_cost[better]
         gradient[taken], curvature[taken] = new_gradient[better], new_curvature[better]
-        damping[rows] = np.where(better, np.maximum(damping[rows] / 8, 1e-12), damping[rows] * 6)
+        damping[rows] = np.where(better, np.maximum(damping[rows] / fall, 1e-12), damping[rows] * rise)
         finished = small | (damping[rows] > MAX_DAMPING)
         stationary[rows[finished]] = True
         done[rows[finished]] = True
-    return Solution(theta, cost, stationary, bounds)
+    return phi, cost, stationary
+
+
+def _evaluate(problems: Problems, phi_SF: np.ndarray, owner_S: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cost, gradient (S, F) and curvatures (S, 2, F, F) in the free parameters."""
+    matrix = problems.free.matrix_FP
+    cost, gradient, curvature = problems.evaluate(problems.free.expand(phi_SF), owner_S)
+    with np.errstate(all="ignore"):
+        return cost, gradient @ matrix.T, matrix @ curvature @ matrix.T
 
 
 def _step(
-    theta: np.ndarray,
+    phi: np.ndarray,
     gradient: np.ndarray,
     curvature: np.ndarray,
     damping: np.ndarray,
-    bounds: np.ndarray,
+    free: Held,
     tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The projected step of each problem, and whether it is negligible."""
-    held = ((theta <= bounds[:, 0]) & (gradient > 0)) | ((theta >= bounds[:, 1]) & (gradient < 0))
-    size = np.arange(theta.shape[1])
-    diagonal = np.maximum(curvature[:, size, size], 1e-300)
+    low, high = free.bounds_F2.T
+    held = ((phi <= low) & (gradient > 0)) | ((phi >= high) & (gradient < 0))
+    size = np.arange(phi.shape[1])
+    second, major = curvature[:, 0], curvature[:, 1]
+    blend = np.minimum(1.0, 1e3 * damping)[:, None, None]
     # unit diagonal first: parameters differ in size by many orders of magnitude
-    root = np.sqrt(diagonal)
-    system = curvature / (root[:, :, None] * root[:, None, :])
+    root = np.sqrt(np.maximum(major[:, size, size], 1e-300))
+    system = (second + blend * (major - second)) / (root[:, :, None] * root[:, None, :])
     system = np.where(held[:, :, None] | held[:, None, :], 0.0, system)
-    system[:, size, size] = 1.0 + damping[:, None]
+    system[:, size, size] = np.where(held, 1.0, system[:, size, size] + damping[:, None])
     right = np.where(held, 0.0, gradient / root)
     step = -np.linalg.solve(np.nan_to_num(system), np.nan_to_num(right)[..., None])[..., 0] / root
-    trial = np.clip(theta + step, bounds[:, 0], bounds[:, 1])
-    moved = np.abs(trial - theta)
-    return trial, (moved <= tolerance * (np.abs(theta) + tolerance)).all(1) & (damping < 1)
-
-
-def _rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return array if len(array) == 1 else array[rows]
-
-
-def starts(law: Law, inputs: Mapping[str, np.ndarray | float], values: np.ndarray) -> np.ndarray:
-    """(G, P): for each point of a coarse grid of the nonlinear roles, the best non-negative linear ones.
-
-    On the law's link g the law is g(f) = b_0(x) + sum_j theta_j b_j(x), with b from the law itself; rows weigh 1 / g^2
-    (relative errors). Every subset of the linear roles is solved and the best non-negative one kept.
-    """
-    grid = _grid(law)
-    linear = [law.names.index(name) for name in law.linear]
-    linked = _link(law, values)
-    weight = 1.0 / np.maximum(np.abs(linked), 1e-12 * np.max(np.abs(linked), initial=1e-300))
-
-    def shape(active: int | None) -> np.ndarray:
-        rows = grid.copy()
-        rows[:, linear] = 0.0
-        if active is not None:
-            rows[:, active] = 1.0
-        return _link(law, law.value(rows, **inputs))
-
-    offset = np.nan_to_num(shape(None))
-    basis = np.stack([shape(j) - offset for j in linear], -1) * weight[:, None]
-    goal = (linked - offset) * weight
-    best_cost = np.full(len(grid), np.inf)
-    for size in range(1, len(linear) + 1):
-        for subset in itertools.combinations(range(len(linear)), size):
-            part = basis[..., list(subset)]
-            gram = np.matmul(np.swapaxes(part, 1, 2), part)
-            gram += 1e-13 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(size)
-            found = np.linalg.solve(gram, np.matmul(np.swapaxes(part, 1, 2), goal[..., None]))[..., 0]
-            cost = ((np.matmul(part, found[..., None])[..., 0] - goal) ** 2).sum(1)
-            better = (found > 0).all(1) & (cost < best_cost)
-            best_cost = np.where(better, cost, best_cost)
-            full = np.zeros((len(grid), len(linear)))
-            full[:, list(subset)] = found
-            grid[np.ix_(better, linear)] = full[better]
-    return grid
-
-
-def _grid(law: Law) -> np.ndarray:
-    """Every combination of the nonlinear roles, log-spaced where a bound is positive; linear roles start at 1."""
-    axes: list[Sequence[float]] = []
-    nonlinear = [p for p in law.parameters if p.name not in law.linear]
-    steps = max(6, round(EXPONENT_STEPS ** (2 / (1 + len(nonlinear)))))
-    for p in law.parameters:
-        if p.name in law.linear:
-            axes.append([1.0])
-        elif p.low > 0:
-            axes.append(np.geomspace(p.low, p.high, steps).tolist())
-        else:
-            axes.append(np.linspace(p.low, p.high, steps).tolist())
-    return np.array(list(itertools.product(*axes)))
-
-
-def _link(law: Law, values: np.ndarray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return -np.log(np.maximum(values, 1e-300)) if law.link == "neg_log" else np.asarray(values, float)
+    trial = np.clip(phi + step, low, high)
+    moved = np.abs(trial - phi)
+    return trial, (moved <= tolerance * (np.abs(phi) + tolerance)).all(1) & (damping < 1)

@@ -22,7 +22,8 @@ import numpy as np
 
 from fits.noise import shape_of
 from fits.objectives import Scale, backward, forward
-from fits.solver import Problems, minimise
+from fits.points import axis_symbol
+from fits.solver import Problems, Solution, minimise
 from scaling.fitted import Fit
 from scaling.laws import law_named
 from scaling.metrics import metric as metric_named
@@ -41,7 +42,12 @@ def noise_factors(dof: float | None, draws: int, seed: int) -> np.ndarray:
 
 
 def parameter_draws(estimate: Estimate, *, seed: int, draws: int) -> np.ndarray:
-    """draws_SP as above, every one from the optimum; a refit that finds no minimum keeps its best point."""
+    """draws_SP as above."""
+    return redraws(estimate, seed=seed, draws=draws).parameters_SP
+
+
+def redraws(estimate: Estimate, *, seed: int, draws: int) -> Solution:
+    """The refits, every one from the optimum; one that finds no minimum keeps its best point, and says so."""
     points, noise = estimate.points, estimate.noise
     rng = np.random.default_rng([seed, PARAMETERS])
     sigma_S = noise_factors(noise.dof, draws, seed)
@@ -62,8 +68,10 @@ def parameter_draws(estimate: Estimate, *, seed: int, draws: int) -> np.ndarray:
         np.sqrt(points.share) / sd_Sn,
         estimate.priors,
         rng.standard_normal((draws, len(estimate.priors))),
+        weights_Sn=estimate.solution.problems.weights_Sn,
+        held=estimate.held,
     )
-    return minimise(problems, np.tile(estimate.theta, (draws, 1)), steps=100, tolerance=1e-6).parameters_SP
+    return minimise(problems, np.tile(estimate.theta, (draws, 1)), steps=100, tolerance=1e-6)
 
 
 def predictive_draws(fit: Fit, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +81,7 @@ def predictive_draws(fit: Fit, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarr
     whole grid (common random numbers), so that a curve of quantiles is smooth.
     """
     law, metric = law_named(fit.law), metric_named(fit.subject.metric)
-    symbol = str(law.inputs[0].symbol)
+    symbol = axis_symbol(law, fit.subject.axis)
     scale: Scale = "log" if fit.noise_kind == "log" else "absolute"
     rng = np.random.default_rng([fit.seed, MISFIT])
     count = len(fit.draws_SP)

@@ -1,4 +1,4 @@
-"""Verbs of this room: fit, forecast, compare, backtest."""
+"""Verbs of this room: fit, forecast, compare, backtest, diagnose."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fits.choices import Choice, choosing, compute_of, each
 from scaling.cli import emit, json_option, note, output_option, table
-from scaling.errors import InputError, NotEarned
 
 if TYPE_CHECKING:
     from fits.combined import Best
@@ -21,36 +21,11 @@ if TYPE_CHECKING:
 REFUSED_EXIT = 3
 
 
-def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What to read from the table: the same options for every verb that reads one."""
-    for option in (
-        click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random draws."),
-        click.option("--axis", help="Compute column to fit against: C, C_pre, C_rl or C_total."),
-        click.option("--law", help="Law to fit: power, pass_rate, neg_log_pass.  [default: by metric]"),
-        click.option("--bucket", help="Fit this bucket of problems only, e.g. all or 'depth 3'."),
-        click.option("--stage", help="Fit this stage only: pretrain (before RL) or rl (after RL)."),
-        click.option("--metric", help="Fit this metric only, e.g. loss, pass_rate, neg_log_pass."),
-        click.argument("path", type=click.Path(path_type=Path)),
-    ):
-        command = option(command)
-    return command
-
-
 @click.command()
-@selection_options
+@choosing
 @json_option
 @output_option
-def fit(
-    path: Path,
-    metric: str | None,
-    stage: str | None,
-    bucket: str | None,
-    law: str | None,
-    axis: str | None,
-    seed: int,
-    as_json: bool,
-    output: Path | None,
-) -> None:
+def fit(choice: Choice, as_json: bool, output: Path | None) -> None:
     """Fit a scaling law to finished runs and say how well the data determine it.
 
     PATH is a folder of trials (forecast/runs) or a CSV with one of these headers; C is in FLOP, or `C [PF-day]`:
@@ -65,8 +40,9 @@ def fit(
     scaling fit forecast/runs --metric pass_rate --stage rl
     scaling fit points.csv --json -o fits.json
     """
-    tables = _subjects(path, metric, stage, bucket, axis)
-    fits = _fits(tables, law, seed, backtests=False)
+    from fits.estimate import fit as fitted
+
+    fits = [f for _, f in each(choice.subjects(), lambda one: fitted(choice.law_of(one), one, seed=choice.seed))]
     rows = [
         [f.subject.label, f.law, _parameters(f), str(f.status), f"{f.n_points} at {_scales(f)} scales", f.verdict]
         for f in fits
@@ -79,27 +55,17 @@ def fit(
 
 
 @click.command()
-@selection_options
+@choosing
 @click.option("--at", "compute", metavar="COMPUTE", help="Where: '1e23 FLOP' or '3 PF-day'.")
-@click.option(
-    "--target",
-    type=click.Path(path_type=Path),
-    help="Where: the run that a sweep's target.json describes.",
-)
+@click.option("--target", type=click.Path(path_type=Path), help="Where: the run of a sweep's target.json.")
 @click.option("--threshold", type=float, help="Also give the probability that the run measures more than this.")
 @click.option("--beyond", is_flag=True, help="Print refused forecasts too, marked UNEARNED.")
 @json_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the forecasts for `scaling register`.")
 def forecast(
-    path: Path,
+    choice: Choice,
     compute: str | None,
     target: Path | None,
-    metric: str | None,
-    stage: str | None,
-    bucket: str | None,
-    law: str | None,
-    axis: str | None,
-    seed: int,
     threshold: float | None,
     beyond: bool,
     as_json: bool,
@@ -119,37 +85,29 @@ def forecast(
     scaling forecast forecast/runs --at "1e13 FLOP" --metric pass_rate --threshold 0.8
     scaling forecast points.csv --at "3 PF-day" -o forecasts.json
     """
-    from fits.combined import checked_all
-    from fits.forecasts import forecast_all
+    from fits.combined import best_forecasts
     from scaling.fitted import Grade, write_forecasts
-    from scaling.laws import law_named
     from scaling.units import parse_compute
 
     if (compute is None) == (target is None):
         raise click.UsageError("give --at COMPUTE, or --target FILE")
 
     def where(of_stage: str, on: str) -> float:
-        return _compute_of(target, of_stage, on) if target else parse_compute(compute or "", where="--at")
+        return compute_of(target, of_stage, on) if target else parse_compute(compute or "", where="--at")
 
-    tables = [one.below(where(one.one_metric()[1], one.axis)) for one in _subjects(path, metric, stage, bucket, axis)]
-    if law:
-        found = _fits(tables, law, seed, backtests=True)
-        made = [f for fit in found for f in forecast_all([fit], where(fit.subject.stage, fit.subject.axis))]
-        if any(f.grade == Grade.EXTENDED for f in made) and "floor" not in law_named(law).names:
-            best = _best(path, where, seed=seed, metric=metric, stage=stage, bucket=bucket, axis=axis)
-            made = checked_all(made, best)
-    else:
-        best = _best(path, where, seed=seed, metric=metric, stage=stage, bucket=bucket, axis=axis)
-        made = list(best.forecasts)
+    tables = [one.below(where(one.one_metric()[1], one.axis)) for one in choice.subjects()]
+
+    def best() -> Best:
+        """The combined rule. The whole table is read: the base trials' loss serves every other metric."""
+        return best_forecasts(choice.whole(), where, seed=choice.seed, only=choice.only)
+
+    made = _by_law(choice, tables, where, best) if choice.law else list(best().forecasts)
     if beyond:
         made = [replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in made]
     gates = list(dict.fromkeys(gate for f in made for gate in f.gates))
     kept = [f for f in made if f.grade != Grade.REFUSED]
-    headers = ["subject", "forecast", "50 %", "90 %", "beyond", "grade"] + (
-        ["P(more)"] if threshold is not None else []
-    )
-    rows = [_line(f, threshold) for f in made]
-    text = "\n".join([table(headers, rows), *(f"gate {gate}" for gate in gates)])
+    headers = ["subject", "forecast", "50 %", "90 %", "beyond", "grade", *["P(more)"] * (threshold is not None)]
+    text = "\n".join([table(headers, [_line(f, threshold) for f in made]), *(f"gate {gate}" for gate in gates)])
     emit([_forecast_json(f, threshold) for f in made], lambda: text, as_json=as_json)
     for f in made:
         for warning in f.warnings:
@@ -165,18 +123,9 @@ def forecast(
 
 
 @click.command()
-@selection_options
+@choosing
 @json_option
-def compare(
-    path: Path,
-    metric: str | None,
-    stage: str | None,
-    bucket: str | None,
-    law: str | None,
-    axis: str | None,
-    seed: int,
-    as_json: bool,
-) -> None:
+def compare(choice: Choice, as_json: bool) -> None:
     """Rank laws by what counts: how well each, fitted to the cheaper runs, foretold the largest ones.
 
     Every law that speaks of the metric is back-tested on the same cuts. The first row is the one to trust most on
@@ -189,10 +138,8 @@ def compare(
     from fits.selection import compare as ranked
     from scaling.laws import law_named
 
-    laws = [law_named(law)] if law else None
-    found = [
-        (table, s) for table in _subjects(path, metric, stage, bucket, axis) for s in ranked(laws, table, seed=seed)
-    ]
+    laws = [law_named(choice.law)] if choice.law else None
+    found = [(one, s) for one in choice.subjects() for s in ranked(laws, one, seed=choice.seed)]
     rows = [
         [_label(t), s.law, _percent(s.error), _number(s.crps), s.tests, _times(s.earned_factor), s.status, s.verdict]
         for t, s in found
@@ -203,57 +150,80 @@ def compare(
 
 
 @click.command()
-@selection_options
+@choosing
+@click.option("--leave-out", "by", metavar="COLUMN", help="What to leave out in turn.  [default: N, else compute]")
 @json_option
-def backtest(
-    path: Path,
-    metric: str | None,
-    stage: str | None,
-    bucket: str | None,
-    law: str | None,
-    axis: str | None,
-    seed: int,
-    as_json: bool,
-) -> None:
-    """Pretend that the largest runs were not made yet, forecast them, and show how that went, by factor.
+@output_option
+def backtest(choice: Choice, by: str | None, as_json: bool, output: Path | None) -> None:
+    """Pretend that some runs were not made yet, forecast them, and show how that went.
 
-    Rolling origin by compute scale. `inside 90 %` near 90 % says that the intervals tell the truth at that factor; the
-    largest factor at which they held is what a forecast may reach as EARNED.
+    First the future: the largest scales are forecast from the cheaper ones, at every cut, by factor beyond the data.
+    `in 90 %` near 90 % says that the intervals tell the truth at that factor; the largest factor at which they held is
+    what a forecast may reach as EARNED. PIT is where in its forecast each run fell, from 0 to 1: evenly, if forecasts
+    tell the truth. Then the gaps: every model size (every compute scale, where there is no column N) is forecast from
+    all others, inside the data (at 1x or less) and beyond them.
 
     \b
     scaling backtest points.csv
-    scaling backtest forecast/runs --metric pass_rate --stage rl --bucket all
+    scaling backtest points.csv --leave-out trial
+    scaling backtest forecast/runs --metric pass_rate --stage rl --bucket all --json
     """
-    from fits.backtests import backtest as rolled
-    from fits.backtests import backtest_summary, earned_factor
-    from fits.estimate import default_law
-    from scaling.laws import law_named
+    from fits.track_record import track_record
 
-    body, rows = [], []
-    for one in _subjects(path, metric, stage, bucket, axis):
-        chosen = law_named(law) if law else default_law(one)
-        held_out = rolled(chosen, one, seed=seed)
-        for s in backtest_summary(held_out):
-            inside = [f"{100 * s.coverage[level]:.0f} %" for level in ("50", "80", "90", "95")]
-            rows.append(
-                [
-                    _label(one),
-                    chosen.name,
-                    _times(s.factor),
-                    s.rows,
-                    _percent(s.error),
-                    _percent(s.bias),
-                    *inside,
-                    _number(s.crps),
-                ]
-            )
-            body.append(
-                {"subject": _label(one), "law": chosen.name, "earned_factor": earned_factor(held_out), **vars(s)}
-            )
-        if not held_out:
-            note(f"{_label(one)}: too few compute scales to leave any out")
-    headers = ["subject", "law", "beyond", "runs", "error", "bias", *(f"in {n} %" for n in (50, 80, 90, 95)), "CRPS"]
-    emit(_finite(body), lambda: table(headers, rows), as_json=as_json)
+    found = each(choice.subjects(), lambda one: track_record(choice.law_of(one), one, by, seed=choice.seed))
+    records = [record for _, record in found]
+    emit(records, lambda: "\n\n".join(map(str, records)), as_json=as_json, output=output)
+    for record in records:
+        if not record.rows:
+            note(f"{record.subject.label}: too few compute scales to leave any out")
+
+
+@click.command()
+@choosing
+@click.option("--at", "compute", metavar="COMPUTE", help="Forecast to examine: '1e23 FLOP'.  [default: 10x the data]")
+@json_option
+@output_option
+def diagnose(choice: Choice, compute: str | None, as_json: bool, output: Path | None) -> None:
+    """Show what a fit and its forecast hang on: which runs do not fit, which run decides, which choice decides.
+
+    PATH is what `scaling fit` reads. Three questions, answered for one law:
+
+    \b
+    residual         how far a run lies off the law, in its own standard deviations; LARGE is beyond chance
+    moves            what forecast and exponent would be without that run: one run should not decide (below 1 sd)
+    the last table   the same forecast by other choices: objective, cheapest scales left out, floor, law
+
+    A forecast that moves by more than its own 90 % interval under a choice that you cannot defend hangs on that choice.
+    Neighbouring residuals that are alike (a lag-1 autocorrelation far above the expected one) say that the law has the
+    wrong shape. Rows that were left out are counted by reason.
+
+    \b
+    scaling diagnose points.csv
+    scaling diagnose points.csv --at "1e23 FLOP" --law power
+    scaling diagnose forecast/runs --metric pass_rate --stage rl --bucket all --json -o diagnostics.json
+    """
+    from fits.diagnostics import diagnose as diagnosed
+    from scaling.units import parse_compute
+
+    at = parse_compute(compute, where="--at") if compute else None
+    found = each(choice.subjects(), lambda one: diagnosed(choice.law_of(one), one, at, seed=choice.seed))
+    made = [d for _, d in found]
+    emit(made, lambda: "\n\n".join(map(str, made)), as_json=as_json, output=output)
+
+
+def _by_law(
+    choice: Choice, tables: list[Observations], where: Callable[[str, str], float], best: Callable[[], Best]
+) -> list[Forecast]:
+    """Forecasts by the law that was named; one without a floor has to agree with the question's main forecast."""
+    from fits.combined import checked_all
+    from fits.forecasts import forecast_all
+    from fits.selection import fit_all
+    from scaling.fitted import Grade
+
+    found = each(tables, lambda one: fit_all(one, law=choice.law_of(one), seed=choice.seed)[0])
+    made = [forecast_all([f], where(f.subject.stage, f.subject.axis))[0] for _, f in found]
+    straight = any(choice.law_of(one).straight for one, _ in found)
+    return checked_all(made, best()) if straight and any(f.grade == Grade.EXTENDED for f in made) else made
 
 
 def _label(one: Observations) -> str:
@@ -278,60 +248,6 @@ def _times(factor: float | None) -> str:
 def _finite(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """JSON has no NaN: what could not be computed is null."""
     return [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
-
-
-def _compute_of(target: Path, stage: str, axis: str) -> float:
-    """What the run that a target.json describes costs on an axis, at a stage."""
-    from scaling.compute import inputs_of
-    from scaling.records import parse
-    from scaling.registry.book import target_of
-
-    specs = target_of(parse(target.read_bytes(), what=str(target)), where=str(target))
-    if stage not in specs:
-        raise InputError(f"{target} describes no {stage} run", "choose another --stage")
-    inputs = inputs_of(specs[stage])
-    if axis not in inputs:
-        raise InputError(f"{target} says nothing of {axis}", f"axes it knows: {', '.join(inputs)}")
-    return inputs[axis]
-
-
-def _subjects(
-    path: Path, metric: str | None, stage: str | None, bucket: str | None, axis: str | None
-) -> list[Observations]:
-    from fits.estimate import subjects
-    from scaling.observations import Observations
-
-    observations = Observations.read(path, metric=metric, stage=stage, bucket=bucket)
-    return subjects(replace(observations, axis=axis) if axis else observations)
-
-
-def _best(path: Path, where: Callable[[str, str], float], *, seed: int, axis: str | None, **only: str | None) -> Best:
-    """Forecasts by the combined rule. The whole table is read: the base trials' loss serves every other metric."""
-    from fits.combined import best_forecasts
-    from scaling.observations import Observations
-
-    whole = Observations.read(path, metric=only["metric"] if path.is_file() else None)
-    whole = replace(whole, axis=axis) if axis else whole
-    return best_forecasts(whole, where, seed=seed, only=only)
-
-
-def _fits(tables: list[Observations], law: str | None, seed: int, *, backtests: bool) -> list[Fit]:
-    """One fit per subject; those with too few scales are named on standard error, unless all have too few."""
-    from fits.selection import fit_all
-    from scaling.laws import law_named
-
-    found: list[Fit] = []
-    refused: list[NotEarned] = []
-    for one in tables:
-        try:
-            found += fit_all(one, law=law_named(law) if law else None, seed=seed, backtests=backtests)
-        except NotEarned as error:
-            refused.append(error)
-    if not found:
-        raise refused[0]
-    for skipped in refused:
-        note(str(skipped))
-    return found
 
 
 def _parameters(fit: Fit) -> str:

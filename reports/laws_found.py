@@ -78,7 +78,10 @@ def _formula(name: str, fit: Fit) -> Formula:
     references = ", ".join(f"{k} = {compute(v)}" for k, v in fit.references.items())
     says = f"{law.says}; {symbols}" + (f"; {references} for {fit.subject.label}" if references else "")
     usual = f"Usual form: {law.usual}{_usual_values(fit)}" if law.usual else ""
-    return Formula(law.name, law.text, law.latex, law.typst, clean(fit.subject.metric), f"{says}.", usual)
+    metric = clean(fit.subject.metric)
+    if law.output is not None:  # an equation: its own symbol stands for the metric
+        return Formula(law.name, law.text, law.latex, law.typst, "", f"{says}; {law.output} is the {metric}.", usual)
+    return Formula(law.name, law.text, law.latex, law.typst, metric, f"{says}.", usual)
 
 
 def _usual_values(fit: Fit) -> str:

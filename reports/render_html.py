@@ -75,9 +75,8 @@ def mathml(law: str, left: str) -> Markup:
     body = sp.mathml(formula, printer="presentation")
     for name, plain_text in NAMED_ENTITIES.items():
         body = body.replace(name, plain_text)
-    return Markup('<math displaystyle="true"><mrow><mtext>{}</mtext><mo>=</mo>{}</mrow></math>').format(
-        left, Markup(body)
-    )
+    start = Markup("<mtext>{}</mtext><mo>=</mo>").format(left) if left else ""  # a law that is an equation has none
+    return Markup('<math displaystyle="true"><mrow>{}{}</mrow></math>').format(start, Markup(body))
 
 
 def template(name: str) -> str:

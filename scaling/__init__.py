@@ -12,12 +12,16 @@ from typing import Any
 _HOMES = {
     "errors": ("InputError", "LedgerError", "NotEarned", "ScalingError", "StoreError"),
     "fitted": ("BacktestRow", "Fit", "FitStatus", "Forecast", "Grade", "Subject"),
-    "laws": ("LAWS", "NEG_LOG_PASS", "PASS_RATE", "POWER", "Input", "Law", "Parameter"),
+    "law": ("Input", "Law", "Parameter"),
+    "laws": (
+        "BROKEN", "BROKEN2", "CHINCHILLA", "EXPONENTIAL", "LAWS", "LINK_EXPONENTIAL", "LINK_SIGMOID", "M4",
+        "NEG_LOG_PASS", "ONSET", "PASS_RATE", "POWER", "SHIFTED", "SIGMOID", "register_law",
+    ),
     "observations": ("Observation", "Observations"),
     "predictions": ("Claim", "Measured", "Prediction", "Question", "Resolution", "Score"),
     "registry": ("Ledger",),
     "trials": ("TrialSpec", "TrialState"),
-}
+}  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)
 

@@ -20,6 +20,7 @@ ORDER = (
     "fit",
     "compare",
     "backtest",
+    "diagnose",
     "forecast",
     "register",
     "resolve",

@@ -15,6 +15,8 @@ class _TypstPrinter(StrPrinter):
         return head + (f"_{index}" if len(index) == 1 else f'_"{index}"' if index else "")
 
     def _print_Pow(self, power: sp.Pow, rational: bool = False) -> str:
+        if power.exp == -1:
+            return f"(1)/({self._print(power.base)})"
         base = self.parenthesize(power.base, PRECEDENCE["Pow"])
         return f"{base}^({self._print(power.exp)})"
 
@@ -27,11 +29,19 @@ class _TypstPrinter(StrPrinter):
                 bottom.append(factor.base)
             else:
                 top.append(factor)
-        above = " ".join(self.parenthesize(f, precedence(product)) for f in top) or "1"
         if not bottom:
-            return sign + above
-        below = " ".join(self.parenthesize(f, precedence(product)) for f in bottom)
-        return f"{sign}({above})/({below})"
+            return sign + (self._factors(top, precedence(product)) or "1")
+        return f"{sign}({self._fraction(top, product)})/({self._fraction(bottom, product)})"
+
+    def _fraction(self, factors: list[sp.Expr], product: sp.Mul) -> str:
+        """One side of a fraction: its bar groups a single factor already."""
+        return self._print(factors[0]) if len(factors) == 1 else self._factors(factors, precedence(product)) or "1"
+
+    def _factors(self, factors: list[sp.Expr], level: int) -> str:
+        return " ".join(self.parenthesize(f, level) for f in factors)
+
+    def _print_Relational(self, equation: sp.Rel) -> str:
+        return f"{self._print(equation.lhs)} = {self._print(equation.rhs)}"
 
     def _print_exp(self, call: sp.exp) -> str:
         return f"exp({self._print(call.args[0])})"

@@ -199,7 +199,10 @@ def laws(as_json: bool) -> None:
     body = [
         {"name": law.name, "formula": law.text, "latex": law.latex, "says": law.says, "source": law.source,
          "metrics": law.metrics or "any",
-         "parameters": {p.name: {"symbol": str(p.symbol), "low": p.low, "high": None if math.isinf(p.high) else p.high}
+         "usual": law.usual,
+         "inputs": {str(i.symbol): {"unit": i.unit, "column": i.column or None} for i in law.inputs},
+         "parameters": {p.name: {"symbol": str(p.symbol), "unit": p.unit, "low": None if math.isinf(p.low) else p.low,
+                                 "high": None if math.isinf(p.high) else p.high}
                         for p in law.parameters}}
         for law in LAWS.values()
     ]  # fmt: skip

@@ -1,13 +1,21 @@
 """Back-tests: what is held out, what it earns, and that a broken world earns nothing."""
 
+import json
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from worlds import HALF_DECADES, NINE, POWER, PURE_POWER, replicates, table
 
 import fits
-from fits.backtests import backtest, backtest_summary, earned_factor, failed_factor, with_backtests
+from fits.backtests import backtest, earned_factor, failed_factor, leave_one_out, rolling_origin, with_backtests
+from fits.points import points_of
+from fits.track_record import backtest_summary, pit_summary, track_record
+from scaling.errors import InputError
 from scaling.fitted import LEVELS, BacktestRow, Grade, Subject
 from scaling.laws import LAWS
+from scaling.observations import Observation, Observations
+from scaling.records import canonical
 
 LAW = LAWS["power"]
 SUBJECT = Subject("loss", "pretrain", "all", "p")
@@ -82,3 +90,91 @@ def test_back_tests_decide_the_grade():
     rows = [row(1, 3), row(3, 9), row(1, 10), row(2, 20)]
     assert fits.forecast(fit, 1.1e13, backtests=rows).grade == Grade.EXTENDED
     assert fits.forecast(fit, 9e12, backtests=rows).grade == Grade.EARNED
+
+
+def test_any_method_is_back_tested_and_sees_no_held_out_value():
+    seen = []
+
+    def last_value(known, at):
+        seen.append(at.value)
+        return np.tile(np.linspace(0.9, 1.1, 100)[:, None] * known.value[-1], (1, len(at)))
+
+    points = points_of(LAW, POWER.runs(HALF_DECADES))
+    rows = rolling_origin(last_value, points, 3, "last value")
+    assert np.isnan(np.concatenate(seen)).all()
+    assert [r.median for r in rows] == pytest.approx([POWER.mean(r.cut) for r in rows])
+    assert {r.law for r in rows} == {"last value"}
+
+
+def sizes(noise=0.01):
+    """Three model sizes, each at four lengths of training; loss follows compute alone."""
+    n = np.repeat([1e5, 4e5, 1.6e6], 4)
+    c = 6 * n * n * np.tile([5, 10, 20, 40], 3)
+    y = POWER.mean(c) * np.exp(noise * np.random.default_rng(1).standard_normal(12))
+    rows = [
+        Observation(
+            f"r{i}", f"t{i}", f"t{i}", "pretrain", "loss", "p", float(y[i]), {"C": float(c[i]), "N": float(n[i])}
+        )
+        for i in range(12)
+    ]
+    return Observations.of(rows)
+
+
+def test_one_size_is_left_out_at_a_time():
+    found = leave_one_out(LAW, sizes())
+    assert list(found) == ["N 1e+05", "N 4e+05", "N 1.6e+06"]
+    assert all(len(rows) == 4 for rows in found.values())
+    assert all(r.factor < 1 for r in found["N 4e+05"])  # inside the data
+    assert max(r.factor for r in found["N 1.6e+06"]) == pytest.approx(16)  # beyond them
+    assert all(abs(r.error) < 0.1 for rows in found.values() for r in rows)
+    with pytest.raises(InputError, match="no column 'depth'"):
+        leave_one_out(LAW, sizes(), by="depth")
+
+
+def test_without_sizes_every_compute_scale_is_left_out():
+    found = leave_one_out(LAW, POWER.runs(HALF_DECADES, noise=0.01))
+    assert next(iter(found)) == "1e9 FLOP" and len(found) == 5
+    assert len(leave_one_out(LAW, POWER.runs(HALF_DECADES, noise=0.01), by="trial")) == 5
+
+
+def test_width_is_that_of_the_80_percent_interval():
+    (summary,) = backtest_summary([row(1, 3)])
+    assert summary.width == pytest.approx(
+        row(1, 3).quantiles[LEVELS.index(0.9)] - row(1, 3).quantiles[LEVELS.index(0.1)]
+    )
+
+
+def test_pit_is_uniform_where_forecasts_tell_the_truth():
+    rng = np.random.default_rng(0)
+    quantiles = tuple(NormalDist(2, 0.1).inv_cdf(level) for level in LEVELS)
+
+    def rows(spread):
+        return [
+            BacktestRow(
+                SUBJECT, "power", float(c), 3.0 * c, float(2 + spread * rng.standard_normal()), 2.0, quantiles, 0.1
+            )
+            for c in range(1, 201)
+        ]
+
+    good, narrow = pit_summary(rows(0.1)), pit_summary(rows(0.3))
+    assert good.distance < good.chance and good.mean == pytest.approx(0.5, abs=0.06)
+    assert sum(good.histogram) == pytest.approx(1)
+    assert narrow.distance > narrow.chance
+    assert narrow.histogram[0] + narrow.histogram[-1] > 0.5
+    assert 0 < good.error < 0.1
+    assert pit_summary([]) is None
+    assert pit_summary([row(1, 3)] * 5).error is None  # one cut
+
+
+def test_runs_of_one_cut_count_as_one_in_the_pit():
+    many = [row(1, 3)] * 50 + [row(2, 6, hit=False)]
+    assert pit_summary(many).histogram[-1] == pytest.approx(0.5)
+
+
+def test_a_track_record_prints_and_travels():
+    record = track_record(LAW, sizes(), resamples=100)
+    text, body = str(record), json.loads(canonical(record))
+    assert "80 % width" in text and "PIT" in text and "N 4e+05" in text
+    assert set(body["left_out"]) == {"N 1e+05", "N 4e+05", "N 1.6e+06"}
+    assert body["earned_factor"] == record.earned_factor
+    assert len(body["pit_values"]) == len(record.rows)

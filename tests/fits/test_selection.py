@@ -13,13 +13,20 @@ from scaling.laws import LAWS
 def test_the_law_with_the_floor_wins_where_there_is_one():
     ranking = fits.compare(None, PASS.runs(replicates(NINE, 3), noise=0.005, seed=1))
     assert ranking[0].law == "pass_rate"
-    assert {s.law for s in ranking} == {"power", "pass_rate"}  # neg_log_pass does not speak of pass rates
+    # neg_log_pass does not speak of pass rates; of the laws of any metric, which fall, only the yardstick is tried
+    assert {s.law for s in ranking} == {"power", "pass_rate", "sigmoid"}
     assert ranking[0].error < 0.05
     assert ranking[0].tests > 10
+    assert len({s.tests for s in ranking}) == 1  # all are judged on the same cuts
+
+
+def test_only_laws_of_the_axis_with_scales_to_spare_are_tried():
+    ranking = fits.compare(None, POWER.runs(HALF_DECADES, noise=0.01))
+    assert {s.law for s in ranking} == {"power", "exponential"}
 
 
 def test_the_shorter_law_wins_where_it_is_true():
-    ranking = fits.compare(LAWS.values(), LOG_PASS.runs(NINE, noise=0.02, seed=1))
+    ranking = fits.compare([LAWS["power"], LAWS["neg_log_pass"]], LOG_PASS.runs(NINE, noise=0.02, seed=1))
     assert ranking[0].law == "neg_log_pass"
 
 

@@ -1,0 +1,111 @@
+"""What every verb of this room reads: one table of runs, which part of it, and which law to fit."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from scaling.cli import note
+from scaling.errors import InputError, NotEarned
+
+if TYPE_CHECKING:
+    from scaling.laws import Law
+    from scaling.observations import Observations
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The options that `choosing` gives a verb."""
+
+    path: Path
+    metric: str | None
+    stage: str | None
+    bucket: str | None
+    law: str | None
+    axis: str | None
+    seed: int
+
+    @property
+    def only(self) -> dict[str, str | None]:
+        return {"metric": self.metric, "stage": self.stage, "bucket": self.bucket}
+
+    def whole(self) -> Observations:
+        """The table as it stands, on the chosen axis; of a CSV file, which may hold several, the chosen metric."""
+        from scaling.observations import Observations
+
+        return self._on_axis(Observations.read(self.path, metric=self.metric if self.path.is_file() else None))
+
+    def subjects(self) -> list[Observations]:
+        """One table per stage, metric, bucket and protocol that was chosen."""
+        from fits.estimate import subjects
+        from scaling.observations import Observations
+
+        return subjects(self._on_axis(Observations.read(self.path, **self.only)))
+
+    def law_of(self, one: Observations) -> Law:
+        """The law that was named, or the default of the subject's metric."""
+        from fits.estimate import default_law
+        from scaling.laws import law_named
+
+        return law_named(self.law) if self.law else default_law(one)
+
+    def _on_axis(self, observations: Observations) -> Observations:
+        return replace(observations, axis=self.axis) if self.axis else observations
+
+
+def choosing(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the shared options, as one Choice in front of its own."""
+
+    @functools.wraps(verb)
+    def called(**given: Any) -> Any:
+        return verb(Choice(**{field.name: given.pop(field.name) for field in fields(Choice)}), **given)
+
+    for option in (
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random draws."),
+        click.option("--axis", help="Compute column to fit against: C, C_pre, C_rl or C_total."),
+        click.option("--law", help="Law to fit, by the name that `scaling laws` gives it.  [default: by metric]"),
+        click.option("--bucket", help="Fit this bucket of problems only, e.g. all or 'depth 3'."),
+        click.option("--stage", help="Fit this stage only: pretrain (before RL) or rl (after RL)."),
+        click.option("--metric", help="Fit this metric only, e.g. loss, pass_rate, neg_log_pass."),
+        click.argument("path", type=click.Path(path_type=Path)),
+    ):
+        called = option(called)
+    return called
+
+
+def each(tables: Iterable[Observations], make: Callable[[Observations], Made]) -> list[tuple[Observations, Made]]:
+    """`make` of every table. What the data do not support is named on standard error; if that is all, it is raised."""
+    found: list[tuple[Observations, Made]] = []
+    refused: list[NotEarned] = []
+    for one in tables:
+        try:
+            found.append((one, make(one)))
+        except NotEarned as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    for skipped in refused:
+        note(str(skipped))
+    return found
+
+
+def compute_of(target: Path, stage: str, axis: str) -> float:
+    """What the run that a target.json describes costs on an axis, at a stage."""
+    from scaling.compute import inputs_of
+    from scaling.records import parse
+    from scaling.registry.book import target_of
+
+    specs = target_of(parse(target.read_bytes(), what=str(target)), where=str(target))
+    if stage not in specs:
+        raise InputError(f"{target} describes no {stage} run", "choose another --stage")
+    inputs = inputs_of(specs[stage])
+    if axis not in inputs:
+        raise InputError(f"{target} says nothing of {axis}", f"axes it knows: {', '.join(inputs)}")
+    return inputs[axis]

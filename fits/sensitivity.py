@@ -1,0 +1,133 @@
+"""Which choice decides? The forecast at a target under other objectives, cuts, floors and laws.
+
+objective   least squares on log value, Huber, least squares on the value itself
+cut         without the cheapest scale, and the cheapest two
+floor       fixed at 0, fixed near the smallest value, under a prior twice as wide
+law         every other law of compute that speaks of the metric
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fits.estimate import fit_points
+from fits.objectives import HuberLog, LeastSquares, Objective
+from fits.points import Points, check_enough, take
+from fits.priors import Prior, PriorRule
+from fits.uncertainty import predictive_draws
+from scaling.errors import NotEarned, ScalingError
+from scaling.fitted import FitStatus
+from scaling.laws import LAWS, Law
+from scaling.units import format_interval
+
+NEAR_ALL = 0.9  # of the smallest value: the largest floor that is tried
+MOST, SPARE = 5, 2  # parameters of another law; scales that it leaves
+FIXED = 1e-6  # spread of a prior that fixes a floor, over the smallest value
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The forecast at the target under one change. `moved` is the median's, in half-widths of the 68 % interval of the
+    forecast as fitted; `remark` the fit's status, or why there is no number."""
+
+    change: str
+    median: float | None
+    low: float | None
+    high: float | None
+    moved: float | None
+    remark: str
+
+    @property
+    def cells(self) -> list[Any]:
+        """Change, forecast, 90 % interval, move and remark, as a table prints them."""
+        if self.median is None or self.low is None or self.high is None:
+            return [self.change, None, None, None, self.remark]
+        middle, low, high = format_interval(self.low, self.high, middle=self.median)
+        moved = None if self.moved is None else f"{self.moved:+.2f} sd"
+        return [self.change, middle, f"[{low}, {high}]", moved, self.remark]
+
+
+def half_width(draws_S: np.ndarray) -> float:
+    """Half of the central 68 % of the finite draws: their standard deviation, whatever the tails."""
+    draws_S = draws_S[np.isfinite(draws_S)]
+    low, high = np.quantile(draws_S, [0.1587, 0.8413]) if len(draws_S) else (0.0, 0.0)
+    return float(high - low) / 2
+
+
+def finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+Change = tuple[str, Law, Points, Objective | None, PriorRule]
+
+
+def sensitivity(
+    law: Law, points: Points, objective: Objective, rule: PriorRule, target: float, *, seed: int, resamples: int
+) -> Iterator[Sensitivity]:
+    """One row per change, the forecast as fitted first."""
+    base_S = np.array([])
+    for name, other, known, loss, priors in _changes(law, points, objective, rule):
+        try:
+            check_enough(other, known)
+            made = fit_points(other, known, loss, priors=priors, seed=seed, resamples=resamples)
+        except ScalingError as error:
+            remark = str(FitStatus.TOO_FEW_POINTS) if isinstance(error, NotEarned) else error.message
+            yield Sensitivity(name, None, None, None, None, remark)
+            continue
+        y_S = predictive_draws(made, np.array([target]))[0][:, 0]
+        base_S = base_S if len(base_S) else y_S
+        low, median, high = (finite(q) for q in np.quantile(y_S, [0.05, 0.5, 0.95]))
+        sd = half_width(base_S)
+        moved = finite((median - float(np.median(base_S))) / sd) if median is not None and sd > 0 else None
+        yield Sensitivity(name, median, low, high, moved, str(made.status))
+
+
+def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule) -> Iterator[Change]:
+    yield "as fitted", law, points, objective, rule
+    others: tuple[Objective, ...] = (LeastSquares("log"), HuberLog(), LeastSquares("absolute"))
+    for other in others:
+        if other != objective:
+            yield f"objective: {other.name}", law, points, other, rule
+    for cut in (1, 2):
+        if points.n_scales > cut:
+            kept = take(points, points.scale >= cut)
+            yield f"without the cheapest {'scale' if cut == 1 else f'{cut} scales'}", law, kept, objective, rule
+    for name, changed in _floors(law, points, rule):
+        yield name, law, points, objective, changed
+    for other_law in LAWS.values():
+        speaks = not other_law.metrics or points.subject.metric in other_law.metrics
+        single = len(other_law.inputs) == 1 and not other_law.inputs[0].column
+        small = len(other_law.names) <= min(MOST, points.n_scales - SPARE)
+        if other_law is not law and speaks and single and small:
+            its_own = replace(points, inputs={str(other_law.inputs[0].symbol): points.x})
+            yield f"law: {other_law.name}", other_law, its_own, None, rule
+
+
+def _floors(law: Law, points: Points, rule: PriorRule) -> Iterator[tuple[str, PriorRule]]:
+    """Other assumptions on the floor: fixed at 0 and near the smallest value (by a very narrow prior), or vaguer."""
+    value = points.means(points.value)
+    if "floor" not in law.names:
+        return
+    linked = -np.log(value[value > 0]) if law.link == "neg_log" else value
+    smallest = float(np.min(linked, initial=math.inf))
+    if not (math.isfinite(smallest) and smallest > 0):
+        return
+
+    def fixed(at: float) -> PriorRule:
+        return lambda law, values: (*_without_floor(rule(law, values)), Prior("floor", at, FIXED * smallest))
+
+    def vaguer(law: Law, values: np.ndarray) -> tuple[Prior, ...]:
+        return tuple(replace(p, spread=2 * p.spread) if p.role == "floor" else p for p in rule(law, values))
+
+    yield "floor: 0", fixed(0.0)
+    yield f"floor: {NEAR_ALL:g} x smallest value", fixed(NEAR_ALL * smallest)
+    yield "floor: twice the prior's spread", vaguer
+
+
+def _without_floor(priors: tuple[Prior, ...]) -> tuple[Prior, ...]:
+    return tuple(p for p in priors if p.role != "floor")

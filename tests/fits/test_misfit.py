@@ -1,0 +1,41 @@
+"""The misfit process against the same thing written out with full covariance matrices."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from fits.misfit import LENGTH, Misfit, matern
+
+RNG = np.random.default_rng(0)
+PLACES, NEW = np.sort(RNG.uniform(0, 6, (7, 1)), axis=0), np.array([[3.0], [6.5], [12.0]])
+SHAPE = RNG.uniform(0.5, 2, 7)
+RESIDUAL = RNG.normal(size=(4, 7))
+SIZE, SIGMA = np.array([0.1, 1.0, 2.0, 1e-6]), np.array([0.5, 0.1, 1.0, 0.3])
+
+
+def covariance(a, b):
+    return matern((a - b.T) / LENGTH)
+
+
+def test_the_likelihood_is_that_of_the_full_covariance():
+    found = Misfit(PLACES, SHAPE).log_likelihood(RESIDUAL, SIZE, SIGMA)
+    for s in range(4):
+        full = SIZE[s] ** 2 * covariance(PLACES, PLACES) + np.diag((SIGMA[s] * SHAPE) ** 2)
+        assert found[s] == pytest.approx(multivariate_normal.logpdf(RESIDUAL[s], np.zeros(7), full))
+
+
+def test_draws_have_the_conditional_mean_and_variance():
+    process = Misfit(PLACES, SHAPE)
+    mean = process.draws(NEW, RESIDUAL, SIZE, SIGMA, np.zeros(4))
+    above = process.draws(NEW, RESIDUAL, SIZE, SIGMA, np.ones(4)) - mean
+    for s in range(4):
+        full = SIZE[s] ** 2 * covariance(PLACES, PLACES) + np.diag((SIGMA[s] * SHAPE) ** 2)
+        cross = SIZE[s] ** 2 * covariance(NEW, PLACES)
+        assert mean[s] == pytest.approx(cross @ np.linalg.solve(full, RESIDUAL[s]), abs=1e-10)
+        variance = SIZE[s] ** 2 - np.diag(cross @ np.linalg.solve(full, cross.T))
+        assert above[s] ** 2 == pytest.approx(variance, rel=1e-6, abs=1e-12)
+
+
+def test_far_from_the_data_the_process_forgets_them():
+    far = Misfit(PLACES, SHAPE).draws(np.array([[100.0]]), RESIDUAL, SIZE, SIGMA, np.ones(4))
+    assert far[:, 0] == pytest.approx(SIZE)
