@@ -16,7 +16,7 @@ import numpy as np
 from fits.estimate import optimum
 from fits.points import Points
 from fits.priors import Prior, default_priors
-from fits.uncertainty import MISFIT, parameter_draws
+from fits.uncertainty import MISFIT, redraws
 from scaling.fitted import Subject
 from scaling.laws import POWER
 
@@ -70,7 +70,7 @@ def cell(x: np.ndarray, noise: float, kind: str, worlds: int, seed: int = 5) -> 
         points = Points(subject, {"C": x}, x, values, np.full(len(x), np.nan), names, names)
         smallest = float(np.exp(points.means(np.log(values)).min()))
         estimate, _ = optimum(POWER, points, priors=priors_of(kind, smallest))
-        theta_SP = parameter_draws(estimate, seed=world, draws=DRAWS)
+        theta_SP = redraws(estimate, seed=world, draws=DRAWS).parameters_SP
         misfit = estimate.noise.misfit * np.random.default_rng([world, MISFIT]).standard_normal((DRAWS, 1))
         latent = np.log(POWER.value(theta_SP, C=targets, **estimate.references)) + misfit
         truth = np.log(mean(targets))

@@ -37,7 +37,7 @@ from scaling.observations import Observations
 
 @dataclass(frozen=True)
 class Setting:
-    """Numbers of the prior. Log-normal (centre, spread) unless a line says otherwise; docs/priors.md has why."""
+    """Numbers of the prior. Log-normal (centre, spread) unless a line says otherwise. What was tried: docs/log.md."""
 
     exponent: tuple[float, float] = (0.5, 0.8)
     floor: float = 1.0  # s_E
@@ -50,7 +50,6 @@ class Setting:
     noise: tuple[float, float] = (0.005, 2.0)
     known_noise: float = 0.5  # spread of log(true / declared standard error)
     misfit: tuple[float, float] = (0.01, 1.0)
-    odds: tuple[tuple[str, float], ...] = (("power", 1.0), ("onset", 1.0), ("broken", 1.0))  # of the laws, beforehand
 
 
 SETTING = Setting()
@@ -83,6 +82,11 @@ class Curve:
     def unit(self) -> float:
         """Size of a relative error of 1 on the fitting scale."""
         return 1.0 if self.scale == "log" else float(np.ptp(self.z_K)) or 1.0
+
+    @cached_property
+    def misfit(self) -> Misfit:
+        """The misfit process over these scales: the same for every law."""
+        return Misfit(np.log(self.x_K)[:, None], self.shape_K)
 
     def to_z(self, m: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -132,7 +136,6 @@ class Member:
         self.roles = SHAPES[law.name]
         self.dimensions = len(self.roles) + 4
         self.log_x = np.log(curve.x_K)
-        self.misfit = Misfit(self.log_x[:, None], curve.shape_K)
 
     @property
     def span(self) -> float:
@@ -183,7 +186,7 @@ class Member:
         squares, dof = self.curve.within
         with np.errstate(all="ignore"):
             residual = self.curve.z_K - self.mean(u_SD, self.curve.x_K)
-            found = self.misfit.log_likelihood(residual, size, sigma)
+            found = self.curve.misfit.log_likelihood(residual, size, sigma)
         return found - dof * np.log(sigma) - squares / (2 * sigma**2)
 
     def draws(self, u_SD: np.ndarray, x_G: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -191,7 +194,7 @@ class Member:
         size, sigma = self.hyper(u_SD)
         residual = self.curve.z_K - self.mean(u_SD, self.curve.x_K)
         normal = rng.standard_normal((2, len(u_SD)))
-        wander = self.misfit.draws(np.log(x_G)[:, None], residual, size, sigma, normal[0])
+        wander = self.curve.misfit.draws(np.log(x_G)[:, None], residual, size, sigma, normal[0])
         run = np.broadcast_to((self.curve.one_run * sigma * normal[1])[:, None], wander.shape)
         return {"law": self.mean(u_SD, x_G), "misfit": wander, "run": run}
 
@@ -259,8 +262,7 @@ def average(
         for k, m in enumerate(members)
     )
     evidence = np.array([s.log_evidence for s in samples])
-    odds = np.array([dict(setting.odds).get(law.name, 1.0) for law in laws])
-    weight = odds * np.exp(evidence - evidence.max())
+    weight = np.exp(evidence - evidence.max())
     return Average(curve, members, samples, tuple((weight / weight.sum()).tolist()), seed)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fits.estimate import fit_points
+from fits.held import Held, hold
 from fits.objectives import HuberLog, LeastSquares, Objective
 from fits.points import Points, check_enough, take
 from fits.priors import Prior, PriorRule
@@ -27,7 +28,6 @@ from scaling.units import format_interval
 
 NEAR_ALL = 0.9  # of the smallest value: the largest floor that is tried
 MOST, SPARE = 5, 2  # parameters of another law; scales that it leaves
-FIXED = 1e-6  # spread of a prior that fixes a floor, over the smallest value
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-Change = tuple[str, Law, Points, Objective | None, PriorRule]
+Change = tuple[str, Law, Points, Objective | None, PriorRule, Held | None]
 
 
 def sensitivity(
@@ -71,10 +71,10 @@ def sensitivity(
 ) -> Iterator[Sensitivity]:
     """One row per change, the forecast as fitted first."""
     base_S = np.array([])
-    for name, other, known, loss, priors in _changes(law, points, objective, rule):
+    for name, other, known, loss, priors, held in _changes(law, points, objective, rule):
         try:
             check_enough(other, known)
-            made = fit_points(other, known, loss, priors=priors, seed=seed, resamples=resamples)
+            made = fit_points(other, known, loss, priors=priors, held=held, seed=seed, resamples=resamples)
         except ScalingError as error:
             remark = str(FitStatus.TOO_FEW_POINTS) if isinstance(error, NotEarned) else error.message
             yield Sensitivity(name, None, None, None, None, remark)
@@ -88,28 +88,28 @@ def sensitivity(
 
 
 def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule) -> Iterator[Change]:
-    yield "as fitted", law, points, objective, rule
+    yield "as fitted", law, points, objective, rule, None
     others: tuple[Objective, ...] = (LeastSquares("log"), HuberLog(), LeastSquares("absolute"))
     for other in others:
         if other != objective:
-            yield f"objective: {other.name}", law, points, other, rule
+            yield f"objective: {other.name}", law, points, other, rule, None
     for cut in (1, 2):
         if points.n_scales > cut:
             kept = take(points, points.scale >= cut)
-            yield f"without the cheapest {'scale' if cut == 1 else f'{cut} scales'}", law, kept, objective, rule
-    for name, changed in _floors(law, points, rule):
-        yield name, law, points, objective, changed
+            yield f"without the cheapest {'scale' if cut == 1 else f'{cut} scales'}", law, kept, objective, rule, None
+    for name, changed, held in _floors(law, points, rule):
+        yield name, law, points, objective, changed, held
     for other_law in LAWS.values():
         speaks = not other_law.metrics or points.subject.metric in other_law.metrics
         single = len(other_law.inputs) == 1 and not other_law.inputs[0].column
         small = len(other_law.names) <= min(MOST, points.n_scales - SPARE)
         if other_law is not law and speaks and single and small:
             its_own = replace(points, inputs={str(other_law.inputs[0].symbol): points.x})
-            yield f"law: {other_law.name}", other_law, its_own, None, rule
+            yield f"law: {other_law.name}", other_law, its_own, None, rule, None
 
 
-def _floors(law: Law, points: Points, rule: PriorRule) -> Iterator[tuple[str, PriorRule]]:
-    """Other assumptions on the floor: fixed at 0 and near the smallest value (by a very narrow prior), or vaguer."""
+def _floors(law: Law, points: Points, rule: PriorRule) -> Iterator[tuple[str, PriorRule, Held | None]]:
+    """Other assumptions on the floor: fixed at 0, fixed near the smallest value, or vaguer."""
     value = points.means(points.value)
     if "floor" not in law.names:
         return
@@ -118,16 +118,12 @@ def _floors(law: Law, points: Points, rule: PriorRule) -> Iterator[tuple[str, Pr
     if not (math.isfinite(smallest) and smallest > 0):
         return
 
-    def fixed(at: float) -> PriorRule:
-        return lambda law, values: (*_without_floor(rule(law, values)), Prior("floor", at, FIXED * smallest))
+    def others(law: Law, values: np.ndarray) -> tuple[Prior, ...]:
+        return tuple(p for p in rule(law, values) if p.role != "floor")
 
     def vaguer(law: Law, values: np.ndarray) -> tuple[Prior, ...]:
         return tuple(replace(p, spread=2 * p.spread) if p.role == "floor" else p for p in rule(law, values))
 
-    yield "floor: 0", fixed(0.0)
-    yield f"floor: {NEAR_ALL:g} x smallest value", fixed(NEAR_ALL * smallest)
-    yield "floor: twice the prior's spread", vaguer
-
-
-def _without_floor(priors: tuple[Prior, ...]) -> tuple[Prior, ...]:
-    return tuple(p for p in priors if p.role != "floor")
+    yield "floor: 0", others, hold(law, {"floor": 0.0})
+    yield f"floor: {NEAR_ALL:g} x smallest value", others, hold(law, {"floor": NEAR_ALL * smallest})
+    yield "floor: twice the prior's spread", vaguer, None

@@ -41,13 +41,9 @@ def noise_factors(dof: float | None, draws: int, seed: int) -> np.ndarray:
     return np.sqrt(dof / np.random.default_rng([seed, NOISE, 0]).chisquare(dof, draws))
 
 
-def parameter_draws(estimate: Estimate, *, seed: int, draws: int) -> np.ndarray:
-    """draws_SP as above."""
-    return redraws(estimate, seed=seed, draws=draws).parameters_SP
-
-
 def redraws(estimate: Estimate, *, seed: int, draws: int) -> Solution:
-    """The refits, every one from the optimum; one that finds no minimum keeps its best point, and says so."""
+    """The refits (draws_SP are its parameters_SP), every one from the optimum; one that finds no minimum keeps its best
+    point, and says so."""
     points, noise = estimate.points, estimate.noise
     rng = np.random.default_rng([seed, PARAMETERS])
     sigma_S = noise_factors(noise.dof, draws, seed)

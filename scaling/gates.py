@@ -19,7 +19,8 @@ from typing import Any
 from scaling.errors import InputError
 from scaling.records import canonical, parse, write_atomic
 
-NAME, SWEEP, VERSION = "gates.json", "sweep.toml", 2  # version 1 did not name its sweep
+NAME, VERSION = "gates.json", 2  # version 1 did not name its sweep
+SWEEP, RECORD = "sweep.toml", "record"  # a folder's sweep, and the table there that states its digest
 LONGEST = 500  # characters of a text
 AGAIN = "scaling run --stability writes it again, or remove the file"
 
@@ -139,7 +140,7 @@ def _sweep_of(folder: Path) -> str:
     if not path.exists():
         return ""
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8")).get("record")
+        record = tomllib.loads(path.read_text(encoding="utf-8")).get(RECORD)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid TOML: {error}") from None
     return str(record.get("digest") or "") if isinstance(record, dict) else ""

@@ -237,9 +237,9 @@ def excess_gate(stage: Stage, *rungs: Rung) -> Gate:
     does, with CONFIDENCE. Surely: half of 1 - CONFIDENCE is shared by all comparisons."""
     name = f"{stage}: the recipe's learning rate is near the best"
     if (early := _undecided(name, stage, *rungs)) is not None:
-        return early
+        return replace(early, premise=False)
     if not any(np.isfinite(rung.difference).any() for rung in rungs):
-        return Gate(name, True, None, EXCESS, f"{_diverged(*rungs)}: worse than the recipe's", stage)
+        return Gate(name, True, None, EXCESS, f"{_diverged(*rungs)}: worse than the recipe's", stage, False)
     gains_SK = -np.concatenate([rung.draws(seed) for seed, rung in enumerate(rungs)], axis=1)
     gain = -np.concatenate([rung.difference for rung in rungs])
     limit, count = log1p(EXCESS), len(gain)

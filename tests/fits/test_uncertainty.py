@@ -10,7 +10,7 @@ from worlds import HALF_DECADES, NINE, table
 
 from fits.estimate import optimum
 from fits.points import points_of
-from fits.uncertainty import noise_factors, parameter_draws, predictive_draws
+from fits.uncertainty import noise_factors, redraws, predictive_draws
 from scaling.fitted import Fit, FitStatus
 from scaling.laws import LAWS
 
@@ -47,7 +47,7 @@ def coverage(x, noise, seed=0):
         values = mean(x) * np.exp(noise * rng.standard_normal(len(x)))
         points = points_of(LAW, table(x, values))
         estimate, _ = optimum(LAW, points)
-        draws = parameter_draws(estimate, seed=world, draws=DRAWS)
+        draws = redraws(estimate, seed=world, draws=DRAWS).parameters_SP
         run_SG, latent_SG = predictive_draws(shadow(estimate, draws, points, world), targets)
         measured = mean(targets) * np.exp(noise * rng.standard_normal())
         for actual, found in ((mean(targets), latent_SG), (measured, run_SG)):
@@ -85,7 +85,7 @@ def test_predictive_draws_stay_in_the_metrics_range_and_move_together():
     values = np.exp(-(0.01 + 0.3 * (x / 1e10) ** -0.4))
     points = points_of(LAWS["pass_rate"], table(x, values * np.exp(0.02 * np.sin(np.arange(9))), "pass_rate"))
     estimate, _ = optimum(LAWS["pass_rate"], points)
-    made = shadow(estimate, parameter_draws(estimate, seed=0, draws=500), points, 0)
+    made = shadow(estimate, redraws(estimate, seed=0, draws=500).parameters_SP, points, 0)
     made = Fit(**{**{n: getattr(made, n) for n in made.__dataclass_fields__}, "law": "pass_rate"})
     run_SG, latent_SG = predictive_draws(made, np.geomspace(1e12, 1e15, 30))
     assert run_SG.max() <= 1.0
