@@ -10,7 +10,7 @@ from worlds import HALF_DECADES, NINE, table
 
 from fits.estimate import optimum
 from fits.points import points_of
-from fits.uncertainty import noise_factors, redraws, predictive_draws
+from fits.uncertainty import noise_factors, predictive_draws, redraws
 from scaling.fitted import Fit, FitStatus
 from scaling.laws import LAWS
 
