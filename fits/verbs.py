@@ -163,15 +163,21 @@ def backtest(choice: Choice, by: str | None, as_json: bool, output: Path | None)
     tell the truth. Then the gaps: every model size (every compute scale, where there is no column N) is forecast from
     all others, inside the data (at 1x or less) and beyond them.
 
+    What is tested is what `scaling forecast` does; with --law, that law alone.
+
     \b
     scaling backtest points.csv
     scaling backtest points.csv --leave-out trial
     scaling backtest forecast/runs --metric pass_rate --stage rl --bucket all --json
     """
+    from fits.combined import track_records
     from fits.track_record import track_record
 
-    found = each(choice.subjects(), lambda one: track_record(choice.law_of(one), one, by, seed=choice.seed))
-    records = [record for _, record in found]
+    if choice.law:
+        found = each(choice.subjects(), lambda one: track_record(choice.law_of(one), one, by, seed=choice.seed))
+        records = [record for _, record in found]
+    else:
+        records = track_records(choice.whole(), by, seed=choice.seed, only=choice.only)
     emit(records, lambda: "\n\n".join(map(str, records)), as_json=as_json, output=output)
     for record in records:
         if not record.rows:
