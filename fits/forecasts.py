@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fits.floorless import LEVEL
+from fits.parts import parts_of
 from fits.plain import bootstrap_quantiles
 from fits.points import axis_symbol, scales_of
 from fits.uncertainty import predictive_draws
@@ -99,6 +100,7 @@ def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | No
         earned_factor=fit.earned_factor,
         baselines={**baselines(fit, target), "one-law bootstrap": bootstrap_quantiles(fit, target)},
         method=f"one law: {fit.law}",
+        parts=parts_of(fit, target),
     )
     made = replace(made, warnings=(*_warnings(fit, made), *((REASON + why,) if why else ())))
     made = made.with_gates(fit.gates)

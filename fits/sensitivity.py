@@ -4,59 +4,54 @@ objective   least squares on log value, Huber, least squares on the value itself
 cut         without the cheapest scale, and the cheapest two
 floor       fixed at 0, fixed near the smallest value, under a prior twice as wide
 law         every other law of compute that speaks of the metric
+
+`sensitivities` asks this of every given question of a table, with the priors that its forecasts had.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from fits.estimate import fit_points
+from fits.estimate import fit_points, subjects
 from fits.held import Held, hold
-from fits.objectives import HuberLog, LeastSquares, Objective
-from fits.points import Points, check_enough, take
+from fits.objectives import HuberLog, LeastSquares, Objective, default_objective
+from fits.points import Points, check_enough, points_of, take
 from fits.priors import Prior, PriorRule
 from fits.uncertainty import predictive_draws
 from scaling.errors import NotEarned, ScalingError
-from scaling.fitted import FitStatus
-from scaling.laws import LAWS, Law
-from scaling.units import format_interval
+from scaling.fitted import Fit, FitStatus
+from scaling.laws import LAWS, Law, law_named
+from scaling.observations import Observations
+from scaling.parts import half_width
+from scaling.sensitivities import Sensitivities, Sensitivity
 
 NEAR_ALL = 0.9  # of the smallest value: the largest floor that is tried
 MOST, SPARE = 5, 2  # parameters of another law; scales that it leaves
 
 
-@dataclass(frozen=True)
-class Sensitivity:
-    """The forecast at the target under one change. `moved` is the median's, in half-widths of the 68 % interval of the
-    forecast as fitted; `remark` the fit's status, or why there is no number."""
-
-    change: str
-    median: float | None
-    low: float | None
-    high: float | None
-    moved: float | None
-    remark: str
-
-    @property
-    def cells(self) -> list[Any]:
-        """Change, forecast, 90 % interval, move and remark, as a table prints them."""
-        if self.median is None or self.low is None or self.high is None:
-            return [self.change, None, None, None, self.remark]
-        middle, low, high = format_interval(self.low, self.high, middle=self.median)
-        moved = None if self.moved is None else f"{self.moved:+.2f} sd"
-        return [self.change, middle, f"[{low}, {high}]", moved, self.remark]
+DRAWS = 200  # of every refit: the 90 % interval's ends are good to a tenth of its width
 
 
-def half_width(draws_S: np.ndarray) -> float:
-    """Half of the central 68 % of the finite draws: their standard deviation, whatever the tails."""
-    draws_S = draws_S[np.isfinite(draws_S)]
-    low, high = np.quantile(draws_S, [0.1587, 0.8413]) if len(draws_S) else (0.0, 0.0)
-    return float(high - low) / 2
+def sensitivities(
+    observations: Observations, fits: Iterable[Fit], target: float, *, seed: int = 0, resamples: int = DRAWS
+) -> tuple[Sensitivities, ...]:
+    """The table of every fit's question and law, for a forecast at `target` on the axis of its subject."""
+    from fits.combined import prior_rule  # which knows this room's other methods
+
+    tables = {table.one_metric(): table for table in subjects(observations.below(target))}
+    rule = prior_rule(tables.values())
+    found = []
+    for fit in fits:
+        law, s = law_named(fit.law), fit.subject
+        points = points_of(law, tables[s.metric, s.stage, s.bucket, s.protocol])
+        objective = default_objective(points.value)[0]
+        rows = sensitivity(law, points, objective, rule, target, seed=seed, resamples=resamples)
+        found.append(Sensitivities(s, fit.law, target, tuple(rows)))
+    return tuple(found)
 
 
 def finite(value: float) -> float | None:
