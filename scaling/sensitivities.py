@@ -33,9 +33,14 @@ class Sensitivity:
         return [self.change, middle, f"[{low}, {high}]", moved, self.remark]
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 90 % interval."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
     def usable(self) -> bool:
         """Does it say something: a number, from a fit that the data determine."""
-        return self.median is not None and self.remark not in UNUSABLE
+        return self.median is not None and self.interval is not None and self.remark not in UNUSABLE
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,5 @@ class Sensitivities:
 
     def beyond(self, row: Sensitivity) -> bool:
         """Does the median under that change leave the 90 % interval of the forecast as fitted?"""
-        low, high = self.fitted.low, self.fitted.high
-        return row.usable and row.median is not None and low is not None and high is not None and not (
-            low <= row.median <= high
-        )  # fmt: skip
+        own = self.fitted.interval
+        return row.usable and row.median is not None and own is not None and not own[0] <= row.median <= own[1]

@@ -171,7 +171,7 @@ def test_fits_of_a_csv_only() -> None:
     assert "shows the fits only" in document.find(Text)[0].text
     assert {"forecasts", "residuals", "parameters", "checklist"} <= set(headings(document))
     assert not {"claims", "what-if", "backtests", "scores", "runs", "costs"} & set(headings(document))
-    assert "of its bootstrap estimates" in document.find(Figure)[0].caption
+    assert "of what else it could be (not of new runs)" in document.find(Figure)[0].caption
 
 
 def test_a_prediction_from_the_ledger_alone() -> None:
