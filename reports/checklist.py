@@ -12,7 +12,7 @@ from typing import Any
 
 from reports.blocks import Block, Checklist, Heading, Text
 from reports.inputs import ReportInput
-from reports.methods import kind_of
+from reports.methods import mixed_kinds
 from reports.text import clean, compute, counted, listed, number, times
 from scaling.laws import LAWS
 from scaling.metrics import METRICS
@@ -43,8 +43,8 @@ def answer_of(item: Item, report: ReportInput) -> str:
 
 def _forms(r: ReportInput) -> str:
     names = dict.fromkeys(f.law for f in r.fits)
-    mixed = [kind_of(law) for law in dict.fromkeys(c.law for c in r.claims) if law not in LAWS]
-    return "; ".join([*(f"{n}: {LAWS[n].usual or LAWS[n].text}" if n in LAWS else n for n in names), *mixed])
+    forms = "; ".join(f"{n}: {LAWS[n].usual or LAWS[n].text}" if n in LAWS else n for n in names)
+    return ". ".join([forms, *mixed_kinds(c.law for c in r.claims)])
 
 
 def _variables(r: ReportInput) -> str:

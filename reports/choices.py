@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from reports.blocks import Block, Heading, Table, Text
+from collections.abc import Sequence
+
+from reports.blocks import Block, Bullets, Heading, Table, Text
 from reports.claims import claim_name
 from reports.inputs import ReportInput
-from reports.text import clean, compute, counted, fixed, places, span
+from reports.text import MISSING, clean, counted, fixed, places, span
 from scaling.predictions import Claim
-from scaling.sensitivities import Sensitivities
+from scaling.sensitivities import Sensitivities, Sensitivity
 
-BRIEF = 5  # rows on paper: the forecast as fitted, and what moves it most
+BEYOND, OPEN = " *", " (not determined)"
 
 
 def choice_blocks(report: ReportInput) -> list[Block]:
-    """One sentence and one table per headline question, by its own law."""
+    """One sentence per headline claim about its question's own law, then all choices in one table."""
     found = [(c, s) for c in report.shown_headlines if (s := _of(report, c)) is not None]
     if not found:
         return []
-    blocks: list[Block] = [
+    sentences = tuple(f"{clean(claim_name(report.claims, c))}: {sentence(c, s)}" for c, s in found)
+    return [
         Heading("Which choice decides", "choices"),
         Text(
-            "Each question's own law, fitted again with one choice changed; what moves the forecast most comes first. "
-            "sd: half the width of the central 68 % of the forecast as fitted. Red: beyond its 90 % interval. A "
-            "forecast that leaves it under a choice that nobody can defend hangs on that choice."
+            "Each question's own law, fitted again with one choice changed. A forecast that leaves its own 90 % "
+            "interval under a choice that nobody can defend hangs on that choice. sd: half the width of its central "
+            "68 %."
         ),
+        Bullets(sentences),
+        _table([s for _, s in found]),
     ]
-    for i, (claim, s) in enumerate(found):
-        name = clean(claim_name(report.claims, claim))
-        blocks += [Heading(name, f"choices-{i}", 3), Text(sentence(claim, s)), _table(s)]
-    return blocks
 
 
 def _of(report: ReportInput, claim: Claim) -> Sensitivities | None:
@@ -41,31 +42,47 @@ def _of(report: ReportInput, claim: Claim) -> Sensitivities | None:
 
 
 def sentence(claim: Claim, s: Sensitivities) -> str:
-    """'floor: 0 moves it most, from 0.50 to 0.42 (-1.08 sd), inside its 90 % interval [..]. None of 8 choices ...'"""
+    """'moved most by another floor, 0: from 0.50 to 0.42 (-1.08 sd), inside its 90 % interval [..]. None of 8 ...'"""
     row, base = s.decisive, s.fitted
-    start = "" if claim.law == s.law else f"By the question's own law, {clean(s.law)}: "
-    if row is None or row.median is None or base.interval is None:
-        return f"{start}no other choice gave a forecast."
+    own = "" if claim.law == s.law else f"its own law, {clean(s.law)}, is "
+    if row is None or row.median is None or base.median is None or base.interval is None:
+        return f"{own}not to be changed: no other choice gave a forecast."
     digits = places(*base.interval)
     text = (
-        f"{start}{clean(row.change)} moves it most, from {fixed(base.median, digits)} to {fixed(row.median, digits)} "
+        f"{own}moved most by {_spoken(row)}: from {fixed(base.median, digits)} to {fixed(row.median, digits)} "
         f"({row.cells[3]}), {_side(s.beyond(row))} its 90 % interval {span(*base.interval, digits)}"
     )
     if claim.law != s.law:
-        own = claim.interval(0.9)
-        text += f" and {_side(not own[0] <= row.median <= own[1])} that of the claim, {span(*own, digits)}"
+        low, high = claim.interval(0.9)
+        text += f" and {_side(not low <= row.median <= high)} the claim's {span(low, high, digits)}"
     usable = [r for r in s.changes if r.usable]
-    beyond = sum(map(s.beyond, usable))
-    return f"{text}. {beyond or 'None'} of {counted(len(usable), 'choice')} beyond it."
+    return f"{text}. {sum(map(s.beyond, usable)) or 'None'} of {counted(len(usable), 'choice')} beyond its interval."
+
+
+def _spoken(row: Sensitivity) -> str:
+    kind, colon, what = clean(row.change).partition(": ")
+    return f"another {kind}, {what}" if colon else f"fitting {kind}"
 
 
 def _side(outside: bool) -> str:
     return "beyond" if outside else "inside"
 
 
-def _table(s: Sensitivities) -> Table:
-    rows = [s.fitted, *s.changes]
-    cells = [[clean(c) if isinstance(c, str) else c for c in row.cells] for row in rows]
-    tones = ["bad" if s.beyond(row) else "" for row in rows]
-    headers = [f"at {compute(s.target)}", "forecast", "90 %", "moved", "remark"]
-    return Table.of(headers, cells, tones=tones, brief=BRIEF)
+def _table(found: Sequence[Sensitivities]) -> Table:
+    """A row per choice, a column per question: median and 90 % interval."""
+    changes = list(dict.fromkeys(row.change for s in found for row in s.rows))
+    rows = [[clean(change), *(_cell(s, change) for s in found)] for change in changes]
+    headers = ["choice", *(f"{clean(s.subject.label)}, law {clean(s.law)}" for s in found)]
+    caption = (
+        f"Median and 90 % interval.{BEYOND}: median beyond the 90 % interval as fitted. {MISSING}: no such choice."
+    )
+    return Table.of(headers, rows, caption=caption)
+
+
+def _cell(s: Sensitivities, change: str) -> str:
+    row = next((row for row in s.rows if row.change == change), None)
+    if row is None or row.median is None or row.interval is None:
+        return MISSING if row is None else clean(row.remark)
+    digits = places(*row.interval)
+    mark = BEYOND if s.beyond(row) else "" if row.usable else OPEN
+    return f"{fixed(row.median, digits)} {span(*row.interval, digits)}{mark}"

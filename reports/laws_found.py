@@ -35,11 +35,10 @@ def hard_blocks(report: ReportInput) -> list[Block]:
     kinds = mixed_kinds(forecast.law for _, forecast in pairs if forecast)
     return [
         Heading("What is hard to predict, and why", "hard"),
-        Text(text),
+        Text(" ".join([text, *kinds])),
         *([Text("Of every forecast here:"), Bullets(tuple(shared))] if shared else []),
         Table.of(["what", "law", "verdict", "back-tested to", "grade", "what speaks against it"], rows, tones=tones,
                  wide=[5]),
-        *([Text(f"In the column law: {' '.join(kinds)}", "note")] if kinds else []),
     ]  # fmt: skip
 
 
@@ -105,7 +104,7 @@ def _mixed(report: ReportInput) -> list[Block]:
         return []
     own = [c for c in report.shown_headlines if c.law not in LAWS]
     made = [f"{clean(name_of(c, report.claims))}: {clean(c.method)}." for c in own]
-    text = f"Forecasts that are not of one law are made from several. {' '.join(kinds)} The laws fitted stand below."
+    text = f"{' '.join(kinds)} The laws that they are made from stand below."
     return [Text(text), *([Bullets(tuple(made))] if made else [])]
 
 

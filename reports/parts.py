@@ -9,13 +9,11 @@ from reports import figures
 from reports.blocks import Block, Bullets, Figure, Heading, Table, Text
 from reports.claims import claim_name
 from reports.inputs import ReportInput
-from reports.text import MISSING, clean, listed, percent, significant
+from reports.text import MISSING, clean, listed, percent, significant, whole
 from scaling.fitted import Forecast
 from scaling.metrics import metric as metric_named
 from scaling.parts import SOURCES
 from scaling.predictions import Claim
-
-LEAST = 0.005  # share: 0 % in print
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def _largest(bars: Sequence[Bar]) -> str:
 
 def _figure(bars: Sequence[Bar], sources: Sequence[str]) -> Figure:
     alt = "Shares of the variance by source. " + " ".join(
-        f"{bar.name}: " + ", ".join(f"{s} {percent(v)}" for s, v in bar.shares.items()) + f"; sd {bar.sd}."
+        f"{bar.name}: " + ", ".join(f"{s} {whole(v)}" for s, v in bar.shares.items()) + f"; sd {bar.sd}."
         for bar in bars
     )
     left = figures.label_room([bar.name for bar in bars])
@@ -89,10 +87,12 @@ def _figure(bars: Sequence[Bar], sources: Sequence[str]) -> Figure:
 
 def _table(bars: Sequence[Bar], sources: Sequence[str]) -> Table:
     rows = [
-        [bar.name, *(percent(bar.shares[s]) if s in bar.shares else MISSING for s in sources), bar.sd, bar.relative]
+        [bar.name, *(whole(bar.shares[s]) if s in bar.shares else MISSING for s in sources), bar.sd, bar.relative]
         for bar in bars
     ]
     gaps = any(MISSING in row for row in rows)
     return Table.of(
-        ["claim", *sources, "sd", "sd / median"], rows, caption=f"{MISSING}: not known, and no part of the sum." * gaps
+        ["claim", *sources, "sd", "sd / median"],
+        rows,
+        caption=f"{MISSING}: not known, and no part of the sum (one law cannot tell its own form's)." * gaps,
     )

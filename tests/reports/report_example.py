@@ -240,7 +240,14 @@ def hostile(**changes: Any) -> ReportInput:
     fits_ = [replace(f, subject=new(f.subject), points={**f.points, "trial": trials_}, **said) for f in report.fits]
     forecasts = [replace(f, subject=new(f.subject), method=words[6], warnings=words) for f in report.forecasts]
     claims = tuple(
-        replace(c, subject=new(c.subject), text=words[i % len(words)], baselines={words[7]: 0.5, **c.baselines})
+        replace(
+            c,
+            subject=new(c.subject),
+            text=words[i % len(words)],
+            law=words[i % 7],
+            method=words[i % 5],
+            baselines={words[7]: 0.5, **c.baselines},
+        )
         for i, c in enumerate(report.prediction.claims)
     )
     prediction = replace(report.prediction, claims=claims, assumptions=words, voids=words, until="2027-03-01",
@@ -257,4 +264,6 @@ def hostile(**changes: Any) -> ReportInput:
         notes=words, answers={"architecture": words[1], "modification": words[4]},
         costs={words[0]: 1.0, "spent_usd": 3.5},
         backtests=[replace(b, subject=new(b.subject), law=words[5]) for b in report.backtests],
+        sensitivities=[replace(s, rows=tuple(replace(r, change=words[i], remark=words[i + 1]) if i else r
+                                             for i, r in enumerate(s.rows))) for s in report.sensitivities],
     )  # fmt: skip
