@@ -39,17 +39,19 @@ DRAWS = 200  # of every refit: the 90 % interval's ends are good to a tenth of i
 def sensitivities(
     observations: Observations, fits: Iterable[Fit], target: float, *, seed: int = 0, resamples: int = DRAWS
 ) -> tuple[Sensitivities, ...]:
-    """The table of every fit's question and law, for a forecast at `target` on the axis of its subject."""
+    """The table of every fit's question and law, for a forecast at `target` on the axis of its subject: about 0.8 s each.
+
+    Laws that are equations are left to `diagnose`: they cost as much as all the rest."""
     from fits.combined import prior_rule  # which knows this room's other methods
 
     tables = {table.one_metric(): table for table in subjects(observations.below(target))}
-    rule = prior_rule(tables.values())
+    rule, laws = prior_rule(tables.values()), [law for law in LAWS.values() if law.output is None]
     found = []
     for fit in fits:
         law, s = law_named(fit.law), fit.subject
         points = points_of(law, tables[s.metric, s.stage, s.bucket, s.protocol])
         objective = default_objective(points.value)[0]
-        rows = sensitivity(law, points, objective, rule, target, seed=seed, resamples=resamples)
+        rows = sensitivity(law, points, objective, rule, target, seed=seed, resamples=resamples, laws=laws)
         found.append(Sensitivities(s, fit.law, target, tuple(rows)))
     return tuple(found)
 
@@ -62,11 +64,19 @@ Change = tuple[str, Law, Points, Objective | None, PriorRule, Held | None]
 
 
 def sensitivity(
-    law: Law, points: Points, objective: Objective, rule: PriorRule, target: float, *, seed: int, resamples: int
+    law: Law,
+    points: Points,
+    objective: Objective,
+    rule: PriorRule,
+    target: float,
+    *,
+    seed: int,
+    resamples: int,
+    laws: Iterable[Law] | None = None,
 ) -> Iterator[Sensitivity]:
-    """One row per change, the forecast as fitted first."""
+    """One row per change, the forecast as fitted first. `laws`: which others to try, if they speak of the metric."""
     base_S = np.array([])
-    for name, other, known, loss, priors, held in _changes(law, points, objective, rule):
+    for name, other, known, loss, priors, held in _changes(law, points, objective, rule, laws or LAWS.values()):
         try:
             check_enough(other, known)
             made = fit_points(other, known, loss, priors=priors, held=held, seed=seed, resamples=resamples)
@@ -82,7 +92,7 @@ def sensitivity(
         yield Sensitivity(name, median, low, high, moved, str(made.status))
 
 
-def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule) -> Iterator[Change]:
+def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule, laws: Iterable[Law]) -> Iterator[Change]:
     yield "as fitted", law, points, objective, rule, None
     others: tuple[Objective, ...] = (LeastSquares("log"), HuberLog(), LeastSquares("absolute"))
     for other in others:
@@ -94,7 +104,7 @@ def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule) ->
             yield f"without the cheapest {'scale' if cut == 1 else f'{cut} scales'}", law, kept, objective, rule, None
     for name, changed, held in _floors(law, points, rule):
         yield name, law, points, objective, changed, held
-    for other_law in LAWS.values():
+    for other_law in laws:
         speaks = not other_law.metrics or points.subject.metric in other_law.metrics
         single = len(other_law.inputs) == 1 and not other_law.inputs[0].column
         small = len(other_law.names) <= min(MOST, points.n_scales - SPARE)

@@ -56,12 +56,12 @@ def _name(report: ReportInput, fit: Fit | None, forecast: Forecast | None) -> st
 
 
 def _said(report: ReportInput, fit: Fit | None, forecast: Forecast | None) -> list[str]:
-    """What the forecast and the fit themselves remark. What a gate found stands in the table of gates."""
+    """What the forecast and the fit themselves remark. Gates by their number in the table that tells of them."""
     remarks = []
     for text in (*(forecast.warnings if forecast else ()), *(fit.notes if fit else ())):
-        for gate in report.known_gates:
+        for at, gate in enumerate(report.known_gates, 1):
             if text.startswith((f"gate {gate.name}:", f"refused: gate {gate.name} ")):
-                text = f"{'refused: ' * text.startswith('refused')}gate {gate.name}: {gate.state}"
+                text = f"{'refused: ' * text.startswith('refused')}gate {at} {gate.state}"
         remarks.append(clean(text).rstrip("."))
     return remarks
 

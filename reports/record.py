@@ -115,7 +115,7 @@ def gate_blocks(report: ReportInput) -> list[Block]:
                 "and refused beyond the back-tested factor where the gate is a premise (no drift with scale)."
             )
         )
-    rows = [[clean(gate.name), gate.state, clean(gate.says)] for gate in gates]
+    rows = [[f"{i}. {clean(gate.name)}", gate.state, clean(gate.says)] for i, gate in enumerate(gates, 1)]
     return [*blocks, Table.of(["gate", "state", "found"], rows, tones=["bad" * (g.passed is False) for g in gates],
                               wide=[2])]  # fmt: skip
 

@@ -204,7 +204,7 @@ def test_gates_stand_in_a_table_with_their_state() -> None:
     later = forecast_document(replace(report, gates=gates))
     for document in (registered, later):
         table = table_after(document, "gates")
-        assert [row[:2] for row in table.rows] == [("a", "passed"), ("<b>", "FAILED")]
+        assert [row[:2] for row in table.rows] == [("1. a", "passed"), ("2. <b>", "FAILED")]
         assert "1 of 2 gates failed" in said(document, Warning)
     assert "as registered" in said(registered, Text) and "no part of the registered" in said(later, Text)
     assert "gates" not in headings(forecast_document(report))

@@ -233,5 +233,6 @@ def test_a_gate_is_told_in_full_once() -> None:
     document = forecast_document(replace(report, forecasts=gated))
     assert said(document).count(says) == 1
     shared = " ".join(told(document, "hard", Bullets).items)
-    assert "gate pretrain: the rate is right: FAILED" in shared and "refused: gate" in shared
+    assert shared == "gate 1 FAILED refused: gate 1 FAILED"
+    assert table_after(document, "gates").rows[0][:2] == ("1. pretrain: the rate is right", "FAILED")
     assert PARTS["seed"] == gated[0].parts["seed"]  # a gate moves no number
