@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fits.estimate import fit_points, subjects
+from fits.estimate import default_law, fit_points, subjects
 from fits.held import Held, hold
 from fits.objectives import HuberLog, LeastSquares, Objective, default_objective
 from fits.points import Points, check_enough, points_of, take
@@ -24,7 +24,8 @@ from fits.priors import Prior, PriorRule
 from fits.uncertainty import predictive_draws
 from scaling.errors import NotEarned, ScalingError
 from scaling.fitted import Fit, FitStatus
-from scaling.laws import LAWS, Law, law_named
+from scaling.laws import LAWS, Law
+from scaling.names import law_of
 from scaling.observations import Observations
 from scaling.parts import half_width
 from scaling.sensitivities import Sensitivities, Sensitivity
@@ -39,20 +40,23 @@ DRAWS = 200  # of every refit: the 90 % interval's ends are good to a tenth of i
 def sensitivities(
     observations: Observations, fits: Iterable[Fit], target: float, *, seed: int = 0, resamples: int = DRAWS
 ) -> tuple[Sensitivities, ...]:
-    """The table of every fit's question and law, for a forecast at `target` on the axis of its subject: about 0.8 s each.
+    """The table of every fit's question and law, for a forecast at `target` on the axis of its subject: 1 s each.
 
-    Laws that are equations are left to `diagnose`: they cost as much as all the rest."""
+    A fit by another method than one law is examined by the law that its metric has. Laws that are equations are left
+    to `diagnose`: they cost as much as all the rest."""
     from fits.combined import prior_rule  # which knows this room's other methods
 
     tables = {table.one_metric(): table for table in subjects(observations.below(target))}
     rule, laws = prior_rule(tables.values()), [law for law in LAWS.values() if law.output is None]
     found = []
     for fit in fits:
-        law, s = law_named(fit.law), fit.subject
-        points = points_of(law, tables[s.metric, s.stage, s.bucket, s.protocol])
+        s = fit.subject
+        table = tables[s.metric, s.stage, s.bucket, s.protocol]
+        law = law_of(fit.law) or default_law(table)
+        points = points_of(law, table)
         objective = default_objective(points.value)[0]
         rows = sensitivity(law, points, objective, rule, target, seed=seed, resamples=resamples, laws=laws)
-        found.append(Sensitivities(s, fit.law, target, tuple(rows)))
+        found.append(Sensitivities(s, law.name, target, tuple(rows)))
     return tuple(found)
 
 

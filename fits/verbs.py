@@ -299,14 +299,12 @@ def _parts_table(names: Sequence[str], made: Sequence[Forecast]) -> str:
     """Share of the variance at the target by source, and the standard deviation in the metric's unit."""
     from scaling.metrics import metric
     from scaling.parts import SOURCES
-    from scaling.units import format_value
 
     known = [source for source in SOURCES if any(source in f.parts for f in made)]
     rows = []
     for name, f in zip(names, made, strict=True):
         shares = [f"{100 * f.shares[s]:.0f} %" if s in f.shares else None for s in known]
-        sd = format_value(f.sd, f.sd).split(" ± ")[-1] + f" {metric(f.subject.metric).unit}"
-        rows.append([name, *shares, sd.rstrip()])
+        rows.append([name, *shares, f"{f.sd:.2g} {metric(f.subject.metric).unit}".rstrip()])
     return "\n" + table(["what the uncertainty is made of", *known, "sd"], rows)
 
 

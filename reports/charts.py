@@ -8,7 +8,7 @@ from reports import axes, figures
 from reports.blocks import Block, Figure, Heading, Panel
 from reports.series import ROW_HEADERS, Series, headline_series, residual_rows
 from reports.text import clean, compute, counted, listed, number
-from scaling.laws import LAWS
+from scaling.names import law_of
 from scaling.observations import OVERALL
 
 MAX_PANELS = 24
@@ -75,7 +75,7 @@ def _fan_caption(members: Sequence[Series]) -> str:
         parts.append("Line and bands: the fitted law and 50, 80 and 95 % of what else it could be (not of new runs).")
     mixed = {kind: [s.stage for s in members if s.law == kind] for kind in dict.fromkeys(s.law for s in members)}
     for kind, stages in mixed.items():
-        if kind and kind not in LAWS:
+        if kind and not law_of(kind):
             where = f" ({listed(stages)})" if len(stages) < len(members) else ""
             parts.append(f"Forecast{where} by {clean(kind)}: no single law's curve is drawn.")
     if others := [clean(name) for s in members for name in s.undrawn]:

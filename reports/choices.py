@@ -38,7 +38,8 @@ def _of(report: ReportInput, claim: Claim) -> Sensitivities | None:
     by_law = next((s for s in same if s.law == claim.law), None)
     forecast = report.forecast_of(claim)
     fit = report.fit_of(forecast) if forecast else None
-    return by_law or next((s for s in same if fit is not None and s.law == fit.law), None)
+    only = same[0] if len(same) == 1 else None
+    return by_law or next((s for s in same if fit is not None and s.law == fit.law), only)
 
 
 def sentence(claim: Claim, s: Sensitivities) -> str:

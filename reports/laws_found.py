@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from reports.blocks import Block, Bullets, Formula, Heading, Table, Text
 from reports.inputs import ReportInput, order_of
-from reports.methods import mixed_kinds
+from reports.methods import MIXED, mixed_kinds
 from reports.text import MISSING, clean, compute, fixed, listed, number, percent, places, significant, span, times
 from scaling.fitted import Fit, FitStatus, Forecast, Grade
 from scaling.laws import LAWS
-from scaling.names import name_of
+from scaling.names import law_of, name_of
 
 
 def hard_blocks(report: ReportInput) -> list[Block]:
@@ -102,7 +102,7 @@ def _mixed(report: ReportInput) -> list[Block]:
     kinds = mixed_kinds(c.law for c in report.claims)
     if not kinds:
         return []
-    own = [c for c in report.shown_headlines if c.law not in LAWS]
+    own = [c for c in report.shown_headlines if not law_of(c.law)]
     made = [f"{clean(name_of(c, report.claims))}: {clean(c.method)}." for c in own]
     text = f"{' '.join(kinds)} The laws that they are made from stand below."
     return [Text(text), *([Bullets(tuple(made))] if made else [])]
@@ -111,7 +111,7 @@ def _mixed(report: ReportInput) -> list[Block]:
 def _formula(name: str, fit: Fit) -> Formula:
     law = LAWS.get(name)
     if law is None:
-        return Formula(clean(name), clean(name), "", "", "", "a law this program does not know")
+        return Formula(clean(name), clean(name), "", "", "", MIXED.get(name, "a law this program does not know"))
     symbols = ", ".join(f"{p.symbol} is the {p.name}" for p in law.parameters)
     references = ", ".join(f"{k} = {compute(v)}" for k, v in fit.references.items())
     says = f"{law.says}; {symbols}" + (f"; {references} for {fit.subject.label}" if references else "")

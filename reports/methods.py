@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 
 from reports.text import clean, shorten
-from scaling.laws import LAWS
-from scaling.names import Named, law_title
+from scaling.names import Named, law_of, law_title
 
 # What a forecast's `law` is where it is no law.
 MIXED = {
@@ -23,13 +22,13 @@ _DETAIL = re.compile(r" ?\([^()]*\)|; [^;]* because .*\Z")
 
 def made_by(one: Named) -> str:
     """For a card: 'pool: 75 % two-stage: power law of the loss, then pass_map; 25 % one law: pass_rate'."""
-    if one.law in LAWS:
-        return law_title(one.law) if LAWS[one.law].straight else f"one law, {one.law}"
+    if law := law_of(one.law):
+        return law_title(one.law) if law.straight else f"one law, {clean(one.law)}"
     brief = shorten(_DETAIL.sub("", clean(one.method)), LONGEST)
     return brief if brief.startswith(clean(one.law)) else f"{clean(one.law)}: {brief}"
 
 
 def mixed_kinds(laws: Iterable[str]) -> list[str]:
     """One sentence for every name among `laws` that is not a single law."""
-    unknown = "'{}' is the name of a method, not of a single law."
-    return [MIXED.get(law, unknown.format(clean(law))) for law in dict.fromkeys(laws) if law not in LAWS]
+    unknown = "'{}' is no law that this program knows: the forecast itself says how it was made."
+    return [MIXED.get(law, unknown.format(clean(law))) for law in dict.fromkeys(laws) if not law_of(law)]

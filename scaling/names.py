@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from scaling.errors import InputError
 from scaling.fitted import Subject
-from scaling.laws import LAWS
+from scaling.laws import Law, law_named
 
 
 class Named(Protocol):
@@ -29,4 +30,13 @@ def name_of(one: Named, among: Sequence[Named]) -> str:
 
 def law_title(law: str) -> str:
     """A law as words: its name, or what it lacks."""
-    return "law without a floor" if law in LAWS and LAWS[law].straight else law
+    known = law_of(law)
+    return "law without a floor" if known and known.straight else law
+
+
+def law_of(name: str) -> Law | None:
+    """The single law of that name; None for a pool, an average, or a law that this program does not know."""
+    try:
+        return law_named(name)
+    except InputError:
+        return None

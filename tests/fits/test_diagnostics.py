@@ -76,6 +76,8 @@ def test_a_question_is_examined_as_it_was_fitted_and_the_deciding_choice_is_name
     assert moves == sorted(moves, reverse=True)
     assert found.decisive is found.changes[0] and found.beyond(found.decisive)
     assert not found.beyond(next(r for r in found.rows if "twice the prior" in r.change))
+    by_average = replace(fit, law="average")  # whose question has a law of its own
+    assert fits.sensitivities(wobbly(), [by_average], 1e13, resamples=200) == (found,)
     lost = replace(found.fitted, remark="NOT_IDENTIFIED", median=99.0, moved=50.0)
     assert replace(found, rows=(found.fitted, lost)).decisive is None  # what the data leave open decides nothing
     assert not found.beyond(lost)

@@ -135,7 +135,7 @@ def with_law(law: str, method: str, **changes: Any) -> ReportInput:
             "An average mixes laws by their evidence",
             "average of power, onset and broken by evidence",
         ),
-        ("<b>oracle</b>", "asked #eval", "'<b>oracle</b>' is the name of a method", "<b>oracle</b>: asked #eval"),
+        ("<b>o</b>", "asked #eval", "'<b>o</b>' is no law that this program knows", "<b>o</b>: asked #eval"),
     ],
 )  # fmt: skip
 def test_what_is_no_single_law_says_in_one_sentence_what_it_is(law: str, method: str, says: str, card: str) -> None:
@@ -149,7 +149,7 @@ def test_what_is_no_single_law_says_in_one_sentence_what_it_is(law: str, method:
     assert f"Forecast by {law}: no single law's curve is drawn." in captions["fan-loss"]
     answers = dict(item for _, items in document.find(Checklist)[0].groups for item in items)
     assert says in answers["Form of the law"]
-    assert "<b>oracle" not in html_of(document)
+    assert "<b>o<" not in html_of(document)
     assert pdf_of(document)
 
 
