@@ -32,10 +32,12 @@ def hard_blocks(report: ReportInput) -> list[Block]:
         return []
     hard = [r[0] for r, tone in zip(rows, tones, strict=True) if tone]
     text = f"Not earned, or not well determined: {listed(hard)}." if hard else "No forecast was refused."
-    kinds = mixed_kinds(forecast.law for _, forecast in pairs if forecast)
+    explained = mixed_kinds(forecast.law for _, forecast in pairs if forecast)
+    statuses = dict.fromkeys(fit.status for fit, _ in pairs if fit and fit.status != FitStatus.CONVERGED)
+    explained += [f"{status}: {status.says}." for status in statuses]
     return [
         Heading("What is hard to predict, and why", "hard"),
-        Text(" ".join([text, *kinds])),
+        Text(" ".join([text, *explained])),
         *([Text("Of every forecast here:"), Bullets(tuple(shared))] if shared else []),
         Table.of(["what", "law", "verdict", "back-tested to", "grade", "what speaks against it"], rows, tones=tones,
                  wide=[5]),
@@ -67,7 +69,7 @@ def _said(report: ReportInput, fit: Fit | None, forecast: Forecast | None) -> li
 
 
 def _reasons(fit: Fit | None, remarks: Sequence[str], grade: str) -> str:
-    found = [f"{fit.status}: {fit.status.says}"] if fit and fit.status != FitStatus.CONVERGED else []
+    found = [str(fit.status)] if fit and fit.status != FitStatus.CONVERGED else []
     if grade in (Grade.REFUSED, Grade.UNEARNED):
         found.append("the forecast is not earned by back-tests")
     found += [t for t in remarks if not fit or fit.status.says not in t or not found]

@@ -225,6 +225,11 @@ def test_intervals_are_called_what_they_are(document: Document) -> None:
     assert "bootstrap interval" not in text
 
 
+def test_a_status_is_explained_once(document: Document) -> None:
+    assert "BOUND_HIT: the optimum lies on a bound" in told(document, "hard", Text).text
+    assert said(document).count("the optimum lies on a bound") == 1
+
+
 def test_a_gate_is_told_in_full_once() -> None:
     says = "half the rate: loss +4.1% ± 0.9% at 3e7 FLOP (+: better), limit 2%"
     gate = Gate("pretrain: the rate is right", False, 0.041, 0.02, says)
