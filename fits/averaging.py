@@ -20,8 +20,10 @@ import numpy as np
 
 from fits.backtests import Method
 from fits.members import LAWS, SETTING, Curve, Member, Setting, curve_of
-from fits.objectives import backward
+from fits.objectives import Scale, backward
+from fits.parts import Parts, added, bounded, mixed, told_apart
 from fits.points import Points, points_of
+from fits.predictive import Levels, Predictive
 from fits.sampling import MOVES, PARTICLES, Sample, sample
 from scaling.fitted import Subject
 from scaling.laws import POWER, Law
@@ -34,7 +36,7 @@ FEW_DISTINCT, FEW_MOVED, HEAVY = 0.3, 0.02, 0.1
 
 
 @dataclass(frozen=True)
-class Average:
+class Average(Predictive):
     """Posterior of every law and the weight of each; `count` draws of it are its forecast."""
 
     curve: Curve
@@ -53,6 +55,10 @@ class Average:
     @property
     def reach(self) -> tuple[float, float]:
         return float(self.curve.x_K[0]), float(self.curve.x_K[-1])
+
+    @property
+    def scale(self) -> Scale:
+        return self.curve.scale
 
     @property
     def says(self) -> str:
@@ -87,26 +93,34 @@ class Average:
         parts = {name: np.concatenate([f[name] for f in found])[order] for name in found[0]}
         return parts, np.repeat(np.arange(len(counts)), counts)[order]
 
-    def draws(self, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(draws_SG, latent_SG): one run's measured value, and the mean of runs, inside the metric's range."""
-        parts, _ = self._parts(np.asarray(grid_G, float))
+    def levels(self, grid_G: np.ndarray) -> Levels:
+        parts, _ = self._parts(grid_G)
         clip = metric_named(self.curve.subject.metric).clip
-        latent = parts["law"] + parts["misfit"]
+        mean = parts["law"] + parts["misfit"]
         with np.errstate(over="ignore"):
-            return tuple(clip(backward(self.curve.scale, z)) for z in (latent + parts["run"], latent))  # type: ignore[return-value]
+            return tuple(clip(backward(self.scale, z)) for z in (parts["law"], mean, mean + parts["run"]))  # type: ignore[return-value]
 
-    def parts(self, x: float) -> dict[str, float]:
-        """Variance of z at x by source: law form (between the laws' means), parameters (within), misfit, seed."""
-        found, member = self._parts(np.array([x]))
-        law = found["law"][:, 0]
-        means = np.array([law[member == k].mean() if np.any(member == k) else 0.0 for k in range(len(self.members))])
-        form = float(np.var(means[member]))
-        return {
-            "law form": form,
-            "parameters": float(np.var(law)) - form,
-            "misfit": float(np.var(found["misfit"])),
-            "seed": float(np.var(found["run"])),
-        }
+    def parts(self, x: float) -> Parts:
+        """Of every law by its weight; how far the laws' medians lie apart is "law form"."""
+        found, member_S = self._parts(np.array([x]))
+        law, mean = found["law"][:, 0], (found["law"] + found["misfit"])[:, 0]
+        levels = [bounded(self.scale, self.subject.metric, z) for z in (law, mean, mean + found["run"][:, 0])]
+        made, centres, weights = [], [], []
+        for k in np.unique(member_S):
+            own = [z[member_S == k] for z in levels]
+            made.append(added(zip(("parameters", "misfit", "seed"), own, strict=True)))
+            centres.append(float(np.median(own[0])))
+            weights.append(float(np.mean(member_S == k)))
+        parts = mixed(made, centres, weights)
+        return {**parts, **told_apart(parts["seed"], self._evaluation)}
+
+    @property
+    def _evaluation(self) -> float | None:
+        """Share of declared evaluation errors in the variance of one run; None where none are declared."""
+        if not self.curve.known:
+            return None
+        sigma = np.concatenate([m.hyper(s.u_SD)[1] for m, s in zip(self.members, self.samples, strict=True)])
+        return min(1.0, 1.0 / float(np.median(sigma)) ** 2)
 
 
 def average(

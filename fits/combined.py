@@ -80,7 +80,7 @@ class Members:
             return alone
         if self.own.status in UNUSABLE:
             return self.staged
-        return Pool(self.staged, alone, TWO_STAGE[self.own.subject.metric], self.staged.scale)
+        return Pool(self.staged, alone, TWO_STAGE[self.own.subject.metric])
 
 
 def best_forecasts(

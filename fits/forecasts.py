@@ -106,6 +106,7 @@ def assess(
         earned_factor=fit.earned_factor,
         baselines={**baselines(fit, target), "one-law bootstrap": bootstrap_quantiles(fit, target)},
         method=by.says,
+        parts=by.parts(target),
     )
     made = replace(made, warnings=(*_warnings(fit, made), *by.warnings, *((REASON + why,) if why else ())))
     made = made.with_gates(fit.gates)

@@ -12,27 +12,31 @@ from typing import Protocol
 
 import numpy as np
 
-from fits.objectives import Scale, forward
-from fits.uncertainty import predictive_draws
+from fits.objectives import Scale, backward, forward
+from fits.parts import Parts, mixed, parts_of
+from fits.uncertainty import components, scale_of
 from scaling.fitted import Fit, Subject
+from scaling.metrics import metric as metric_named
 from scaling.records import digest
 
-Draws = tuple[np.ndarray, np.ndarray]
-Parts = dict[str, float]
+Levels = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Predictive(Protocol):
-    """`reach`: the smallest and largest compute of its data. `name` is short, `says` how the draws are made, `digest`
-    that of all they rest on; `warnings` speak of the draws.
+    """`reach`: the smallest and largest compute of its data. `scale`: the fitting scale. `name` is short, `says` how
+    the draws are made, `digest` that of all they rest on; `warnings` speak of the draws.
 
-    draws   (draws_SG, latent_SG): one run's measured value, and the mean of runs; common random numbers over the grid
-    parts   variance at one place on the fitting scale, by source (scaling.fitted.Forecast names the sources)
+    levels   (S, G) each, in the metric's unit and range: the law alone; with its misfit, the mean of runs; one run.
+             Common random numbers over the grid
+    parts    variance at one place on the fitting scale, by source (fits/parts.py)
     """
 
     @property
     def subject(self) -> Subject: ...
     @property
     def reach(self) -> tuple[float, float]: ...
+    @property
+    def scale(self) -> Scale: ...
     @property
     def name(self) -> str: ...
     @property
@@ -41,16 +45,21 @@ class Predictive(Protocol):
     def digest(self) -> str: ...
     @property
     def warnings(self) -> tuple[str, ...]: ...
-    def draws(self, grid_G: np.ndarray) -> Draws: ...
+    def levels(self, grid_G: np.ndarray) -> Levels: ...
     def parts(self, x: float) -> Parts: ...
+
+    def draws(self, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(draws_SG, latent_SG): one run's measured value, and the mean of runs."""
+        _, mean_SG, run_SG = self.levels(np.asarray(grid_G, float))
+        return run_SG, mean_SG
 
 
 @dataclass(frozen=True)
-class OneLaw:
+class OneLaw(Predictive):
     """One law's own draws."""
 
     fit: Fit
-    warnings: tuple[str, ...] = ()
+    warnings = ()
 
     @property
     def subject(self) -> Subject:
@@ -59,6 +68,10 @@ class OneLaw:
     @property
     def reach(self) -> tuple[float, float]:
         return min(self.fit.points["x"]), self.fit.max_x
+
+    @property
+    def scale(self) -> Scale:
+        return scale_of(self.fit)
 
     @property
     def name(self) -> str:
@@ -72,34 +85,23 @@ class OneLaw:
     def digest(self) -> str:
         return self.fit.digest
 
-    def draws(self, grid_G: np.ndarray) -> Draws:
-        return predictive_draws(self.fit, grid_G)
+    def levels(self, grid_G: np.ndarray) -> Levels:
+        clip = metric_named(self.subject.metric).clip
+        law_SG, misfit_S, run_SG = components(self.fit, grid_G)
+        mean_SG = law_SG + misfit_S[:, None]
+        return tuple(clip(backward(self.scale, z)) for z in (law_SG, mean_SG, mean_SG + run_SG))  # type: ignore[return-value]
 
     def parts(self, x: float) -> Parts:
-        scale: Scale = "log" if self.fit.noise_kind == "log" else "absolute"
-        run_S, mean_S = (forward(scale, d[:, 0]) for d in self.draws(np.array([x])))
-        return split(mean_S, run_S, misfit=self.fit.misfit**2)
-
-
-def split(mean_S: np.ndarray, run_S: np.ndarray, misfit: float) -> Parts:
-    """Parts of one law: of the mean of runs what is not misfit is parameters; a run's own part is the rest."""
-    known = np.isfinite(mean_S) & np.isfinite(run_S)
-    total = float(np.var(mean_S[known]))
-    return {
-        "parameters": max(total - misfit, 0.0),
-        "misfit": min(misfit, total),
-        "seed": float(np.var((run_S - mean_S)[known])),
-    }
+        return parts_of(self.fit, x)
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(Predictive):
     """A mixture: a share of the draws from `main`, the others from `other`."""
 
     main: Predictive
     other: Predictive
     share: float
-    scale: Scale
     name = "pool"
 
     @property
@@ -109,6 +111,10 @@ class Pool:
     @property
     def reach(self) -> tuple[float, float]:
         return self.main.reach
+
+    @property
+    def scale(self) -> Scale:
+        return self.main.scale
 
     @property
     def says(self) -> str:
@@ -122,20 +128,17 @@ class Pool:
     def warnings(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.main.warnings, *self.other.warnings)))
 
-    def draws(self, grid_G: np.ndarray) -> Draws:
-        pairs = zip(self.other.draws(grid_G), self.main.draws(grid_G), strict=True)
+    def levels(self, grid_G: np.ndarray) -> Levels:
+        pairs = zip(self.other.levels(grid_G), self.main.levels(grid_G), strict=True)
         return tuple(self._mixed(one, two) for one, two in pairs)  # type: ignore[return-value]
 
     def parts(self, x: float) -> Parts:
-        """Of each member by its share; what lies between their means is law form."""
-        members = ((self.share, self.main), (1 - self.share, self.other))
-        found: Parts = {}
-        for share, member in members:
-            for source, variance in member.parts(x).items():
-                found[source] = found.get(source, 0.0) + share * variance
-        centre = [float(np.mean(forward(self.scale, m.draws(np.array([x]))[1]))) for _, m in members]
-        between = self.share * (1 - self.share) * (centre[0] - centre[1]) ** 2
-        return {**found, "law form": found.get("law form", 0.0) + between}
+        """Not known where the two were fitted on different scales."""
+        if self.main.scale != self.other.scale:
+            return {}
+        members = (self.main, self.other)
+        centres = [float(np.median(forward(self.scale, m.draws(np.array([x]))[0]))) for m in members]
+        return mixed([m.parts(x) for m in members], centres, [self.share, 1 - self.share])
 
     def _mixed(self, other_SG: np.ndarray, main_SG: np.ndarray) -> np.ndarray:
         count = min(len(other_SG), len(main_SG))

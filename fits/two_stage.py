@@ -16,9 +16,10 @@ from functools import cached_property
 import numpy as np
 
 from fits.objectives import Scale, backward, forward
+from fits.parts import Parts, added, bounded, evaluation_share, told_apart, variance
 from fits.points import Points, points_of
-from fits.predictive import Draws, Parts, Predictive
-from fits.uncertainty import MISFIT, noise_factors
+from fits.predictive import Levels, Predictive
+from fits.uncertainty import MISFIT, noise_factors, scale_of
 from scaling.fitted import Fit, Subject
 from scaling.maps import MAPS
 from scaling.metrics import metric as metric_named
@@ -41,7 +42,7 @@ def map_seed(seed: int) -> int:
 
 
 @dataclass(frozen=True)
-class TwoStage:
+class TwoStage(Predictive):
     """What foretells the loss, and a fitted map on it; `because`: what chose the map's prior, if not the usual one."""
 
     loss: Predictive
@@ -58,6 +59,10 @@ class TwoStage:
         return self.loss.reach
 
     @property
+    def scale(self) -> Scale:
+        return scale_of(self.map)
+
+    @property
     def says(self) -> str:
         shape = ", ".join(f"{k} {v:.3g}" for k, v in self.map.parameters.items())
         return f"two-stage: loss by {self.loss.says}, then {self.map.law} ({shape}){self.because}"
@@ -70,37 +75,33 @@ class TwoStage:
     def warnings(self) -> tuple[str, ...]:
         return self.loss.warnings
 
-    @property
-    def scale(self) -> Scale:
-        return "log" if self.map.noise_kind == "log" else "absolute"
-
-    def draws(self, grid_G: np.ndarray) -> Draws:
-        metric = metric_named(self.map.subject.metric)
-        draws_SG, latent_SG = self._z(grid_G)[:2]
-        return metric.clip(backward(self.scale, draws_SG)), metric.clip(backward(self.scale, latent_SG))
+    def levels(self, grid_G: np.ndarray) -> Levels:
+        clip = metric_named(self.subject.metric).clip
+        law, mean, _, run = (clip(backward(self.scale, z)) for z in self._z(grid_G))
+        return law, mean, run
 
     def parts(self, x: float) -> Parts:
-        """ "loss" is what the loss forecast carries into the metric, its run's noise included."""
-        measured, _, carried = (z_SG[:, 0] for z_SG in self._z(np.array([x])))
-        noise = (self.map.noise * noise_factors(self.map.noise_dof, len(measured), self.map.seed)) ** 2
-        found = {"loss": float(np.var(carried)), "misfit": self.map.misfit**2, "seed": float(np.mean(noise))}
-        return {**found, "parameters": max(float(np.var(measured)) - sum(found.values()), 0.0)}
+        """What the loss adds through the map (its parameters, misfit, chance of its run) counts with the map's own."""
+        law, mean, before, one = (bounded(self.scale, self.subject.metric, z)[:, 0] for z in self._z(np.array([x])))
+        found = added([("parameters", law), ("misfit", mean), ("seed", before)])
+        own = told_apart(variance(one - before), evaluation_share(self.map))
+        return {**found, **own, "seed": found["seed"] + own["seed"]}
 
-    def _z(self, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """z of one run, of the mean of runs, and of one run's loss through the map at its optimum: (S, G) each."""
-        measured_SG, mean_SG = self.loss.draws(grid_G)
-        law, scale = MAPS[self.map.subject.metric], self.scale
-        count = min(len(measured_SG), len(self.map.draws_SP))
+    def _z(self, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """z, (S, G) each, through the map: of the loss's law alone, of its mean of runs (and the map's misfit), of one
+        run's loss, and of one run itself."""
+        levels = self.loss.levels(grid_G)
+        count = min(len(levels[0]), len(self.map.draws_SP))
+        law = MAPS[self.subject.metric]
         rng = np.random.default_rng([self.map.seed, MISFIT])
         misfit_S, run_S = self.map.misfit * rng.standard_normal(count), rng.standard_normal(count)
         sigma_S = self.map.noise * noise_factors(self.map.noise_dof, count, self.map.seed)
-        best_SP = np.tile(list(self.map.parameters.values()), (count, 1))
-
-        def through(theta_SP: np.ndarray, loss_SG: np.ndarray) -> np.ndarray:
-            value_SG = law.along(theta_SP, L=loss_SG[:count], **self.map.references)
-            low = 1e-12 if scale == "log" else -np.inf  # a straight map may cross zero: that run is as good as perfect
-            return forward(scale, np.maximum(value_SG, low))
-
-        drawn_SP, shift = self.map.draws_SP[:count], misfit_S[:, None]
-        run_SG = through(drawn_SP, measured_SG) + shift + (sigma_S * run_S)[:, None]
-        return run_SG, through(drawn_SP, mean_SG) + shift, through(best_SP, measured_SG)
+        low = 1e-12 if self.scale == "log" else -np.inf  # a straight map may cross zero: that run is as good as perfect
+        of_law, of_mean, of_run = (
+            forward(
+                self.scale, np.maximum(law.along(self.map.draws_SP[:count], L=x[:count], **self.map.references), low)
+            )
+            for x in levels
+        )
+        before = of_run + misfit_S[:, None]
+        return of_law, of_mean + misfit_S[:, None], before, before + (sigma_S * run_S)[:, None]

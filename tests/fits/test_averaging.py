@@ -78,14 +78,6 @@ def test_replicates_and_declared_errors_say_how_large_the_noise_is():
     assert curve.known and curve.shape_K == pytest.approx(0.02) and curve.one_run == pytest.approx(0.02)
 
 
-def test_the_parts_of_the_variance_add_up():
-    found = averaged(POWER.runs(NINE, noise=0.02, seed=0), **FEW)
-    parts = found.parts(1e14)
-    assert set(parts) == {"law form", "parameters", "misfit", "seed"}
-    assert min(parts.values()) >= -1e-12
-    assert sum(parts.values()) == pytest.approx(np.var(np.log(found.draws([1e14])[0])), rel=0.15)
-
-
 def test_the_prior_alone_knows_the_last_value_and_little_else():
     curve = curve_of(points(POWER.runs(NINE, noise=0.01, seed=0)))
     member = Member(BROKEN, curve, SETTING)
