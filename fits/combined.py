@@ -247,7 +247,7 @@ class Workshop:
                 law,
                 known,
                 priors=self.priors(limit),
-                references=references_of(law, points),
+                references=references_of(law, points.inputs),
                 seed=seed,
                 resamples=resamples,
             )

@@ -153,7 +153,7 @@ def optimum(
     if objective is None:
         objective, note = default_objective(points.value)
     check_scale(objective.scale, points.value)
-    references = references or references_of(law, points)
+    references = references or references_of(law, points.inputs)
     inputs: dict[str, np.ndarray | float] = {**points.inputs, **references}
     if priors is None or callable(priors):
         means = backward(objective.scale, points.means(forward(objective.scale, points.value)))
@@ -191,10 +191,10 @@ def optimum(
     return estimate, note
 
 
-def references_of(law: Law, points: Points) -> dict[str, float]:
+def references_of(law: Law, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The geometric mean of each input that has a reference: fixed once, held over resamples and back-test cuts."""
     return {
-        str(i.reference): float(np.exp(np.mean(np.log(points.inputs[str(i.symbol)]))))
+        str(i.reference): float(np.exp(np.mean(np.log(inputs[str(i.symbol)]))))
         for i in law.inputs
         if i.reference is not None
     }
