@@ -14,7 +14,7 @@ from fits.noise import Noise, estimate_noise, shape_of
 from fits.objectives import HuberLog, Objective, backward, check_scale, default_objective, forward
 from fits.points import Points, check_enough, final_rows, points_of
 from fits.priors import Prior, PriorRule, default_priors, describe
-from fits.solver import Problems, Solution, identified, minimise, starts
+from fits.solver import NEAR, Problems, Solution, identified, minimise, starts, thin_rows
 from fits.uncertainty import redraws
 from fits.verdicts import verdict_of
 from scaling.fitted import Fit, FitStatus
@@ -160,7 +160,9 @@ def optimum(
         priors = (priors or default_priors)(law, means)
     held = held or hold(law)
     priors = tuple(p for p in priors if held.matrix_FP[:, law.names.index(p.role)].any())
-    start = starts(law, inputs, points.value, objective, held)
+    thin = thin_rows(len(points))
+    some = {**{k: x[thin] for k, x in points.inputs.items()}, **references}
+    start = starts(law, some, points.value[thin], objective, held)
     # a relative spread of 1 % starts the alternation; it only weighs the prior in the first round
     sd = np.full(len(points), 0.01 if objective.scale == "log" else 0.01 * float(np.ptp(points.value)) or 1.0)
     for _ in range(ROUNDS):
@@ -174,6 +176,9 @@ def optimum(
             weights_Sn=None if points.weight is None else points.weight[None],
             held=held,
         )
+        if len(start) > 1 and len(thin) < len(points):
+            near = minimise(problems.thinned(thin), start, tolerance=NEAR)
+            start = near.parameters_SP[near.best : near.best + 1]
         solution = minimise(problems, start)
         theta = solution.parameters_SP[solution.best]
         shape_n = shape_of(law, theta[None], points.scale_x, points.x, objective.scale, **references)[0]

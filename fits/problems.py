@@ -63,10 +63,10 @@ class Problems:
         """The problems `rows`, in that order."""
         return self._map(lambda a: _pick(a, rows))
 
-    def thinned(self, columns: np.ndarray) -> Problems:
+    def thinned(self, columns: np.ndarray | slice) -> Problems:
         """The same problems on some of their data."""
-        centres = self.centres_SK
-        return replace(self._map(lambda a: _cut(a, columns)), centres_SK=centres)
+        plain = replace(self, centres_SK=None)  # a column of the centres is a prior
+        return replace(plain._map(lambda a: _cut(a, columns)), centres_SK=self.centres_SK)
 
     def evaluate(
         self, theta_SP: np.ndarray, rows: np.ndarray, safe_S: np.ndarray | None = None
@@ -118,7 +118,7 @@ class Problems:
         some = self.at(rows)
         if self.length <= BLOCK:
             return [some]
-        return [some.thinned(np.arange(i, min(self.length, i + BLOCK))) for i in range(0, self.length, BLOCK)]
+        return [some.thinned(slice(i, i + BLOCK)) for i in range(0, self.length, BLOCK)]
 
     def _sums(self, theta_SP: np.ndarray, safe_S: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         residual_Sn, slope_SPn, weight_Sn = self._standardised(theta_SP)
@@ -154,7 +154,7 @@ def _pick(a: Any, rows: np.ndarray) -> Any:
     return a[rows] if np.ndim(a) == 2 and len(a) > 1 else a
 
 
-def _cut(a: Any, columns: np.ndarray) -> Any:
+def _cut(a: Any, columns: np.ndarray | slice) -> Any:
     return a if np.ndim(a) == 0 or a.shape[-1] == 1 else a[..., columns]
 
 

@@ -29,6 +29,7 @@ MAX_DAMPING = 1e12
 LARGEST_CONDITION = 1e9
 KEPT = 4  # starts of a problem that are followed to the end
 THIN = 4096  # rows that choose among the starts
+NEAR = 1e-4  # tolerance of what is only on the way
 FARTHER, FAR = 3.0, 10.0  # ratio of two deltas on the way to a small one; residual / delta from which there is a way
 SAFE = 1e3  # from a lambda of 1 / SAFE on, steps are those of the majorising parabola
 SMOOTH, KINKED = (8.0, 6.0), (2.0, 4.0)  # how lambda falls and grows: a step is good only up to the next kink
@@ -111,11 +112,16 @@ def solve(problems: Problems, *, keep: int = KEPT, steps: int = 200, tolerance: 
     if problems.length > THIN:
         lead = next((x for x in problems.inputs.values() if np.shape(x) == (problems.length,)), None)
         order = np.arange(problems.length) if lead is None else np.argsort(lead, kind="stable")
-        thin = problems.thinned(np.sort(order[np.linspace(0, problems.length - 1, THIN).astype(int)]))
-        start, owner = solve(thin, keep=keep, steps=steps, tolerance=1e-4).parameters_SP, np.arange(problems.size)
+        thin = problems.thinned(np.sort(order[thin_rows(problems.length)]))
+        start, owner = solve(thin, keep=keep, steps=steps, tolerance=NEAR).parameters_SP, np.arange(problems.size)
     else:
         start, owner = best_starts(problems, keep)
     return minimise(problems, start, owner, steps=steps, tolerance=tolerance).best_each()
+
+
+def thin_rows(length: int) -> np.ndarray:
+    """At most THIN of `length` ordered rows, evenly."""
+    return np.linspace(0, length - 1, min(length, THIN)).astype(int)
 
 
 def minimise(
@@ -136,7 +142,7 @@ def minimise(
     free = problems.free
     phi = free.reduce(np.array(start_SP, float))
     for near in _way(problems, free.expand(phi), owner):
-        phi = _descend(near, phi, owner, steps, 1e-4)[0]
+        phi = _descend(near, phi, owner, steps, NEAR)[0]
     phi, cost, stationary = _descend(problems, phi, owner, steps, tolerance)
     return Solution(problems, free.expand(phi), cost, stationary, owner)
 
