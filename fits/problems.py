@@ -102,8 +102,9 @@ class Problems:
         for i in range(0, len(rows), each):
             total: np.ndarray | float = 0.0
             for some in self._cuts(rows[i : i + each]):
-                slope_SPn, weight_Sn = some._standardised(theta_SP[i : i + each])[1:]
-                total = total + np.matmul(slope_SPn * weight_Sn[:, None], np.swapaxes(slope_SPn, 1, 2))
+                slope_SPn, steep_Sn, weight_Sn = some._standardised(theta_SP[i : i + each])[1:]
+                each_Sn = weight_Sn * steep_Sn**2
+                total = total + np.matmul(slope_SPn * each_Sn[:, None], np.swapaxes(slope_SPn, 1, 2))
             parts.append(np.asarray(total))
         return np.concatenate(parts)
 
@@ -121,23 +122,25 @@ class Problems:
         return [some.thinned(slice(i, i + BLOCK)) for i in range(0, self.length, BLOCK)]
 
     def _sums(self, theta_SP: np.ndarray, safe_S: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        residual_Sn, slope_SPn, weight_Sn = self._standardised(theta_SP)
+        residual_Sn, slope_SPn, steep_Sn, weight_Sn = self._standardised(theta_SP)
         with np.errstate(all="ignore"):
             cost_Sn, psi_Sn, curved_Sn = self.objective.rho(residual_Sn)
             second_Sn = self.objective.second(residual_Sn)
             if second_Sn is not None:
                 curved_Sn = second_Sn + safe_S[:, None] * (curved_Sn - second_Sn)
-            gradient = np.matmul(slope_SPn, (weight_Sn * psi_Sn)[..., None])[..., 0]
-            curvature = np.matmul(slope_SPn * (weight_Sn * curved_Sn)[:, None], np.swapaxes(slope_SPn, 1, 2))
+            gradient = np.matmul(slope_SPn, (weight_Sn * psi_Sn * steep_Sn)[..., None])[..., 0]
+            curved_Sn = weight_Sn * curved_Sn * steep_Sn**2
+            curvature = np.matmul(slope_SPn * curved_Sn[:, None], np.swapaxes(slope_SPn, 1, 2))
             return (weight_Sn * cost_Sn).sum(1), gradient, curvature
 
-    def _standardised(self, theta_SP: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(residual (S, n), its slope (S, P, n), weight (S or 1, n)); the problems are those of theta's rows."""
+    def _standardised(self, theta_SP: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(residual (S, n), slope of the value (S, P, n), the residual's by the value (S, n), weight (S or 1, n)); the
+        problems are those of theta's rows."""
         with np.errstate(all="ignore"):
             value_Sn, slope_SPn = value_and_slopes(self.law, theta_SP, self.inputs)
             residual_Sn = (forward(self.objective.scale, value_Sn) - self.targets_Sn) * self.precisions_Sn
-            slope_SPn *= (slope(self.objective.scale, value_Sn) * self.precisions_Sn)[:, None]
-        return residual_Sn, slope_SPn, np.ones((1, 1)) if self.weights_Sn is None else self.weights_Sn
+            steep_Sn = slope(self.objective.scale, value_Sn) * self.precisions_Sn
+        return residual_Sn, slope_SPn, steep_Sn, np.ones((1, 1)) if self.weights_Sn is None else self.weights_Sn
 
     def _map(self, change: Callable[[Any], Any]) -> Problems:
         return replace(

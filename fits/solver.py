@@ -32,7 +32,7 @@ THIN = 4096  # rows that choose among the starts
 NEAR = 1e-4  # tolerance of what is only on the way
 FARTHER, FAR = 3.0, 10.0  # ratio of two deltas on the way to a small one; residual / delta from which there is a way
 SAFE = 1e3  # from a lambda of 1 / SAFE on, steps are those of the majorising parabola
-SMOOTH, KINKED = (8.0, 6.0), (2.0, 4.0)  # how lambda falls and grows: a step is good only up to the next kink
+SMOOTH, KINKED = (8.0, 6.0), (4.0, 8.0)  # how lambda falls and grows: a step is good only up to the next kink
 
 
 @dataclass(frozen=True)
