@@ -22,7 +22,8 @@ from scaling.laws import LAWS, Law, remember
 from scaling.observations import Observations
 
 ROUNDS = 4  # noise and optimum are estimated in turn
-KEPT = 4  # of the starts, for the later rounds
+KEPT = 4  # of the starts, after RACE steps and in the later rounds
+RACE = 60
 METHOD = "one law; refits to redrawn runs, one draw per base trial, the noise itself drawn from its own error"
 
 
@@ -176,9 +177,9 @@ def optimum(
             weights_Sn=None if points.weight is None else points.weight[None],
             held=held,
         )
-        if len(start) > 1 and len(thin) < len(points):
-            near = minimise(problems.thinned(thin), start, tolerance=NEAR)
-            start = near.parameters_SP[near.best : near.best + 1]
+        if len(start) > KEPT:
+            near = minimise(problems.thinned(thin), start, steps=RACE, tolerance=NEAR)
+            start = near.parameters_SP[np.argsort(near.cost_S)[: KEPT if len(thin) == len(points) else 1]]
         solution = minimise(problems, start)
         theta = solution.parameters_SP[solution.best]
         shape_n = shape_of(law, theta[None], points.scale_x, points.x, objective.scale, **references)[0]
