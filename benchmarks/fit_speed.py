@@ -14,20 +14,24 @@ peer        scipy's least_squares with the law's own Jacobian, from one good sta
 from __future__ import annotations
 
 import itertools
+import resource
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from known_answers import bootstraps, chinchilla_problem, published
 from scipy.optimize import least_squares, minimize
 
+from fits.estimate import fit
 from fits.objectives import LeastSquares
 from fits.problems import Problems
 from fits.solver import solve
 from scaling.cli import table
 from scaling.laws import POWER
+from scaling.observations import Observations
 
 STARTS = list(
     itertools.product(range(0, 30, 5), range(0, 30, 5), np.arange(-1, 1.5, 0.5), *[np.arange(0, 2.5, 0.5)] * 2)
@@ -118,6 +122,19 @@ def rows() -> Row:
     return _row(f"one fit of {ROWS:,} rows", took, seconds, theirs, ours.cost_S[0], 0)
 
 
+def whole_fit() -> Row:
+    """`fits.fit` of a table of ROWS runs: checks, optimum, noise, 1,000 redraws, verdict, digest."""
+    problems = worlds(1, ROWS)
+    names = np.char.add("run-", np.arange(ROWS).astype(str))
+    same = {"stage": "pretrain", "metric": "loss", "protocol": "p", "bucket": "all", "se": np.nan, "se_kind": "none"}
+    values = {"value": np.exp(problems.targets_Sn[0]), "C": problems.inputs["C"][0]}  # type: ignore[index]
+    columns = {"id": names, "trial": names, "base_trial": names, **same, "final": True, "at": None, **values}
+    made, seconds = timed(lambda: fit(POWER, Observations(pd.DataFrame(columns))))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    what = f"fits.fit of {ROWS:,} rows, {len(made.draws_SP):,} draws"
+    return what, "-", f"{seconds:.1f} s, {peak:.1f} GiB", "-", f"{made.status}, {made.verdict}"
+
+
 def _best_of(work: Callable[[], Any], times: int) -> tuple[Any, float]:
     """The result and the shortest time: compiling the law is paid once, in the first."""
     found = [timed(work) for _ in range(times)]
@@ -136,5 +153,5 @@ if __name__ == "__main__":
         made += [one_fit(chinchilla_problem(path), share), many_fits(chinchilla_problem(path), share)]
     else:
         print("chinchilla_svg.csv is not there: the published procedure is left out")
-    made += [curves(), rows()]
+    made += [curves(), rows(), whole_fit()]
     print(table(("what", "published or peer", "here", "ratio", "objective, theirs / ours"), made))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fits.estimate import references_of
 from fits.held import hold
 from fits.objectives import HuberLog, LeastSquares, Objective, forward
 from fits.solver import Problems, Solution, minimise, solve
@@ -25,22 +26,32 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from reference import published
 
 Row = tuple[str, str, str, str]
-USUAL = {"N_0": 1.0, "D_0": 1.0}  # the field's own constants
 
 
 def problem(
-    law: Law, objective: Objective, values: np.ndarray, tied: dict[str, str] | None = None, **inputs: np.ndarray | float
+    law: Law, objective: Objective, values: np.ndarray, tied: dict[str, str] | None = None, **inputs: np.ndarray
 ) -> Problems:
-    return Problems(
-        law, inputs, objective, forward(objective.scale, values)[None], np.ones((1, 1)), held=hold(law, tied=tied)
-    )
+    given, targets = {**inputs, **references_of(law, inputs)}, forward(objective.scale, values)[None]
+    return Problems(law, given, objective, targets, np.ones((1, 1)), held=hold(law, tied=tied))
+
+
+def constants(solution: Solution) -> np.ndarray:
+    """The constants of the law's usual form, one row a solution."""
+    law, given = solution.problems.law, solution.problems.inputs
+    found = law.constants_of(solution.parameters_SP, **{str(c): given[str(c)] for c in law.constants})  # type: ignore[arg-type]
+    return np.column_stack(list(found.values()))
+
+
+def ahead(solution: Solution, **inputs: np.ndarray) -> np.ndarray:
+    """The solution's values at other inputs."""
+    return solution.problems.law.value(solution.parameters_SP, **{**solution.problems.inputs, **inputs})[0]
 
 
 def chinchilla_problem(path: Path, delta: float = 1e-3) -> Problems:
     """Sum of Huber(delta) on log loss, the 5 highest losses left out."""
     data = pd.read_csv(path).sort_values("loss").iloc[:-5]
     n, d, loss = (data[c].to_numpy(float) for c in ("N", "D", "loss"))
-    return problem(LAWS["chinchilla"], HuberLog(delta), loss, N=n, D=d, **USUAL)
+    return problem(LAWS["chinchilla"], HuberLog(delta), loss, N=n, D=d)
 
 
 def bootstraps(problems: Problems, count: int, seed: int = 0) -> Solution:
@@ -54,7 +65,7 @@ def bootstraps(problems: Problems, count: int, seed: int = 0) -> Solution:
 def chinchilla(path: Path) -> list[Row]:
     """The optimum, its least-absolute-deviation limit, and bootstrap standard errors."""
     exact, limit = solve(chinchilla_problem(path)), solve(chinchilla_problem(path, 1e-6))
-    draws = bootstraps(chinchilla_problem(path), 4000).parameters_SP
+    draws = constants(bootstraps(chinchilla_problem(path), 4000))
     share = draws[:, 4] / (draws[:, 3] + draws[:, 4])
 
     def row(what: str, found: np.ndarray, known: tuple[float, ...]) -> Row:
@@ -63,8 +74,8 @@ def chinchilla(path: Path) -> list[Row]:
     objective = f"{exact.cost_S[0]:.14f}", f"{published.CHINCHILLA_HUBER_OBJECTIVE:.14f}"
     return [
         ("chinchilla", "objective, Huber(1e-3)", *objective),
-        row("E A B alpha beta, Huber(1e-3)", exact.parameters_SP[0], published.CHINCHILLA_HUBER),
-        row("E A B alpha beta, Huber(1e-6)", limit.parameters_SP[0], published.CHINCHILLA_LIMIT),
+        row("E A B alpha beta, Huber(1e-3)", constants(exact)[0], published.CHINCHILLA_HUBER),
+        row("E A B alpha beta, Huber(1e-6)", constants(limit)[0], published.CHINCHILLA_LIMIT),
         row("their bootstrap errors", draws.std(0, ddof=1), published.CHINCHILLA_ERRORS),
         (
             "chinchilla",
@@ -116,16 +127,14 @@ def gadre(path: Path) -> dict[str, dict[str, float]]:
     large = data[data["name"].isin(published.GADRE_LOSS)]
     law, link = LAWS["chinchilla"], LAWS["link_exponential"]
     n, d = small["N"].to_numpy(float), small["D"].to_numpy(float)
-    references = {"N_0": float(np.exp(np.log(n).mean())), "D_0": float(np.exp(np.log(d).mean()))}
     loss = small["loss_c4_val"].to_numpy(float)
     tied = {"data_exponent": "size_exponent"}
-    of_loss = solve(problem(law, LeastSquares("absolute"), loss, tied, N=n, D=d, **references)).parameters_SP
+    of_loss = solve(problem(law, LeastSquares("absolute"), loss, tied, N=n, D=d))
     sixth = data[(data["name"].isin([*small["name"], "rpj-open_lm_1b-1.0"]))]
     x, y = sixth["loss_c4_val"].to_numpy(float), sixth["err_avg_subset"].to_numpy(float)
-    centre = float(x.mean())
-    of_error = solve(problem(link, LeastSquares("absolute"), y, L=x, L_0=centre)).parameters_SP
-    at = law.value(of_loss, N=large["N"].to_numpy(float), D=large["D"].to_numpy(float), **references)[0]
-    error = link.value(of_error, L=at, L_0=centre)[0]
+    of_error = solve(problem(link, LeastSquares("absolute"), y, L=x))
+    at = ahead(of_loss, N=large["N"].to_numpy(float), D=large["D"].to_numpy(float))
+    error = ahead(of_error, L=at)
     return {
         "loss": dict(zip(large["name"], at / large["loss_c4_val"] - 1, strict=True)),
         "error": dict(zip(large["name"], error / large["err_avg_subset"] - 1, strict=True)),
@@ -139,10 +148,8 @@ def addition(path: Path, scale: str = "log") -> tuple[float, Solution]:
     known, law = (data["split"] == "train").to_numpy(), LAWS["broken"]
     wider = {"change": {"low": -20.0, "high": 20.0}, "width": {"low": 0.005}}
     law = replace(law, parameters=tuple(replace(p, **wider.get(p.name, {})) for p in law.parameters))
-    reference = {"C_0": float(np.exp(np.log(x[known]).mean()))}
-    found = solve(problem(law, LeastSquares(scale), y[known], C=x[known], **reference), keep=16, steps=500)
-    ahead = law.value(found.parameters_SP, C=x[~known], **reference)[0]
-    return float(np.sqrt(np.mean(np.log(ahead / y[~known]) ** 2))), found
+    found = solve(problem(law, LeastSquares(scale), y[known], C=x[known]), keep=16, steps=500)
+    return float(np.sqrt(np.mean(np.log(ahead(found, C=x[~known]) / y[~known]) ** 2))), found
 
 
 def rows() -> list[Row]:

@@ -72,7 +72,7 @@ def one_law(
     resamples: int = DRAWS,
 ) -> Method:
     """The method of a single fit. Of `points`, all that will ever be known, it takes the reference scale only."""
-    references = references_of(law, points)
+    references = references_of(law, points.inputs)
 
     def draws(known: Points, at: Points) -> np.ndarray:
         fit = fit_points(law, known, objective, priors=priors, references=references, seed=seed, resamples=resamples)

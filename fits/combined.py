@@ -279,7 +279,7 @@ class Workshop:
                 law,
                 known,
                 priors=self._priors(known),
-                references=references_of(law, whole),
+                references=references_of(law, whole.inputs),
                 seed=seed,
                 resamples=resamples,
             )

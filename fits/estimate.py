@@ -14,7 +14,7 @@ from fits.noise import Noise, estimate_noise, shape_of
 from fits.objectives import HuberLog, Objective, backward, check_scale, default_objective, forward
 from fits.points import Points, check_enough, final_rows, points_of
 from fits.priors import Prior, PriorRule, default_priors, describe
-from fits.solver import Problems, Solution, identified, minimise, starts
+from fits.solver import NEAR, Problems, Solution, identified, minimise, starts, thin_rows
 from fits.uncertainty import redraws
 from fits.verdicts import verdict_of
 from scaling.fitted import Fit, FitStatus
@@ -22,7 +22,8 @@ from scaling.laws import LAWS, Law, remember
 from scaling.observations import Observations
 
 ROUNDS = 4  # noise and optimum are estimated in turn
-KEPT = 4  # of the starts, for the later rounds
+RACE, RACED = 60, 12  # steps of all starts, after which the best RACED go on to the end
+KEPT = 4  # of these, in the later rounds
 METHOD = "one law; refits to redrawn runs, one draw per base trial, the noise itself drawn from its own error"
 
 
@@ -153,14 +154,16 @@ def optimum(
     if objective is None:
         objective, note = default_objective(points.value)
     check_scale(objective.scale, points.value)
-    references = references or references_of(law, points)
+    references = references or references_of(law, points.inputs)
     inputs: dict[str, np.ndarray | float] = {**points.inputs, **references}
     if priors is None or callable(priors):
         means = backward(objective.scale, points.means(forward(objective.scale, points.value)))
         priors = (priors or default_priors)(law, means)
     held = held or hold(law)
     priors = tuple(p for p in priors if held.matrix_FP[:, law.names.index(p.role)].any())
-    start = starts(law, inputs, points.value, objective, held)
+    thin = thin_rows(len(points))
+    some = {**{k: x[thin] for k, x in points.inputs.items()}, **references}
+    start = starts(law, some, points.value[thin], objective, held)
     # a relative spread of 1 % starts the alternation; it only weighs the prior in the first round
     sd = np.full(len(points), 0.01 if objective.scale == "log" else 0.01 * float(np.ptp(points.value)) or 1.0)
     for _ in range(ROUNDS):
@@ -174,6 +177,9 @@ def optimum(
             weights_Sn=None if points.weight is None else points.weight[None],
             held=held,
         )
+        if len(start) > RACED:
+            near = minimise(problems.thinned(thin), start, steps=RACE, tolerance=NEAR)
+            start = near.parameters_SP[np.argsort(near.cost_S)[: RACED if len(thin) == len(points) else 1]]
         solution = minimise(problems, start)
         theta = solution.parameters_SP[solution.best]
         shape_n = shape_of(law, theta[None], points.scale_x, points.x, objective.scale, **references)[0]
@@ -191,10 +197,10 @@ def optimum(
     return estimate, note
 
 
-def references_of(law: Law, points: Points) -> dict[str, float]:
+def references_of(law: Law, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The geometric mean of each input that has a reference: fixed once, held over resamples and back-test cuts."""
     return {
-        str(i.reference): float(np.exp(np.mean(np.log(points.inputs[str(i.symbol)]))))
+        str(i.reference): float(np.exp(np.mean(np.log(inputs[str(i.symbol)]))))
         for i in law.inputs
         if i.reference is not None
     }

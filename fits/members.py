@@ -40,7 +40,7 @@ class Setting:
     """Numbers of the prior. Log-normal (centre, spread) unless a line says otherwise. What was tried: docs/log.md."""
 
     exponent: tuple[float, float] = (0.5, 0.8)
-    no_floor: float = 0.1  # p
+    no_floor: float = 0.2  # p
     level: float = 0.5  # s_A
     onset: tuple[float, float] = (-0.7, 0.7)  # log C_on ~ log C_n + span N(centre, spread)
     onset_width: tuple[float, float] = (1.0, 0.5)
@@ -55,11 +55,12 @@ class Setting:
 
 
 SETTING = Setting()
-# For ladders that this package trained itself: the exponent's prior of their fits, and a plain power law more likely,
-# as their smallest rung lies above the onset (sweeps/recipes.py).
+# For ladders that this package trained itself: the exponent's prior of their fits; a plain power law is more likely, as
+# their smallest rung lies above the onset (sweeps/recipes.py); and there is a floor, as their prompts are random.
 LADDER = replace(
     SETTING,
     exponent=(LADDER_PRIOR.exponent, LADDER_PRIOR.exponent_spread),
+    no_floor=0.0,
     odds={"power": 4.0, "onset": 0.5, "broken": 1.0},
 )
 LAWS: tuple[Law, ...] = (POWER, ONSET, BROKEN)

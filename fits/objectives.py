@@ -70,13 +70,8 @@ class HuberLog:
         return f"Huber({self.delta:g}) on log value"
 
     def rho(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        size = np.abs(u)
-        inside = size <= self.delta
-        return (
-            np.where(inside, u * u / 2, self.delta * (size - self.delta / 2)),
-            np.clip(u, -self.delta, self.delta),
-            np.where(inside, 1.0, self.delta / np.maximum(size, self.delta)),
-        )
+        psi = np.clip(u, -self.delta, self.delta)
+        return psi * (u - psi / 2), psi, self.delta / np.maximum(np.abs(u), self.delta)
 
     def second(self, u: np.ndarray) -> np.ndarray | None:
         return (np.abs(u) <= self.delta).astype(float)

@@ -83,7 +83,7 @@ class Points:
         return {
             "x": self.x.tolist(),
             "value": self.value.tolist(),
-            "se": [None if np.isnan(s) else float(s) for s in self.se],
+            "se": [s if s == s else None for s in self.se.tolist()],  # NaN is not itself
             "trial": list(self.trial),
             "base_trial": list(self.base_trial),
         }
@@ -92,12 +92,12 @@ class Points:
 def scales_of(x: np.ndarray) -> np.ndarray:
     """Number of the compute scale of each x: a new one starts 10 % above the first member of the last."""
     order = np.argsort(x, kind="stable")
+    ordered, begins, at = x[order], np.zeros(len(x), bool), 0
+    while at < len(x):
+        begins[at] = True
+        at = max(at + 1, int(np.searchsorted(ordered, ordered[at] * SAME_SCALE, side="right")))
     found = np.empty(len(x), int)
-    first, number = -np.inf, -1
-    for i in order:
-        if x[i] > first * SAME_SCALE or number < 0:
-            first, number = x[i], number + 1
-        found[i] = number
+    found[order] = np.cumsum(begins) - 1
     return found
 
 
@@ -120,7 +120,9 @@ def rows_of(observations: Observations) -> pd.DataFrame:
     """The rows of `final_rows`, in the order that Points have: sorted by content, so that neither the order of the rows
     nor the numbering of their ids changes a draw."""
     table = final_rows(observations)
-    return table.frame.sort_values([table.axis, "value", "base_trial", "trial"], kind="stable")
+    first = [table.axis, "value"]  # names decide between equal rows only
+    ties = table.frame.duplicated(first).any()
+    return table.frame.sort_values([*first, "base_trial", "trial"] if ties else first, kind="stable")
 
 
 def points_of(law: Law, observations: Observations, *, weights: str = "") -> Points:
@@ -131,7 +133,8 @@ def points_of(law: Law, observations: Observations, *, weights: str = "") -> Poi
             f"law {law.name} speaks of {', '.join(law.metrics)}, the observations are {metric}",
             "pass_rate and neg_log_pass are two metrics; choose the law of the metric, or `power` for any",
         )
-    table, frame = final_rows(observations), rows_of(observations)
+    table = final_rows(observations)
+    frame = rows_of(table)
     symbols = [str(i.symbol) for i in law.inputs]
     own = {s: table.axis if len(symbols) == 1 else s for s in symbols}
     columns = own | {str(i.symbol): i.column for i in law.inputs if i.column}
@@ -152,8 +155,8 @@ def points_of(law: Law, observations: Observations, *, weights: str = "") -> Poi
         x=frame[table.axis].to_numpy(float),
         value=frame["value"].to_numpy(float),
         se=_usable_errors(frame),
-        trial=tuple(frame["trial"].astype(str)),
-        base_trial=tuple(frame["base_trial"].astype(str)),
+        trial=tuple(frame["trial"].astype(str).tolist()),
+        base_trial=tuple(frame["base_trial"].astype(str).tolist()),
         weight=_weights(frame, weights) if weights else None,
     )
 

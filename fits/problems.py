@@ -63,18 +63,23 @@ class Problems:
         """The problems `rows`, in that order."""
         return self._map(lambda a: _pick(a, rows))
 
-    def thinned(self, columns: np.ndarray) -> Problems:
+    def thinned(self, columns: np.ndarray | slice) -> Problems:
         """The same problems on some of their data."""
-        centres = self.centres_SK
-        return replace(self._map(lambda a: _cut(a, columns)), centres_SK=centres)
+        plain = replace(self, centres_SK=None)  # a column of the centres is a prior
+        return replace(plain._map(lambda a: _cut(a, columns)), centres_SK=self.centres_SK)
 
-    def evaluate(self, theta_SP: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(cost (S,), gradient (S, P), curvature (S, 2, P, P)) of the problems `rows` at theta.
+    def evaluate(
+        self, theta_SP: np.ndarray, rows: np.ndarray, safe_S: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(cost (S,), gradient (S, P), curvature (S, P, P)) of the problems `rows` at theta.
 
-        The curvature is J' diag(w rho'') J and the same with the majorising parabola of rho in place of rho''.
+        The curvature is J' diag(w c) J, c being rho'' (safe_S = 0), the curvature of rho's majorising parabola (1, the
+        default) or between the two.
         """
+        safe = np.ones(len(rows)) if safe_S is None else safe_S
         each = max(1, BLOCK // self.length)
-        parts = [self._block(theta_SP[i : i + each], rows[i : i + each]) for i in range(0, len(rows), each)]
+        cuts = [slice(i, i + each) for i in range(0, len(rows), each)]
+        parts = [self._block(theta_SP[i], rows[i], safe[i]) for i in cuts]
         cost, gradient, curvature = (np.concatenate(p) for p in zip(*parts, strict=True))
         for k, prior in enumerate(self.priors):
             at = self.law.names.index(prior.role)
@@ -82,7 +87,7 @@ class Problems:
             with np.errstate(all="ignore"):
                 r, d = prior.residual(theta_SP[:, at]) - shift, prior.slope(theta_SP[:, at])
                 cost, gradient[:, at] = cost + r * r / 2, gradient[:, at] + r * d
-                curvature[:, :, at, at] += (d * d)[:, None]
+                curvature[:, at, at] += d * d
         return np.where(np.isfinite(cost), cost, np.inf), gradient, curvature
 
     def residuals(self, theta_SP: np.ndarray) -> np.ndarray:
@@ -97,13 +102,16 @@ class Problems:
         for i in range(0, len(rows), each):
             total: np.ndarray | float = 0.0
             for some in self._cuts(rows[i : i + each]):
-                slope_SPn, weight_Sn = some._standardised(theta_SP[i : i + each])[1:]
-                total = total + np.matmul(slope_SPn * weight_Sn[:, None], np.swapaxes(slope_SPn, 1, 2))
+                slope_SPn, steep_Sn, weight_Sn = some._standardised(theta_SP[i : i + each])[1:]
+                each_Sn = weight_Sn * steep_Sn**2
+                total = total + np.matmul(slope_SPn * each_Sn[:, None], np.swapaxes(slope_SPn, 1, 2))
             parts.append(np.asarray(total))
         return np.concatenate(parts)
 
-    def _block(self, theta_SP: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        parts = [some._sums(theta_SP) for some in self._cuts(rows)]
+    def _block(
+        self, theta_SP: np.ndarray, rows: np.ndarray, safe_S: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        parts = [some._sums(theta_SP, safe_S) for some in self._cuts(rows)]
         return parts[0] if len(parts) == 1 else tuple(sum(p) for p in zip(*parts, strict=True))  # type: ignore[return-value]
 
     def _cuts(self, rows: np.ndarray) -> list[Problems]:
@@ -111,26 +119,28 @@ class Problems:
         some = self.at(rows)
         if self.length <= BLOCK:
             return [some]
-        return [some.thinned(np.arange(i, min(self.length, i + BLOCK))) for i in range(0, self.length, BLOCK)]
+        return [some.thinned(slice(i, i + BLOCK)) for i in range(0, self.length, BLOCK)]
 
-    def _sums(self, theta_SP: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        residual_Sn, slope_SPn, weight_Sn = self._standardised(theta_SP)
+    def _sums(self, theta_SP: np.ndarray, safe_S: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        residual_Sn, slope_SPn, steep_Sn, weight_Sn = self._standardised(theta_SP)
         with np.errstate(all="ignore"):
-            cost_Sn, psi_Sn, major_Sn = self.objective.rho(residual_Sn)
+            cost_Sn, psi_Sn, curved_Sn = self.objective.rho(residual_Sn)
             second_Sn = self.objective.second(residual_Sn)
-            turned_SnP = np.swapaxes(slope_SPn, 1, 2)
-            gradient = np.matmul(slope_SPn, (weight_Sn * psi_Sn)[..., None])[..., 0]
-            major = np.matmul(slope_SPn * (weight_Sn * major_Sn)[:, None], turned_SnP)
-            second = major if second_Sn is None else np.matmul(slope_SPn * (weight_Sn * second_Sn)[:, None], turned_SnP)
-            return (weight_Sn * cost_Sn).sum(1), gradient, np.stack([second, major], 1)
+            if second_Sn is not None:
+                curved_Sn = second_Sn + safe_S[:, None] * (curved_Sn - second_Sn)
+            gradient = np.matmul(slope_SPn, (weight_Sn * psi_Sn * steep_Sn)[..., None])[..., 0]
+            curved_Sn = weight_Sn * curved_Sn * steep_Sn**2
+            curvature = np.matmul(slope_SPn * curved_Sn[:, None], np.swapaxes(slope_SPn, 1, 2))
+            return (weight_Sn * cost_Sn).sum(1), gradient, curvature
 
-    def _standardised(self, theta_SP: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(residual (S, n), its slope (S, P, n), weight (S or 1, n)); the problems are those of theta's rows."""
+    def _standardised(self, theta_SP: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(residual (S, n), slope of the value (S, P, n), the residual's by the value (S, n), weight (S or 1, n)); the
+        problems are those of theta's rows."""
         with np.errstate(all="ignore"):
             value_Sn, slope_SPn = value_and_slopes(self.law, theta_SP, self.inputs)
             residual_Sn = (forward(self.objective.scale, value_Sn) - self.targets_Sn) * self.precisions_Sn
-            slope_SPn *= (slope(self.objective.scale, value_Sn) * self.precisions_Sn)[:, None]
-        return residual_Sn, slope_SPn, np.ones((1, 1)) if self.weights_Sn is None else self.weights_Sn
+            steep_Sn = slope(self.objective.scale, value_Sn) * self.precisions_Sn
+        return residual_Sn, slope_SPn, steep_Sn, np.ones((1, 1)) if self.weights_Sn is None else self.weights_Sn
 
     def _map(self, change: Callable[[Any], Any]) -> Problems:
         return replace(
@@ -147,7 +157,7 @@ def _pick(a: Any, rows: np.ndarray) -> Any:
     return a[rows] if np.ndim(a) == 2 and len(a) > 1 else a
 
 
-def _cut(a: Any, columns: np.ndarray) -> Any:
+def _cut(a: Any, columns: np.ndarray | slice) -> Any:
     return a if np.ndim(a) == 0 or a.shape[-1] == 1 else a[..., columns]
 
 
@@ -155,7 +165,7 @@ def value_and_slopes(
     law: Law, theta_SP: np.ndarray, inputs: Mapping[str, np.ndarray | float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(value (S, n), d value / d parameter (S, P, n)) at inputs of shape (n,) or (S, n): one compiled expression."""
-    arguments = [inputs[str(s)] for s in (*(i.symbol for i in law.inputs), *law.constants)]
+    arguments = [inputs[name] for name in law.given_names]
     found = law.value_and_slopes(*arguments, *(column[:, None] for column in theta_SP.T))
     rows = max(np.shape(x)[-1] if np.ndim(x) else 1 for x in arguments)
     out = np.empty((len(theta_SP), len(found), rows))

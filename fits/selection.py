@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fits.backtests import backtest, with_backtests
+from fits.backtests import DRAWS, backtest, with_backtests
 from fits.estimate import default_law, fit, subjects
 from fits.points import final_rows, on_axis, scales_of
 from scaling.errors import NotEarned
@@ -47,7 +47,7 @@ def compare(laws: Iterable[Law] | None, observations: Observations, *, seed: int
             continue
         try:
             rows = backtest(law, observations, seed=seed)
-            tried.append((with_backtests(fit(law, observations, seed=seed), rows), rows))
+            tried.append((with_backtests(fit(law, observations, seed=seed, resamples=DRAWS), rows), rows))
         except NotEarned:
             continue
     # a law of more parameters starts at a later cut, nearer to what is held out: all are judged on what all have

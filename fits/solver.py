@@ -2,7 +2,7 @@
 
 Shapes: S problems (starts, resamples or curves), n rows, P parameters, F free ones (held.py).
 
-    step of phi   -(H2 + t (HM - H2) + lambda diag HM)^-1 gradient,     t = min(1, 1000 lambda)
+    step of phi   -(H + lambda diag H)^-1 gradient,     H = H2 + t (HM - H2),  t = min(1, SAFE lambda)
 
 HM is the Gauss-Newton matrix of the majorising parabola, H2 that of the true second derivative: for least squares they
 are one. lambda falls after a step that lowers the cost and grows after one that does not, so that a Huber objective
@@ -29,8 +29,10 @@ MAX_DAMPING = 1e12
 LARGEST_CONDITION = 1e9
 KEPT = 4  # starts of a problem that are followed to the end
 THIN = 4096  # rows that choose among the starts
+NEAR = 1e-4  # tolerance of what is only on the way
 FARTHER, FAR = 3.0, 10.0  # ratio of two deltas on the way to a small one; residual / delta from which there is a way
-SMOOTH, KINKED = (8.0, 6.0), (2.0, 4.0)  # how lambda falls and grows: a step is good only up to the next kink
+SAFE = 1e3  # from a lambda of 1 / SAFE on, steps are those of the majorising parabola
+SMOOTH, KINKED = (8.0, 6.0), (4.0, 8.0)  # how lambda falls and grows: a step is good only up to the next kink
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,16 @@ def solve(problems: Problems, *, keep: int = KEPT, steps: int = 200, tolerance: 
     if problems.length > THIN:
         lead = next((x for x in problems.inputs.values() if np.shape(x) == (problems.length,)), None)
         order = np.arange(problems.length) if lead is None else np.argsort(lead, kind="stable")
-        thin = problems.thinned(np.sort(order[np.linspace(0, problems.length - 1, THIN).astype(int)]))
-        start, owner = solve(thin, keep=keep, steps=steps, tolerance=1e-4).parameters_SP, np.arange(problems.size)
+        thin = problems.thinned(np.sort(order[thin_rows(problems.length)]))
+        start, owner = solve(thin, keep=keep, steps=steps, tolerance=NEAR).parameters_SP, np.arange(problems.size)
     else:
         start, owner = best_starts(problems, keep)
     return minimise(problems, start, owner, steps=steps, tolerance=tolerance).best_each()
+
+
+def thin_rows(length: int) -> np.ndarray:
+    """At most THIN of `length` ordered rows, evenly."""
+    return np.linspace(0, length - 1, min(length, THIN)).astype(int)
 
 
 def minimise(
@@ -135,7 +142,7 @@ def minimise(
     free = problems.free
     phi = free.reduce(np.array(start_SP, float))
     for near in _way(problems, free.expand(phi), owner):
-        phi = _descend(near, phi, owner, steps, 1e-4)[0]
+        phi = _descend(near, phi, owner, steps, NEAR)[0]
     phi, cost, stationary = _descend(problems, phi, owner, steps, tolerance)
     return Solution(problems, free.expand(phi), cost, stationary, owner)
 
@@ -158,8 +165,8 @@ def _descend(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(phi, cost, stationary) of every start."""
     phi, everyone = start_SF.copy(), np.arange(len(start_SF))
-    cost, gradient, curvature = _evaluate(problems, phi, owner_S)
     damping, (fall, rise) = np.full(len(phi), 1e-3), KINKED if isinstance(problems.objective, HuberLog) else SMOOTH
+    cost, gradient, curvature = _evaluate(problems, phi, owner_S, damping)
     done = ~np.isfinite(cost)
     stationary = np.zeros(len(phi), bool)
     for _ in range(steps):
@@ -169,7 +176,7 @@ def _descend(
         trial, small = _step(phi[rows], gradient[rows], curvature[rows], damping[rows], problems.free, tolerance)
         promised = np.abs((gradient[rows] * (trial - phi[rows])).sum(1))
         small |= (promised <= 1e-13 * cost[rows]) & (damping[rows] < 1)
-        new_cost, new_gradient, new_curvature = _evaluate(problems, trial, owner_S[rows])
+        new_cost, new_gradient, new_curvature = _evaluate(problems, trial, owner_S[rows], damping[rows] / fall)
         better = new_cost <= cost[rows]
         taken = rows[better]
         phi[taken], cost[taken] = trial[better], new_cost[better]
@@ -181,10 +188,12 @@ def _descend(
     return phi, cost, stationary
 
 
-def _evaluate(problems: Problems, phi_SF: np.ndarray, owner_S: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cost, gradient (S, F) and curvatures (S, 2, F, F) in the free parameters."""
-    matrix = problems.free.matrix_FP
-    cost, gradient, curvature = problems.evaluate(problems.free.expand(phi_SF), owner_S)
+def _evaluate(
+    problems: Problems, phi_SF: np.ndarray, owner_S: np.ndarray, damping_S: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cost, gradient (S, F) and curvature (S, F, F) in the free parameters."""
+    matrix, safe = problems.free.matrix_FP, np.minimum(1.0, SAFE * damping_S)
+    cost, gradient, curvature = problems.evaluate(problems.free.expand(phi_SF), owner_S, safe)
     with np.errstate(all="ignore"):
         return cost, gradient @ matrix.T, matrix @ curvature @ matrix.T
 
@@ -201,11 +210,9 @@ def _step(
     low, high = free.bounds_F2.T
     held = ((phi <= low) & (gradient > 0)) | ((phi >= high) & (gradient < 0))
     size = np.arange(phi.shape[1])
-    second, major = curvature[:, 0], curvature[:, 1]
-    blend = np.minimum(1.0, 1e3 * damping)[:, None, None]
     # unit diagonal first: parameters differ in size by many orders of magnitude
-    root = np.sqrt(np.maximum(major[:, size, size], 1e-300))
-    system = (second + blend * (major - second)) / (root[:, :, None] * root[:, None, :])
+    root = np.sqrt(np.maximum(curvature[:, size, size], 1e-300))
+    system = curvature / (root[:, :, None] * root[:, None, :])
     system = np.where(held[:, :, None] | held[:, None, :], 0.0, system)
     system[:, size, size] = np.where(held, 1.0, system[:, size, size] + damping[:, None])
     right = np.where(held, 0.0, gradient / root)

@@ -145,16 +145,17 @@ def _solve(
     if basis_RnK is None:
         return np.zeros((len(goal_Rn), 0)), -goal_Rn
     rows, _, count = basis_RnK.shape
-    basis, goal = basis_RnK * weight_Rn[..., None], goal_Rn * weight_Rn
+    basis, goal = basis_RnK * weight_Rn[..., None], (goal_Rn * weight_Rn)[..., None]
+    turned = np.swapaxes(basis, 1, 2)
+    gram, right = np.matmul(turned, basis), np.matmul(turned, goal)[..., 0]
     best_cost, best = np.full(rows, np.inf), np.zeros((rows, count))
     low, high = bounds_K2.T
     for size in range(1, count + 1):
         for subset in map(list, itertools.combinations(range(count), size)):
-            part = basis[..., subset]
-            gram = np.matmul(np.swapaxes(part, 1, 2), part)
-            gram += (1e-13 * np.trace(gram, axis1=1, axis2=2)[:, None, None] + 1e-300) * np.eye(size)
-            found = np.linalg.solve(gram, np.matmul(np.swapaxes(part, 1, 2), goal[..., None]))[..., 0]
-            cost = ((np.matmul(part, found[..., None])[..., 0] - goal) ** 2).sum(1)
+            part = gram[:, subset][:, :, subset]
+            part = part + (1e-13 * np.trace(part, axis1=1, axis2=2)[:, None, None] + 1e-300) * np.eye(size)
+            found = np.linalg.solve(part, right[:, subset, None])[..., 0]
+            cost = -(found * right[:, subset]).sum(1)  # and the goal's own square, the same for every subset
             inside = ((found > low[subset]) & (found < high[subset])).all(1)
             better = inside & (cost < best_cost)
             best_cost = np.where(better, cost, best_cost)

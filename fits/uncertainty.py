@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fits.cells import rows_or_cells
 from fits.noise import shape_of
 from fits.objectives import Scale, backward, forward
 from fits.points import axis_symbol
@@ -45,27 +46,27 @@ def noise_factors(dof: float | None, draws: int, seed: int) -> np.ndarray:
 def redraws(estimate: Estimate, *, seed: int, draws: int) -> Solution:
     """The refits (draws_SP are its parameters_SP), every one from the optimum; one that finds no minimum keeps its best
     point, and says so."""
-    points, noise = estimate.points, estimate.noise
+    rows, noise = rows_or_cells(estimate), estimate.noise
     rng = np.random.default_rng([seed, PARAMETERS])
     sigma_S = noise_factors(noise.dof, draws, seed)
-    e_SU = rng.standard_normal((draws, points.n_units))
-    h_SK = rng.standard_normal((draws, points.n_scales))
-    d_Sn = rng.standard_normal((draws, len(points)))
+    e_SU = rng.standard_normal((draws, int(rows.unit.max()) + 1))
+    h_SK = rng.standard_normal((draws, estimate.points.n_scales))
+    d_Sn = rng.standard_normal((draws, len(rows.target_n)))
     shift_Sn = (
-        noise.run * noise.shape_n * sigma_S[:, None] * e_SU[:, points.unit]
-        + noise.misfit * h_SK[:, points.scale]
-        + noise.declared_n * d_Sn
+        rows.noise_n * sigma_S[:, None] * e_SU[:, rows.unit]
+        + noise.misfit * rows.at_scales(h_SK)
+        + rows.declared_n * d_Sn
     )
-    sd_Sn = np.sqrt(noise.variance(points) + (noise.run * noise.shape_n) ** 2 * (sigma_S**2 - 1)[:, None])
+    sd_Sn = np.sqrt(rows.variance_n + rows.run_n**2 * (sigma_S**2 - 1)[:, None])
     problems = Problems(
         estimate.law,
-        estimate.inputs,
-        estimate.objective,
-        estimate.targets + shift_Sn,
-        np.sqrt(points.share) / sd_Sn,
+        {**estimate.inputs, **rows.inputs},
+        rows.objective,
+        rows.target_n + shift_Sn,
+        np.sqrt(rows.share_n) / sd_Sn,
         estimate.priors,
         rng.standard_normal((draws, len(estimate.priors))),
-        weights_Sn=estimate.solution.problems.weights_Sn,
+        weights_Sn=None if rows.weight_n is None else rows.weight_n[None],
         held=estimate.held,
     )
     return minimise(problems, np.tile(estimate.theta, (draws, 1)), steps=100, tolerance=1e-6)

@@ -65,7 +65,7 @@ class Law:
 
     # -- numbers -------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(p.name for p in self.parameters)
 
@@ -77,6 +77,11 @@ class Law:
     def bounds(self) -> np.ndarray:
         """(P, 2): low and high of every parameter."""
         return np.array([[p.low, p.high] for p in self.parameters])
+
+    @cached_property
+    def given_names(self) -> tuple[str, ...]:
+        """What a value is asked at, in the order of the compiled functions: the inputs, then the references."""
+        return tuple(str(s) for s in (*(i.symbol for i in self.inputs), *self.constants))
 
     def row(self, **values: float) -> np.ndarray:
         """Parameter values by role -> (1, P)."""

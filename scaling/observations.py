@@ -16,6 +16,7 @@ Per-problem results (`problems`: observation, problem, bucket, n, c, p) travel b
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ import pandas as pd
 from scaling.errors import InputError
 from scaling.gates import Gate, read_gates
 from scaling.metrics import metric as metric_named
-from scaling.records import canonical, parse, sha256
+from scaling.records import canonical, canonical_rows, parse
 from scaling.units import COMPUTE_COLUMNS, UNITS
 
 VERSION = 1
@@ -37,6 +38,7 @@ KEYS = ("id", "trial", "base_trial", "stage", "metric", "protocol", "bucket", "v
 PROBLEM_KEYS = ("observation", "problem", "bucket", "n", "c", "p")
 SE_KINDS = ("problems", "sampling", "declared", "none")
 OVERALL = "all"
+CHUNK = 50_000  # rows digested at a time
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,13 @@ class Observations:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the rows, sorted, so that order does not matter."""
-        rows = self.frame.sort_values("id").to_dict("records")
-        lines = [canonical({str(k): v for k, v in row.items() if not _missing(v)}) for row in rows]
-        return sha256(b"\n".join(lines))
+        rows = self.frame.sort_values("id")
+        found = hashlib.sha256()
+        for first in range(0, len(rows), CHUNK):
+            part = rows.iloc[first : first + CHUNK]
+            lines = canonical_rows({str(name): _known(column) for name, column in part.items()})
+            found.update((b"\n" if first else b"") + b"\n".join(lines))
+        return found.hexdigest()
 
     @classmethod
     def of(
@@ -221,7 +227,7 @@ class Observations:
         """(metric, stage, bucket, protocol) of a table with just one of each; otherwise an error that lists them."""
         found = []
         for column in ("metric", "stage", "bucket", "protocol"):
-            values = sorted({str(v) for v in self.frame[column]})
+            values = sorted(map(str, self.frame[column].unique()))
             if len(values) > 1:
                 raise InputError(
                     f"the table holds several values of {column}: {', '.join(values)}",
@@ -257,5 +263,6 @@ def _axis(names: Sequence[str]) -> str:
     )
 
 
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def _known(column: pd.Series) -> list[Any]:
+    """The values of a column, None where one is missing."""
+    return [None if gone else value for value, gone in zip(column.tolist(), column.isna(), strict=True)]

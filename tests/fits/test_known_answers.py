@@ -19,13 +19,13 @@ def data(name):
 def test_chinchilla_optimum_to_its_digits():
     found = solve(known_answers.chinchilla_problem(data("chinchilla_svg.csv")))
     assert found.cost_S[0] == pytest.approx(published.CHINCHILLA_HUBER_OBJECTIVE, rel=1e-11)
-    np.testing.assert_allclose(found.parameters_SP[0], published.CHINCHILLA_HUBER, rtol=1e-5)
+    np.testing.assert_allclose(known_answers.constants(found)[0], published.CHINCHILLA_HUBER, rtol=1e-5)
     assert list(found.status_S) == [FitStatus.CONVERGED]
 
 
 def test_chinchilla_limit_of_least_absolute_deviations():
     found = solve(known_answers.chinchilla_problem(data("chinchilla_svg.csv"), 1e-6))
-    e, a, b, alpha, beta = found.parameters_SP[0]
+    e, a, b, alpha, beta = known_answers.constants(found)[0]
     known = published.CHINCHILLA_LIMIT
     assert a == pytest.approx(known[1], abs=0.005) and b == pytest.approx(known[2], abs=0.05)
     assert (alpha, beta) == (pytest.approx(known[3], abs=5e-5), pytest.approx(known[4], abs=5e-5))
@@ -36,7 +36,7 @@ def test_chinchilla_limit_of_least_absolute_deviations():
 def test_chinchilla_bootstrap_errors():
     """500 refits know a standard error to 3 %, those of A and B, whose draws have long tails, to some 10 %."""
     found = known_answers.bootstraps(known_answers.chinchilla_problem(data("chinchilla_svg.csv")), 500)
-    draws = found.parameters_SP
+    draws = known_answers.constants(found)
     assert found.counts() == {FitStatus.CONVERGED: 500}
     np.testing.assert_allclose(draws.std(0, ddof=1), published.CHINCHILLA_ERRORS, rtol=0.25)
     share = draws[:, 4] / (draws[:, 3] + draws[:, 4])

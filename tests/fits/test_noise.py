@@ -5,7 +5,7 @@ import pytest
 from worlds import HALF_DECADES, NINE, POWER, replicates, table
 
 from fits.noise import estimate_noise
-from fits.points import points_of, scales_of
+from fits.points import SAME_SCALE, points_of, scales_of
 from scaling.laws import LAWS
 
 
@@ -62,3 +62,15 @@ def test_scales_are_rungs_not_exact_numbers():
     assert scales_of(x).tolist() == [0, 0, 0, 1, 1, 2]
     dense = np.geomspace(1, 100, 500)
     assert 40 <= scales_of(dense).max() <= 60  # a dense curve is binned, not chained into one scale
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_scales_are_those_of_a_walk_through_the_rows(case):
+    rng = np.random.default_rng(case)
+    x = np.concatenate([10 ** rng.uniform(0, 1 + case, 50), [0.0, 0.0, -1.0, -1.0, -1.05, 1.0, 1.1, 1.1 * 1.1]])
+    found, first, number = np.empty(len(x), int), -np.inf, -1
+    for i in np.argsort(x, kind="stable"):
+        if x[i] > first * SAME_SCALE or number < 0:
+            first, number = x[i], number + 1
+        found[i] = number
+    np.testing.assert_array_equal(scales_of(x), found)

@@ -141,6 +141,16 @@ def test_never_higher_than_many_starts_of_lbfgs(case):
     assert solve(p).cost_S[0] <= best * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("case", range(4, 20, 5))
+def test_the_optimum_does_not_depend_on_the_reference(case):
+    """At N_0 = D_0 = 1 scales and exponents are all but collinear: slower, but the same cost."""
+    law, inputs, values, objective = random_case(case)
+    targets, ones = forward(objective.scale, values)[None], np.ones((1, 1))
+    far = inputs | {"N_0": 1.0, "D_0": 1.0}
+    costs = [solve(Problems(law, x, objective, targets, ones)).cost_S[0] for x in (inputs, far)]
+    assert costs[1] == pytest.approx(costs[0], rel=1e-9)
+
+
 @pytest.mark.parametrize("objective", [LeastSquares(), HuberLog(1e-3)])
 def test_many_curves_at_once_equal_each_alone(objective):
     """Each with its own inputs, references and targets."""

@@ -192,6 +192,16 @@ def test_a_digest_knows_no_order_of_keys(value, chance):
     assert records.digest(dict(items)) == records.digest(value)
 
 
+@given(st.lists(st.text() | st.sampled_from(['","', '"', "\\", ""]), min_size=1), st.randoms(use_true_random=False))
+def test_rows_by_column_are_rows_written_one_by_one(words, chance):
+    numbers = [chance.choice([0.0, -0.0, 1e21, 1e-7, -3.5, 1e16]) for _ in words]
+    mixed = [chance.choice([None, 1, True, 1.0, "1", [1]]) for _ in words]
+    table = {"word": words, "z": numbers, "flag": [n > 0 for n in numbers], "\ufb33": mixed, "\U0001f600": mixed}
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    known = [{k: v for k, v in row.items() if v is not None} for row in rows]
+    assert records.canonical_rows(table) == [records.canonical(row) for row in known]
+
+
 def test_file_digest(tmp_path):
     (tmp_path / "f").write_bytes(b"abc" * 100_000)
     assert records.file_digest(tmp_path / "f") == records.sha256(b"abc" * 100_000)
