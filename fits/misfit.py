@@ -48,12 +48,12 @@ class Misfit:
         normal_S: np.ndarray,
     ) -> np.ndarray:
         """(S, G): m at new places given the residuals, one standard normal per draw for the whole grid (so that curves
-        of quantiles are smooth)."""
+        of quantiles are smooth). `places_GI` may be (S, G, I): other places for every draw."""
         r, v = self._rotated(residual_Sn, size_S, sigma_S)
         cross = matern(_distance(places_GI, self.places_nI)) / self.shape_n @ self.basis
         power = size_S[:, None] ** 2
-        mean = power * (r / v) @ cross.T
-        variance = power - (power**2 / v) @ (cross**2).T
+        mean = power * (cross @ (r / v)[:, :, None])[..., 0]
+        variance = power - (cross**2 @ (power**2 / v)[:, :, None])[..., 0]
         return mean + np.sqrt(np.maximum(variance, 0.0)) * normal_S[:, None]
 
     def _rotated(
@@ -64,4 +64,4 @@ class Misfit:
 
 
 def _distance(a_nI: np.ndarray, b_mI: np.ndarray) -> np.ndarray:
-    return np.sqrt(((a_nI[:, None, :] - b_mI[None, :, :]) ** 2).sum(-1)) / LENGTH
+    return np.sqrt(((a_nI[..., :, None, :] - b_mI) ** 2).sum(-1)) / LENGTH

@@ -16,6 +16,7 @@ Source: Oliver, He and Reynolds (1996), randomised maximum likelihood; Bardsley 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,20 +71,23 @@ def redraws(estimate: Estimate, *, seed: int, draws: int) -> Solution:
     return minimise(problems, np.tile(estimate.theta, (draws, 1)), steps=100, tolerance=1e-6)
 
 
-def predictive_draws(fit: Fit, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(draws_SG, latent_SG) on a grid of the fit's axis, inside the metric's range.
+def predictive_draws(
+    fit: Fit, grid_G: np.ndarray, inputs: Mapping[str, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(draws_SG, latent_SG) on a grid of the fit's axis, inside the metric's range. A law of several inputs reads them
+    from `inputs`, (G,) each.
 
     latent: the mean of runs, law and its misfit. draws: one run's measured value, one noise number per draw for the
     whole grid (common random numbers), so that a curve of quantiles is smooth.
     """
     law, metric = law_named(fit.law), metric_named(fit.subject.metric)
-    symbol = axis_symbol(law, fit.subject.axis)
+    at = inputs or {axis_symbol(law, fit.subject.axis): grid_G}
     scale: Scale = "log" if fit.noise_kind == "log" else "absolute"
     rng = np.random.default_rng([fit.seed, MISFIT])
     count = len(fit.draws_SP)
     misfit_S, run_S = fit.misfit * rng.standard_normal(count), rng.standard_normal(count)
     sigma_S = fit.noise * noise_factors(fit.noise_dof, count, fit.seed)
-    latent_SG = forward(scale, law.value(fit.draws_SP, **{symbol: grid_G}, **fit.references)) + misfit_S[:, None]
+    latent_SG = forward(scale, law.value(fit.draws_SP, **at, **fit.references)) + misfit_S[:, None]
     data_x = np.unique(np.asarray(fit.points["x"], float))
     shape_SG = shape_of(law, fit.draws_SP, data_x, grid_G, scale, **fit.references)
     draws_SG = latent_SG + (sigma_S * run_S)[:, None] * shape_SG

@@ -15,11 +15,12 @@ import sympy as sp
 from scaling.errors import InputError
 from scaling.law import Degenerate, Input, Law, Parameter
 from scaling.maps import LINK_EXPONENTIAL, LINK_SIGMOID
+from scaling.size_and_data import CHINCHILLA, CHINCHILLA_TIED, KAPLAN
 
 __all__ = ["LAWS", "Degenerate", "Input", "Law", "Parameter", "law_named", "register_law"]
 
 C, C0, E, A, alpha, k = sp.symbols("C C_0 E A alpha k", positive=True)
-N, N0, D, D0, B, beta = sp.symbols("N N_0 D D_0 B beta", positive=True)
+beta = sp.Symbol("beta", positive=True)
 s, tau, f, L, c = sp.symbols("s tau f L c", positive=True)
 c0, c1, d1, f1, c2, d2, f2 = sp.symbols("c_0 c_1 d_1 f_1 c_2 d_2 f_2", positive=True)
 y0, R0, mu, r = sp.symbols("L_start R_0 mu r", positive=True)
@@ -151,27 +152,6 @@ BROKEN2 = Law(
     degenerate=(Degenerate("broken", {"change_2": 0.0}),),
 )  # fmt: skip
 
-CHINCHILLA = Law(
-    name="chinchilla",
-    formula=E + A * (N / N0) ** -alpha + B * (D / D0) ** -beta,
-    inputs=(Input(N, unit="parameters", reference=N0), Input(D, unit="tokens", reference=D0)),
-    parameters=(
-        Parameter("floor", E, low=0.0, unit="metric"),
-        Parameter("size_scale", A, low=0.0, unit="metric"),
-        Parameter("data_scale", B, low=0.0, unit="metric"),
-        Parameter("size_exponent", alpha, *_EXPONENT),
-        Parameter("data_exponent", beta, *_EXPONENT),
-    ),
-    says="a floor, what N parameters cost and what D tokens cost; A and B are those costs at N_0 and D_0",
-    usual="L(N, D) = E + A N^-alpha + B D^-beta",
-    usual_constants={"E": E, "A": A * N0**alpha, "B": B * D0**beta, "alpha": alpha, "beta": beta},
-    source="Hoffmann et al. (2022), arXiv 2203.15556, equation 2",
-    degenerate=(
-        Degenerate("power", {"data_scale": 0.0}, {"scale": A, "exponent": alpha}, {"C": "N", "C_0": "N_0"}),
-        Degenerate("power", {"size_scale": 0.0}, {"scale": B, "exponent": beta}, {"C": "D", "C_0": "D_0"}),
-    ),
-)
-
 EXPONENTIAL = Law(
     name="exponential",
     formula=E + A * sp.exp(-r * C / C0),
@@ -232,8 +212,8 @@ M4 = Law(
 LAWS = {
     law.name: law
     for law in (
-        POWER, PASS_RATE, NEG_LOG_PASS, SHIFTED, ONSET, BROKEN, BROKEN2, CHINCHILLA, EXPONENTIAL, SIGMOID, M4,
-        LINK_EXPONENTIAL, LINK_SIGMOID,
+        POWER, PASS_RATE, NEG_LOG_PASS, SHIFTED, ONSET, BROKEN, BROKEN2, CHINCHILLA, CHINCHILLA_TIED, KAPLAN,
+        EXPONENTIAL, SIGMOID, M4, LINK_EXPONENTIAL, LINK_SIGMOID,
     )
 }  # fmt: skip
 _FITTED: dict[str, Law] = {}  # laws that were fitted without being registered: their fits must find them again

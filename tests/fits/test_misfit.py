@@ -39,3 +39,10 @@ def test_draws_have_the_conditional_mean_and_variance():
 def test_far_from_the_data_the_process_forgets_them():
     far = Misfit(PLACES, SHAPE).draws(np.array([[100.0]]), RESIDUAL, SIZE, SIGMA, np.ones(4))
     assert far[:, 0] == pytest.approx(SIZE)
+
+
+def test_every_draw_may_have_places_of_its_own():
+    process, normal = Misfit(PLACES, SHAPE), np.linspace(-1, 1, 4)
+    shared = process.draws(NEW, RESIDUAL, SIZE, SIGMA, normal)
+    own = process.draws(np.stack([NEW, NEW[::-1], NEW, NEW]), RESIDUAL, SIZE, SIGMA, normal)
+    assert own[[0, 2, 3]] == pytest.approx(shared[[0, 2, 3]]) and own[1] == pytest.approx(shared[1, ::-1])
