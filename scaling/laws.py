@@ -15,7 +15,7 @@ import sympy as sp
 from scaling.errors import InputError
 from scaling.law import Degenerate, Input, Law, Parameter
 from scaling.maps import LINK_EXPONENTIAL, LINK_SIGMOID
-from scaling.size_and_data import CHINCHILLA, CHINCHILLA_TIED, KAPLAN
+from scaling.size_and_data import CHINCHILLA, CHINCHILLA_TIED, EXPONENT, KAPLAN
 
 __all__ = ["LAWS", "Degenerate", "Input", "Law", "Parameter", "law_named", "register_law"]
 
@@ -25,13 +25,12 @@ s, tau, f, L, c = sp.symbols("s tau f L c", positive=True)
 c0, c1, d1, f1, c2, d2, f2 = sp.symbols("c_0 c_1 d_1 f_1 c_2 d_2 f_2", positive=True)
 y0, R0, mu, r = sp.symbols("L_start R_0 mu r", positive=True)
 _COMPUTE = Input(C, unit="FLOP", reference=C0)
-_EXPONENT = 0.005, 2.0
 _PLACE = 1e-6, 1e3  # of C_0: from far below any data to beyond it
 _WIDTH = 0.05, 5.0
 _FALL = (
     Parameter("floor", E, low=0.0, unit="metric"),
     Parameter("scale", A, low=0.0, unit="metric"),
-    Parameter("exponent", alpha, *_EXPONENT),
+    Parameter("exponent", alpha, *EXPONENT),
 )
 
 POWER = Law(
@@ -54,7 +53,7 @@ PASS_RATE = Law(
     parameters=(
         Parameter("floor", E, low=0.0),
         Parameter("scale", A, low=0.0),
-        Parameter("exponent", alpha, *_EXPONENT),
+        Parameter("exponent", alpha, *EXPONENT),
     ),
     says="-log of the mean pass rate falls as a power of compute to a floor E (the pass rate saturates at exp(-E))",
     source="form of the GPT-4 report's capability law, on the mean pass rate and with a floor",
@@ -66,7 +65,7 @@ NEG_LOG_PASS = Law(
     formula=A * (C / C0) ** -k,
     inputs=(_COMPUTE,),
     metrics=("neg_log_pass",),
-    parameters=(Parameter("scale", A, low=0.0, unit="metric"), Parameter("exponent", k, *_EXPONENT)),
+    parameters=(Parameter("scale", A, low=0.0, unit="metric"), Parameter("exponent", k, *EXPONENT)),
     says="the mean log pass rate vanishes as a power of compute, without a floor",
     usual="-E[log pass rate] = alpha C^-k",
     usual_constants={"alpha": A * C0**k, "k": k},
@@ -193,7 +192,7 @@ M4 = Law(
     parameters=(
         Parameter("floor", E, low=0.0, unit="metric"),
         Parameter("start", y0, low=0.0, unit="metric"),
-        Parameter("exponent", c, *_EXPONENT),
+        Parameter("exponent", c, *EXPONENT),
         Parameter("onset", tau, *_PLACE, unit="C_0"),
         Parameter("bend", alpha, 0.01, 10.0),
     ),

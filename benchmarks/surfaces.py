@@ -1,0 +1,176 @@
+"""Forecasts over L(N, D) on simulated worlds whose truth is known and on public runs: the average of laws against one.
+
+    python benchmarks/surfaces.py [repeats]      # 6 repeats: five minutes on one core
+    SCALING_PUBLIC_DATA=folder python benchmarks/surfaces.py 0      # the public runs only
+
+A world's runs are an IsoFLOP grid: five budgets over 100x of compute, five sizes of 1/4 to 4 times the best one, with
+relative noise. What is scored is one more run at 10x and 100x the largest budget, of 1/3, 1 and 3 times the best size.
+Public runs: those below a cut in compute forecast all at or above it. CRPS on log value; "against posterior" is the
+paired difference of CRPS, in % of the posterior's mean, with its standard error over worlds.
+
+    surface      laws averaged by evidence with a misfit process (fits/surfaces.py)
+    posterior    chinchilla: refits to redrawn runs under the default prior (fits.fit)
+    bootstrap    chinchilla without a prior, rows drawn with replacement, and one of its residuals
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from worlds import GRID, report, score
+
+from fits.estimate import fit_points, optimum
+from fits.points import Points, points_of, take
+from fits.solver import Problems, minimise
+from fits.surfaces import DRAWS, fit_surface, places_of
+from fits.uncertainty import predictive_draws
+from scaling.cli import table
+from scaling.laws import CHINCHILLA
+from scaling.observations import Observation, Observations
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from reference import published
+
+Truth = Callable[[np.ndarray, np.ndarray], np.ndarray]
+BUDGETS = np.geomspace(1e18, 1e20, 5)  # FLOP
+SIZES, HELD = (0.25, 0.5, 1.0, 2.0, 4.0), (1 / 3, 1.0, 3.0)  # of the best size
+NOISES, FACTORS, BOOTSTRAPS = (0.003, 0.01, 0.03), (10.0, 100.0), 300
+
+
+def chinchilla(n: np.ndarray, d: np.ndarray) -> np.ndarray:
+    return 1.82 + 482.0 * n**-0.348 + 2085.0 * d**-0.366
+
+
+def kaplan(n: np.ndarray, d: np.ndarray) -> np.ndarray:
+    return ((8.8e13 / n) ** (0.076 / 0.095) + 5.4e13 / d) ** 0.095
+
+
+def kaplan_with_floor(n: np.ndarray, d: np.ndarray) -> np.ndarray:
+    return 1.6 + ((4.75e7 / n) ** (0.3 / 0.35) + 4.65e8 / d) ** 0.35
+
+
+def broken(at: float) -> Truth:
+    """chinchilla whose data exponent falls to a third beyond `at` tokens."""
+    return lambda n, d: 1.82 + 482.0 * n**-0.348 + 2085.0 * d**-0.366 * (1 + (d / at) ** 2) ** (0.244 / 2)
+
+
+WORLDS: dict[str, Truth] = {
+    "chinchilla": chinchilla,
+    "kaplan": kaplan,
+    "kaplan, floor": kaplan_with_floor,
+    "break inside": broken(3e9),
+    "break beyond": broken(1e11),
+}
+
+
+def best_size(world: Truth, c: float) -> float:
+    n = np.geomspace(1e5, 1e13, 4001)
+    return float(n[np.argmin(world(n, c / (6 * n)))])
+
+
+def runs(n: np.ndarray, d: np.ndarray, values: np.ndarray) -> Observations:
+    return Observations.of(
+        Observation(id=f"{i}", trial=f"{i}", base_trial=f"{i}", stage="unstated", metric="loss", protocol="p",
+                    value=float(v), inputs={"C": 6.0 * a * b, "N": float(a), "D": float(b)}, se=None, se_kind="none")
+        for i, (a, b, v) in enumerate(zip(n, d, values, strict=True))
+    )  # fmt: skip
+
+
+def grid(world: Truth, budgets: np.ndarray, sizes: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, D) of every budget and multiple of its best size."""
+    n = np.array([best_size(world, c) * k for c in budgets for k in sizes])
+    return n, np.repeat(budgets, len(sizes)) / (6 * n)
+
+
+def bootstrap(points: Points, inputs: dict[str, np.ndarray], seed: int) -> np.ndarray:
+    """(S, n) on log value."""
+    made, _ = optimum(CHINCHILLA, points, priors=())
+    rng, n = np.random.default_rng([seed, 7]), len(points)
+    count = rng.multinomial(n, np.full(n, 1 / n), BOOTSTRAPS).astype(float)
+    problems = Problems(CHINCHILLA, made.inputs, made.objective, made.targets[None], np.sqrt(count))
+    found = minimise(problems, np.tile(made.theta, (BOOTSTRAPS, 1)), steps=60, tolerance=1e-6).parameters_SP
+    z = np.log(CHINCHILLA.value(found, **inputs, **made.references))
+    return z + rng.choice(made.residual, (BOOTSTRAPS, 1))
+
+
+def forecasts(known: Points, at: Points, seed: int, **options: Any) -> dict[str, np.ndarray]:
+    """Quantiles (199, n) of log value of one more run, by method."""
+    fit = fit_points(CHINCHILLA, known, seed=seed, resamples=400)
+    made = fit_surface(places_of(known), seed=seed, **options)
+    draws = {
+        "surface": np.log(made.draws(at.inputs["N"], at.inputs["D"])[0]),
+        "posterior": np.log(np.maximum(predictive_draws(fit, at.x, at.inputs)[0], 1e-9)),
+        "bootstrap": bootstrap(known, dict(at.inputs), seed),
+    }
+    return {name: np.quantile(z, GRID, axis=0) for name, z in draws.items()}
+
+
+def simulated(repeats: int, first: int = 0, **options: Any) -> pd.DataFrame:
+    rows = []
+    for name, world in WORLDS.items():
+        n, d = grid(world, BUDGETS, SIZES)
+        n_far, d_far = grid(world, BUDGETS[-1] * np.array(FACTORS), HELD)
+        for noise, k in [(noise, first + k) for noise in NOISES for k in range(repeats)]:
+            rng = np.random.default_rng([k, round(1e4 * noise)])
+            known, far = (
+                points_of(CHINCHILLA, runs(a, b, world(a, b) * np.exp(noise * rng.standard_normal(len(a)))))
+                for a, b in ((n, d), (n_far, d_far))
+            )
+            for method, quantiles in forecasts(known, far, k, **options).items():
+                for i, c in enumerate(far.x):
+                    found = score(quantiles[:, i], float(np.log(far.value[i])))
+                    factor = round(c / BUDGETS[-1])
+                    rows.append({"world": name, "factor": factor, "method": method, "curve": (noise, k), **found})
+    frame = pd.DataFrame(rows)
+    keys = ["world", "factor", "method", "curve"]
+    return frame.groupby(keys, sort=False, as_index=False).mean()  # the runs at one factor share one fit
+
+
+def public() -> dict[str, pd.DataFrame]:
+    """N, D, loss of the sets that are there, by name."""
+    found = {}
+    if path := published.data_file("chinchilla_svg.csv"):
+        found["chinchilla_svg"] = pd.read_csv(path).sort_values("loss").iloc[:-5]
+    if path := published.data_file("porian_isoflop_points.csv"):
+        isoflop = pd.read_csv(path).rename(columns={"n": "N", "tokens": "D"})
+        found |= {f"porian {name.split('#')[1]}": one for name, one in isoflop.groupby("config")}
+    if path := published.data_file("gadre_redpajama.csv"):
+        found["gadre"] = pd.read_csv(path).rename(columns={"loss_c4_val": "loss"})
+    return {name: one.dropna(subset=["N", "D", "loss"]) for name, one in found.items()}
+
+
+def held_out(cuts: tuple[float, ...] = (8.0, 64.0)) -> None:
+    rows = []
+    for name, data in public().items():
+        points = points_of(CHINCHILLA, runs(*(data[c].to_numpy(float) for c in ("N", "D", "loss"))))
+        for cut in cuts:
+            below = points.x < points.x.max() / cut
+            known, rest = take(points, below), take(points, ~below)
+            if len(np.unique(np.column_stack(list(known.inputs.values())), axis=0)) < 6 or not len(rest):
+                continue
+            hidden = replace(rest, value=np.full(len(rest), np.nan), se=np.full(len(rest), np.nan))
+            for method, quantiles in forecasts(known, hidden, 0).items():
+                found = pd.DataFrame([score(quantiles[:, i], np.log(v)) for i, v in enumerate(rest.value)])
+                bias = 100 * np.mean(np.exp(quantiles[len(GRID) // 2]) / rest.value - 1)
+                shown = (f"{found['80'].mean():.2f}", f"{found['90'].mean():.2f}", f"{found['width'].median():.3f}",
+                         f"{found['crps'].mean():.4f}", f"{bias:+.1f} %")  # fmt: skip
+                rows.append((name, f"max/{cut:g}", f"{len(known)} -> {len(rest)}", method, *shown))
+    head = ("data", "known below", "runs", "method", "inside 80 %", "inside 90 %", "80 % width", "CRPS", "bias")
+    print(table(head, rows) if rows else "no public data: set SCALING_PUBLIC_DATA to the folder that holds them")
+
+
+def main(repeats: int) -> None:
+    if repeats:
+        report(simulated(repeats), f"25 runs, noise {NOISES} x repeats; {DRAWS} draws")
+        print()
+    held_out()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 6)
