@@ -42,7 +42,7 @@ class Places:
     one_run: float
     anchor_I: np.ndarray
     z_anchor: float
-    max_x: float
+    runs: int
 
     @cached_property
     def unit(self) -> float:
@@ -101,5 +101,5 @@ def places_of(points: Points) -> Places:
         one_run=float(np.median(declared)) if known else 1.0,
         anchor_I=log_nI[first][upper].mean(0),
         z_anchor=float(mean_K[upper].mean()),
-        max_x=float(np.max(points.x)),
+        runs=len(points),
     )

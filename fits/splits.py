@@ -21,19 +21,16 @@ import numpy as np
 from fits.forecasts import Needed, target_of
 from fits.objectives import forward
 from fits.surfaces import Member, Surface
+from scaling.compute import six_nd
 from scaling.metrics import metric as metric_named
 from scaling.units import format_compute
 
 Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
 REACH = 60.0  # e-folds around the anchor in which a split is looked for
 DECADES = 40.0  # around the anchor in which compute is looked for
+FARTHEST_DATA = 300.0  # e-folds of tokens
 STEP = 1e-3  # e-folds, for the sign of a slope
-HALVINGS = 40  # of an interval: to 1e-10 e-folds of N, 2e-10 of C
-
-
-def six_nd(n: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """C = 6 N D, FLOP of forward and backward pass without attention. Kaplan et al. (2020), equation 2.2."""
-    return 6.0 * n * d
+HALVINGS = 28  # of an interval: to 1e-6 e-folds
 
 
 @dataclass(frozen=True)
@@ -108,20 +105,21 @@ def _best_of(member: Member, u_SD: np.ndarray, log_c_S: np.ndarray, cost: Cost) 
         middle_S = (low_S + high_S) / 2
         around = np.stack([along(middle_S - STEP), along(middle_S + STEP)], axis=1)
         left, right = member.excess(u_SD, around).T
-        rising = right > left
+        rising = (right > left) | ~np.isfinite(right)  # not finite: such a size leaves nothing for data
         low_S, high_S = np.where(rising, low_S, middle_S), np.where(rising, middle_S, high_S)
     return along((low_S + high_S) / 2)
 
 
 def _data(cost: Cost, log_n_S: np.ndarray, log_c_S: np.ndarray) -> np.ndarray:
-    """log D at which N costs C; a size that costs more than C by itself is left next to no data."""
+    """log D at which N costs C; -inf for a size that costs more than C by itself."""
     if cost is six_nd:
         return log_c_S - math.log(6.0) - log_n_S
     n_S, c_S = np.exp(log_n_S), np.exp(log_c_S)
-    low, high = np.full(len(n_S), -300.0), np.full(len(n_S), 300.0)
-    for _ in range(60):
-        middle = (low + high) / 2
-        with np.errstate(all="ignore"):
+    low, high = np.full(len(n_S), -FARTHEST_DATA), np.full(len(n_S), FARTHEST_DATA)
+    with np.errstate(all="ignore"):
+        too_large = cost(n_S, np.exp(low)) > c_S
+        for _ in range(50):
+            middle = (low + high) / 2
             over = cost(n_S, np.exp(middle)) > c_S
-        low, high = np.where(over, low, middle), np.where(over, middle, high)
-    return (low + high) / 2
+            low, high = np.where(over, low, middle), np.where(over, middle, high)
+    return np.where(too_large, -np.inf, (low + high) / 2)

@@ -4,7 +4,7 @@ On the linked value m (loss: m = value; pass rate: m = -log value), with the fit
 anchor (N_a, D_a), the geometric mean of the upper half of the places by compute, where m is m_a:
 
     m(N, D) = E + X h(N, D) / h(N_a, D_a)     z = z(m) + misfit (misfit.py) + noise of a run
-    E = m_a Phi(s_E u)                        floor: between 0 and the value at the anchor
+    E = m_a max(0, (Phi(u) - p) / (1 - p))    floor: none with probability p, else uniform up to the anchor's value
     X = (m_a - E) exp(s_X u)                  what is left above it at the anchor
     share = Phi(u)                            of it, what the data cost (1 - share: what the size costs): uniform
     exponents, a, sigma                       log-normal; size of the misfit and noise of a run as in averaging.py
@@ -28,10 +28,12 @@ import numpy as np
 from scipy.special import ndtr
 
 from fits.backtests import Method
+from fits.forecasts import FARTHEST
 from fits.objectives import backward
 from fits.places import SAYS, Places, places_of
 from fits.points import Points, points_of
 from fits.sampling import MOVES, PARTICLES, Sample, sample
+from scaling.compute import six_nd
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import FitStatus
 from scaling.laws import CHINCHILLA, CHINCHILLA_TIED, KAPLAN, Law
@@ -43,16 +45,17 @@ from scaling.observations import Observations
 class Setting:
     """Numbers of the prior; log-normal ones as (centre, spread)."""
 
-    floor: float = 1.0  # s_E
+    no_floor: float = 0.2  # p
     level: float = 0.5  # s_X
-    exponent: tuple[float, float] = (0.35, 0.8)
+    exponent: tuple[float, float] = (0.25, 0.8)
     noise: tuple[float, float] = (0.005, 2.0)
     known_noise: float = 0.5  # spread of log(true / declared standard error)
-    misfit: tuple[float, float] = (0.01, 1.0)
+    misfit: tuple[float, float] = (0.005, 1.0)
 
 
 SETTING = Setting()
 LAWS: tuple[Law, ...] = (CHINCHILLA, CHINCHILLA_TIED, KAPLAN)
+ROLES = ("floor", "scale", "data_share", "size_scale", "data_scale")
 DRAWS = 2000
 MOVED, DISTINCT = 0.02, 0.3  # below: the sampler did not explore the posterior
 HEAVY = 0.05  # weight from which a law's sampler matters
@@ -63,15 +66,19 @@ class Member:
     the law's exponents, then a and sigma."""
 
     def __init__(self, law: Law, places: Places, setting: Setting) -> None:
+        if [str(i.symbol) for i in law.inputs] != ["N", "D"] or not set(law.names) <= {*ROLES, *_exponents(law)}:
+            raise InputError(
+                f"law {law.name} is no law of N and D with the roles {', '.join(ROLES)} and exponents",
+                f"laws: {', '.join(one.name for one in LAWS)}",
+            )
         self.law, self.places, self.setting = law, places, setting
-        self.exponents = [name for name in law.names if name.endswith("exponent")]
+        self.exponents = _exponents(law)
         self.dimensions = len(self.exponents) + 5
 
     def excess(self, u_SD: np.ndarray, log_GI: np.ndarray) -> np.ndarray:
         """X h / h_a, (S, G); `log_GI` may be (S, G, I)."""
         share = ndtr(u_SD[:, 2])
-        roles = {"floor": 0 * share, "scale": 1 + 0 * share, "data_share": share, "size_scale": 1 - share,
-                 "data_scale": share}  # fmt: skip
+        roles = dict(zip(ROLES, (0 * share, 0 * share + 1, share, 1 - share, share), strict=True))
         roles |= {
             name: _log_normal(self.setting.exponent, u) for name, u in zip(self.exponents, u_SD.T[3:], strict=False)
         }
@@ -88,7 +95,8 @@ class Member:
             return level[:, None] * h(from_anchor) / h(np.zeros((1, 2)))
 
     def floor(self, u_SD: np.ndarray) -> np.ndarray:
-        return self.places.m_anchor * ndtr(self.setting.floor * u_SD[:, 0])
+        none = self.setting.no_floor
+        return self.places.m_anchor * np.maximum(0.0, (ndtr(u_SD[:, 0]) - none) / (1 - none))
 
     def mean(self, u_SD: np.ndarray, log_GI: np.ndarray) -> np.ndarray:
         """z of the law, (S, G)."""
@@ -112,6 +120,10 @@ class Member:
         """(S, G)."""
         residual = self.places.z_K - self.mean(u_SD, self.places.log_KI)
         return self.places.misfit.draws(log_GI, residual, *self.hyper(u_SD), normal_S)
+
+
+def _exponents(law: Law) -> list[str]:
+    return [name for name in law.names if name.endswith("exponent")]
 
 
 def _log_normal(setting: tuple[float, float], u: np.ndarray) -> np.ndarray:
@@ -185,7 +197,8 @@ class Surface:
         return float(np.mean(self.draws(N, D)[0] > threshold))
 
     def parts(self, *, N: float, D: float) -> dict[str, float]:
-        """Variance of z by source: law form (between the laws' means), parameters (within), misfit, run."""
+        """Variance of z by source: law form (between the laws' means), parameters (within), misfit, run. They sum to
+        more than the whole near the data, where a misfit makes up for a law that misses."""
         found = self._parts(_logs(N, D))
         law, sizes = found["law"][:, 0], [len(u_SD) for _, u_SD, _ in self._drawn]
         means = np.repeat([one.mean() for one in np.split(law, np.cumsum(sizes)[:-1])], sizes)
@@ -196,6 +209,21 @@ class Surface:
             "misfit": float(np.var(found["misfit"])),
             "run": float(np.var(found["run"])),
         }
+
+    def beyond(self, *, N: float, D: float) -> dict[str, float]:
+        """How far N, D and 6 N D lie beyond the largest of the runs."""
+        log_n, log_d = self.places.log_KI.T
+        reached = {"N": np.exp(log_n).max(), "D": np.exp(log_d).max(), "C": six_nd(1.0, np.exp(log_n + log_d)).max()}
+        return {name: float(at / reached[name]) for name, at in (("N", N), ("D", D), ("C", six_nd(N, D)))}
+
+    def refusal(self, *, N: float, D: float) -> str:
+        """Why the runs do not support a forecast there; "" where they do."""
+        name, factor = max(self.beyond(N=N, D=D).items(), key=lambda item: item[1])
+        if self.status == FitStatus.TOO_FEW_POINTS:
+            return f"refused: {self.status}, {len(self.places.z_K)} places (N, D)"
+        if factor > FARTHEST * (1 + 1e-2):
+            return f"refused: {name} is {factor:.3g}x beyond the runs; {FARTHEST:,.0f}x at most"
+        return ""
 
     @property
     def status(self) -> FitStatus:
