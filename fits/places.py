@@ -15,6 +15,7 @@ from fits.misfit import Misfit
 from fits.noise import REPLICATES
 from fits.objectives import Scale, backward, default_objective, forward, slope
 from fits.points import Points
+from fits.verdicts import INVERSE, LEVEL, NO_TREND, PREDICTABLE, UNTESTED, upper_tail
 from scaling.fitted import Subject
 from scaling.metrics import metric as metric_named
 
@@ -72,6 +73,23 @@ class Places:
             return "N" if spread[0] <= THIN else "D"
         off = np.linalg.svd(self.log_KI - self.log_KI.mean(0), compute_uv=False)[1] / np.sqrt(len(self.z_K))
         return "line" if off < THIN else ""
+
+    @cached_property
+    def verdict(self) -> str:
+        """Does z get better with scale at all? A plane through the places, least squares; t-test of its rise where size
+        and data grow alike (two-sided, 5 %). Curvature counts as scatter, which errs to the side of no trend."""
+        columns_KP = np.column_stack([np.ones(len(self.z_K)), self.log_KI - self.log_KI.mean(0)])
+        inverse, dof = np.linalg.pinv(columns_KP.T @ columns_KP, rcond=1e-6, hermitian=True), len(self.z_K) - 3
+        if dof < 1:
+            return UNTESTED
+        plane = inverse @ columns_KP.T @ self.z_K
+        alike = np.array([0.0, 1.0, 1.0])
+        rise = float(alike @ plane) * (1.0 if self.link == "neg_log" else -1.0)
+        variance = float(np.sum((self.z_K - columns_KP @ plane) ** 2)) / dof
+        error = float(np.sqrt(variance * (alike @ inverse @ alike)))
+        if abs(rise) <= 1e-12 * self.unit or 2 * upper_tail(abs(rise) / max(error, 1e-300), float(dof)) > LEVEL:
+            return NO_TREND
+        return PREDICTABLE if rise > 0 else INVERSE
 
 
 def places_of(points: Points) -> Places:

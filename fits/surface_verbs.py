@@ -53,7 +53,8 @@ def surface(
     and intervals off it and of the best split get wide.
 
     The grade is EARNED inside the data, EXTENDED beyond it (`beyond`: times the largest N, D and C of the runs), and
-    REFUSED (exit code 3) from too few runs or more than 1,000x beyond; --beyond prints it all the same, as UNEARNED.
+    REFUSED (exit code 3) from too few runs, from runs that do not get better with scale, or more than 1,000x beyond;
+    --beyond prints it all the same, as UNEARNED. No back-test stands behind the grade: fits.backtest makes one.
 
     \b
     scaling surface runs.csv --at-n 7e10 --at-d 1.4e12
@@ -96,6 +97,7 @@ def _answer(
         "runs": made.places.runs,
         "places": len(made.places.z_K),
         "status": str(made.status),
+        "verdict": made.places.verdict,
         "weights": {m.law.name: w for m, w in zip(made.members, made.weights, strict=True)},
         "forecasts": [_forecast(made, *place, beyond) for place in places],
         "split": None if best is None else _split(best),
@@ -128,9 +130,8 @@ def _text(answer: dict[str, Any]) -> str:
     from scaling.units import format_compute, format_interval
 
     weights = ", ".join(f"{name} {w:.2f}" for name, w in answer["weights"].items())
-    lines = [
-        f"{answer['subject']}: {answer['runs']} runs at {answer['places']} (N, D), {answer['status']}; laws: {weights}"
-    ]
+    told = f"{answer['runs']} runs at {answer['places']} (N, D), {answer['status']}, {answer['verdict']}"
+    lines = [f"{answer['subject']}: {told}; laws: {weights}"]
     rows = []
     for f in answer["forecasts"]:
         q = f["quantiles"]

@@ -33,6 +33,7 @@ from fits.objectives import backward
 from fits.places import SAYS, Places, places_of
 from fits.points import Points, points_of
 from fits.sampling import MOVES, PARTICLES, Sample, sample
+from fits.verdicts import PREDICTABLE, UNTESTED
 from scaling.compute import six_nd
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import FitStatus
@@ -79,9 +80,8 @@ class Member:
         """X h / h_a, (S, G); `log_GI` may be (S, G, I)."""
         share = ndtr(u_SD[:, 2])
         roles = dict(zip(ROLES, (0 * share, 0 * share + 1, share, 1 - share, share), strict=True))
-        roles |= {
-            name: _log_normal(self.setting.exponent, u) for name, u in zip(self.exponents, u_SD.T[3:], strict=False)
-        }
+        for name, u_S in zip(self.exponents, u_SD.T[3:], strict=False):
+            roles[name] = _log_normal(self.setting.exponent, u_S)
         theta_SP = np.column_stack([np.clip(roles[p.name], p.low, p.high) for p in self.law.parameters])
         from_anchor = log_GI - self.places.anchor_I
 
@@ -221,6 +221,8 @@ class Surface:
         name, factor = max(self.beyond(N=N, D=D).items(), key=lambda item: item[1])
         if self.status == FitStatus.TOO_FEW_POINTS:
             return f"refused: {self.status}, {len(self.places.z_K)} places (N, D)"
+        if self.places.verdict not in (PREDICTABLE, UNTESTED):
+            return f"refused: the verdict on the runs is '{self.places.verdict}'"
         if factor > FARTHEST * (1 + 1e-2):
             return f"refused: {name} is {factor:.3g}x beyond the runs; {FARTHEST:,.0f}x at most"
         return ""
@@ -237,18 +239,14 @@ class Surface:
         """What speaks against the forecasts: a status, or a sampler that did not explore."""
         found, count = [], len(self.places.z_K)
         if self.status == FitStatus.TOO_FEW_POINTS:
-            found.append(f"TOO_FEW_POINTS: {count} places (N, D) for laws of up to five parameters: the prior decides")
+            found.append(f"{self.status}: {count} places (N, D) for laws of up to five parameters: the prior decides")
         if self.places.flat:
-            says = SAYS[self.places.flat]
-            found.append(
-                f"NOT_IDENTIFIED: {says}: how size and data share the rest is the prior's; trust that line only"
-            )
+            says = f"{SAYS[self.places.flat]}: what size and data bring apart is the prior's; trust that line only"
+            found.append(f"{FitStatus.NOT_IDENTIFIED}: {says}")
         for member, drawn, weight in zip(self.members, self.samples, self.weights, strict=True):
             if weight > HEAVY and (drawn.moved < MOVED or drawn.distinct < DISTINCT):
-                found.append(
-                    f"the sampler of {member.law.name} hardly moved: {100 * drawn.moved:.0f} % of the last ones taken, "
-                    f"{100 * drawn.distinct:.0f} % of its draws distinct; use more particles or moves"
-                )
+                shares = f"{100 * drawn.moved:.0f} % of its last moves taken, {100 * drawn.distinct:.0f} % of its draws"
+                found.append(f"the sampler of {member.law.name} hardly moved: {shares} distinct; take more particles")
         return tuple(found)
 
 
@@ -256,10 +254,8 @@ def _logs(n_G: Any, d_G: Any) -> np.ndarray:
     """(G, I)."""
     n_G, d_G = np.broadcast_arrays(np.atleast_1d(np.asarray(n_G, float)), np.atleast_1d(np.asarray(d_G, float)))
     for name, given in (("N", n_G), ("D", d_G)):
-        if not (np.all(np.isfinite(given)) and np.all(given > 0)):
-            raise InputError(
-                f"{name} = {given[~(np.isfinite(given) & (given > 0))][0]:g} is no positive, finite number"
-            )
+        if not np.all(good := np.isfinite(given) & (given > 0)):
+            raise InputError(f"{name} = {given[~good][0]:g} is no positive, finite number")
     return np.log(np.stack([n_G, d_G], axis=-1))
 
 

@@ -38,7 +38,13 @@ def test_a_table_of_n_and_d_gives_forecast_split_and_compute(main, runs, capsys)
     assert sum(made["weights"].values()) == pytest.approx(1)
     assert main(["surface", runs, *place, "--at", "1e22 FLOP", "--value", "1.3"]) == 0
     out = capsys.readouterr().out
-    for word in ("12 runs at 12 (N, D), CONVERGED", "chinchilla", "EXTENDED", "best split of 1e22 FLOP", "never"):
+    for word in (
+        "12 runs at 12 (N, D), CONVERGED, predictable",
+        "chinchilla",
+        "EXTENDED",
+        "best split of 1e22 FLOP",
+        "never",
+    ):
         assert word in out
 
 
@@ -62,7 +68,9 @@ def test_a_declared_error_is_read_and_one_law_can_be_asked_for(main, tmp_path, c
 
 def test_too_few_runs_and_too_far_are_refused_and_beyond_prints_them(main, runs, tmp_path, capsys):
     few = write(tmp_path / "few.csv", columns=(N[:3], D[:3], NOISY[:3]))
-    for path, place in ((few, ["--at-n", "1e9", "--at-d", "1e10"]), (runs, ["--at-n", "1e13", "--at-d", "1e14"])):
+    worse = write(tmp_path / "worse.csv", columns=(N, D, NOISY[::-1]))
+    near = ["--at-n", "1e9", "--at-d", "1e10"]
+    for path, place in ((few, near), (worse, near), (runs, ["--at-n", "1e13", "--at-d", "1e14"])):
         assert main(["surface", path, *place]) == 3
         out, err = capsys.readouterr()
         assert "REFUSED" in out and "refused: " in err

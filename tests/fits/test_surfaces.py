@@ -213,6 +213,22 @@ def test_values_without_a_trend_give_finite_answers(values):
     made = fits.surface(runs(*isoflop(), values), **FEW)
     assert np.quantile(made.draws(*isoflop(BUDGETS[-1:]))[0], 0.5) == pytest.approx(values[0], abs=0.05)
     assert np.all(np.isfinite(fits.split(made, 1e21).n_S))
+    assert "no identifiable trend" in made.refusal(N=1e10, D=1e11)
+
+
+def test_the_verdict_is_that_of_scale_whatever_the_split():
+    n, d = isoflop()
+    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(25))
+    for values, metric, verdict in (
+        (truth(n, d), "loss", "predictable"),
+        (np.exp(-truth(n, d)), "pass_rate", "predictable"),
+        ((n * d) ** 0.02, "loss", "inverse"),
+        (np.ones(25), "loss", "no identifiable trend"),
+    ):
+        assert places_of(points_of(CHINCHILLA, runs(n, d, values * noise, metric))).verdict == verdict
+    line = places_of(points_of(CHINCHILLA, runs(n, 20 * n, truth(n, 20 * n))))
+    one_size = places_of(points_of(CHINCHILLA, runs(np.full(25, 1e9), d, truth(1e9, d))))
+    assert line.verdict == one_size.verdict == "predictable"
 
 
 def test_replicates_say_how_large_the_noise_is_and_copies_are_not_places():
