@@ -14,6 +14,7 @@ from scaling.cli import emit, json_option, note, output_option, table
 if TYPE_CHECKING:
     from fits.splits import Split
     from fits.surfaces import Surface
+    from scaling.fitted import BacktestRow
 
 REFUSED_EXIT = 3
 
@@ -26,6 +27,7 @@ REFUSED_EXIT = 3
     "--at", "compute", metavar="COMPUTE", help="Where: the best split of '1e23 FLOP' or '3 PF-day' (C = 6 N D)."
 )
 @click.option("--value", type=float, help="Also the compute at which the mean of runs reaches this value.")
+@click.option("--backtest", "tested", is_flag=True, help="Back-test on these runs first, and grade by it (minutes).")
 @click.option("--beyond", is_flag=True, help="Print refused forecasts too, marked UNEARNED.")
 @json_option
 @output_option
@@ -35,6 +37,7 @@ def surface(
     d: float | None,
     compute: str | None,
     value: float | None,
+    tested: bool,
     beyond: bool,
     as_json: bool,
     output: Path | None,
@@ -54,16 +57,18 @@ def surface(
 
     The grade is EARNED inside the data, EXTENDED beyond it (`beyond`: times the largest N, D and C of the runs), and
     REFUSED (exit code 3) from too few runs, from runs that do not get better with scale, or more than 1,000x beyond;
-    --beyond prints it all the same, as UNEARNED. No back-test stands behind the grade: fits.backtest makes one.
+    --beyond prints it all the same, as UNEARNED. With --backtest, every larger budget of the runs is first forecast
+    from the cheaper ones: as far beyond as that held is EARNED, from where it failed on is REFUSED.
 
     \b
     scaling surface runs.csv --at-n 7e10 --at-d 1.4e12
     scaling surface runs.csv --at "1e23 FLOP"
     scaling surface runs.csv --value 2.1 --json
     """
-    from fits.surfaces import LAWS
+    from fits.backtests import backtest
+    from fits.surfaces import LAWS, by_surface
     from fits.surfaces import surface as fitted
-    from scaling.laws import law_named
+    from scaling.laws import CHINCHILLA, law_named
     from scaling.units import parse_compute
 
     if (n is None) != (d is None):
@@ -72,8 +77,10 @@ def surface(
         raise click.UsageError("give --at-n and --at-d, --at COMPUTE, or --value")
     target = parse_compute(compute, where="--at") if compute else None
     laws = (law_named(choice.law),) if choice.law else LAWS
-    found = [f for _, f in each(choice.subjects(), lambda one: fitted(one, laws, seed=choice.seed))]
-    answers = [_answer(made, n, d, target, value, beyond) for made in found]
+    answers: list[dict[str, Any]] = []
+    for one, made in each(choice.subjects(), lambda one: fitted(one, laws, seed=choice.seed)):
+        rows = backtest(CHINCHILLA, one, method=by_surface(laws, seed=choice.seed)) if tested else None
+        answers.append(_answer(made, rows, n, d, target, value, beyond))
     emit(
         [_json(answer) for answer in answers], lambda: "\n\n".join(map(_text, answers)), as_json=as_json, output=output
     )
@@ -85,11 +92,19 @@ def surface(
 
 
 def _answer(
-    made: Surface, n: float | None, d: float | None, target: float | None, value: float | None, beyond: bool
+    made: Surface,
+    rows: list[BacktestRow] | None,
+    n: float | None,
+    d: float | None,
+    target: float | None,
+    value: float | None,
+    beyond: bool,
 ) -> dict[str, Any]:
-    """All that was asked of one surface."""
+    """All that was asked of one surface; `rows` are its back-tests."""
+    from fits.backtests import earned_factor, failed_factor
     from fits.splits import needed, split
 
+    earned, failed = (None, None) if rows is None else (earned_factor(rows), failed_factor(rows))
     best = split(made, target) if target else None
     places = ([] if n is None or d is None else [(n, d)]) + ([best.place] if best else [])
     return {
@@ -99,20 +114,26 @@ def _answer(
         "status": str(made.status),
         "verdict": made.places.verdict,
         "weights": {m.law.name: w for m, w in zip(made.members, made.weights, strict=True)},
-        "forecasts": [_forecast(made, *place, beyond) for place in places],
+        "earned_factor": earned,
+        "failed_factor": failed,
+        "forecasts": [_forecast(made, *place, beyond, earned, failed) for place in places],
         "split": None if best is None else _split(best),
         "needed": None if value is None else needed(made, value),
         "warnings": made.warnings,
     }
 
 
-def _forecast(made: Surface, n: float, d: float, beyond: bool) -> dict[str, Any]:
+def _forecast(
+    made: Surface, n: float, d: float, beyond: bool, earned: float | None, failed: float | None
+) -> dict[str, Any]:
     from scaling.compute import six_nd
     from scaling.fitted import LEVELS, Grade
 
     quantiles = dict(zip(map(str, LEVELS), made.quantile(LEVELS, N=n, D=d).tolist(), strict=True))
     why, ahead = made.refusal(N=n, D=d), made.beyond(N=n, D=d)
-    grade = Grade.EXTENDED if max(ahead.values()) > 1 else Grade.EARNED
+    grade = Grade.EXTENDED if max(ahead.values()) > max(1.0, earned or 1.0) * (1 + 1e-9) else Grade.EARNED
+    if not why and failed is not None and ahead["C"] >= failed:
+        why = f"refused: back-tests on these runs failed at {failed:.3g}x"
     if why:
         note(f"{made.places.subject.label} at N {n:.3g}, D {d:.3g}: {why}")
         grade = Grade.UNEARNED if beyond else Grade.REFUSED
@@ -140,6 +161,8 @@ def _text(answer: dict[str, Any]) -> str:
         ahead = " ".join(f"{name} {factor:.3g}x" for name, factor in f["beyond"].items())
         place = f"{f['N']:.3g}", f"{f['D']:.3g}", format_compute(f["compute_flop"])
         rows.append([*place, middle, f"[{inner[0]}, {inner[1]}]", f"[{low}, {high}]", ahead, f["grade"]])
+    if answer["earned_factor"]:
+        lines[0] += f"; back-tested to {answer['earned_factor']:.3g}x"
     if rows:
         headers = ["N, parameters", "D, tokens", "C = 6 N D", "forecast", "50 %", "90 %", "beyond", "grade"]
         lines += ["", table(headers, rows)]

@@ -78,6 +78,21 @@ def test_too_few_runs_and_too_far_are_refused_and_beyond_prints_them(main, runs,
         assert "UNEARNED" in capsys.readouterr().out
 
 
+def test_back_tests_grade_where_asked_for(main, runs, tmp_path, capsys):
+    place = ["--at-n", "2e9", "--at-d", "6e10", "--json"]
+    assert main(["surface", runs, *place]) == 0
+    (plain,) = json.loads(capsys.readouterr().out)
+    assert plain["earned_factor"] is None and plain["forecasts"][0]["grade"] == "EXTENDED"
+    assert main(["surface", runs, *place, "--backtest"]) == 0
+    (made,) = json.loads(capsys.readouterr().out)
+    assert made["earned_factor"] > 2 and made["forecasts"][0]["grade"] == "EARNED"
+    assert made["forecasts"][0]["quantiles"] == plain["forecasts"][0]["quantiles"]
+    late = np.argsort(np.argsort(N * D)) >= 8
+    jump = write(tmp_path / "jump.csv", columns=(N, D, np.where(late, 1.2, 1) * LOSS))
+    assert main(["surface", jump, "--at-n", "2e10", "--at-d", "6e11", "--backtest"]) == 3
+    assert "back-tests on these runs failed at" in capsys.readouterr().err
+
+
 def test_runs_on_one_line_are_said_to_be(main, tmp_path, capsys):
     n = np.geomspace(3e7, 1e9, 12)
     path = write(tmp_path / "line.csv", columns=(n, 20 * n, 1.82 + 482 * n**-0.348 + 2085 * (20 * n) ** -0.366))
