@@ -41,6 +41,7 @@ Truth = Callable[[np.ndarray, np.ndarray], np.ndarray]
 BUDGETS = np.geomspace(1e18, 1e20, 5)  # FLOP
 SIZES, HELD = (0.25, 0.5, 1.0, 2.0, 4.0), (1 / 3, 1.0, 3.0)  # of the best size
 NOISES, FACTORS, BOOTSTRAPS = (0.003, 0.01, 0.03), (10.0, 100.0), 300
+FEWEST = 6  # places (N, D) that a forecast starts from
 
 
 def chinchilla(n: np.ndarray, d: np.ndarray) -> np.ndarray:
@@ -145,31 +146,56 @@ def public() -> dict[str, pd.DataFrame]:
     return {name: one.dropna(subset=["N", "D", "loss"]) for name, one in found.items()}
 
 
-def held_out(cuts: tuple[float, ...] = (8.0, 64.0)) -> None:
+def held_out(cuts: tuple[float, ...] = (8.0, 64.0)) -> pd.DataFrame:
+    """Mean scores of the runs at or above each cut, a row per set, cut and method."""
     rows = []
     for name, data in public().items():
         points = points_of(CHINCHILLA, runs(*(data[c].to_numpy(float) for c in ("N", "D", "loss"))))
         for cut in cuts:
             below = points.x < points.x.max() / cut
             known, rest = take(points, below), take(points, ~below)
-            if len(np.unique(np.column_stack(list(known.inputs.values())), axis=0)) < 6 or not len(rest):
+            if len(np.unique(np.column_stack(list(known.inputs.values())), axis=0)) < FEWEST:
                 continue
             hidden = replace(rest, value=np.full(len(rest), np.nan), se=np.full(len(rest), np.nan))
             for method, quantiles in forecasts(known, hidden, 0).items():
-                found = pd.DataFrame([score(quantiles[:, i], np.log(v)) for i, v in enumerate(rest.value)])
-                bias = 100 * np.mean(np.exp(quantiles[len(GRID) // 2]) / rest.value - 1)
-                shown = (f"{found['80'].mean():.2f}", f"{found['90'].mean():.2f}", f"{found['width'].median():.3f}",
-                         f"{found['crps'].mean():.4f}", f"{bias:+.1f} %")  # fmt: skip
-                rows.append((name, f"max/{cut:g}", f"{len(known)} -> {len(rest)}", method, *shown))
+                found = pd.DataFrame([score(quantiles[:, i], np.log(v)) for i, v in enumerate(rest.value)]).mean()
+                bias = 100 * float(np.mean(np.exp(quantiles[len(GRID) // 2]) / rest.value - 1))
+                sizes = f"{len(known)} -> {len(rest)}"
+                rows.append({"data": name, "known below": f"max/{cut:g}", "runs": sizes, "method": method, "bias": bias,
+                             **found})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def report_held_out(frame: pd.DataFrame) -> None:
+    shown = [
+        (one["data"], one["known below"], one["runs"], one["method"], f"{one['80']:.2f}", f"{one['90']:.2f}",
+         f"{one['width']:.3f}", f"{one['crps']:.4f}", f"{one['bias']:+.1f} %")
+        for _, one in frame.iterrows()
+    ]  # fmt: skip
     head = ("data", "known below", "runs", "method", "inside 80 %", "inside 90 %", "80 % width", "CRPS", "bias")
-    print(table(head, rows) if rows else "no public data: set SCALING_PUBLIC_DATA to the folder that holds them")
+    print(
+        table(head, shown), "\n\nmeans over the sets; CRPS over that of the posterior, geometric mean x/÷ its error\n"
+    )
+    lines = []
+    for cut, group in frame.groupby("known below", sort=False):
+        crps = np.log(group.pivot(index="data", columns="method", values="crps"))
+        for method, one in group.groupby("method", sort=False):
+            gap = crps[method] - crps["posterior"]
+            ratio = f"{np.exp(gap.mean()):.2f} x/÷ {np.exp(gap.std(ddof=1) / np.sqrt(len(gap))):.2f}"
+            lines.append((cut, len(one), method, f"{one['80'].mean():.2f}", f"{one['90'].mean():.2f}",
+                          f"{one['width'].mean():.3f}", "" if method == "posterior" else ratio))  # fmt: skip
+    head = ("known below", "sets", "method", "inside 80 %", "inside 90 %", "80 % width", "CRPS over posterior's")
+    print(table(head, lines))
 
 
 def main(repeats: int) -> None:
     if repeats:
         report(simulated(repeats), f"25 runs, noise {NOISES} x repeats; {DRAWS} draws")
         print()
-    held_out()
+    if public():
+        report_held_out(held_out())
+    else:
+        print("no public data: set SCALING_PUBLIC_DATA to the folder that holds them")
 
 
 if __name__ == "__main__":
