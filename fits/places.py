@@ -16,6 +16,8 @@ from fits.noise import REPLICATES
 from fits.objectives import Scale, backward, default_objective, forward, slope
 from fits.points import Points
 from fits.verdicts import INVERSE, LEVEL, NO_TREND, PREDICTABLE, UNTESTED, upper_tail
+from scaling.compute import six_nd
+from scaling.errors import InputError
 from scaling.fitted import Subject
 from scaling.metrics import metric as metric_named
 
@@ -44,6 +46,7 @@ class Places:
     anchor_I: np.ndarray
     z_anchor: float
     runs: int
+    counted: float  # the table's compute over 6 N D, median
 
     @cached_property
     def unit(self) -> float:
@@ -97,6 +100,11 @@ def places_of(points: Points) -> Places:
     metric = metric_named(points.subject.metric)
     scale = default_objective(points.value)[0].scale
     z = forward(scale, points.value)
+    for name in ("N", "D"):
+        if np.min(points.inputs[name]) <= 0:
+            raise InputError(
+                f"{name} is {np.min(points.inputs[name]):g} in some row", "leave it out: its log is needed"
+            )
     log_nI = np.log(np.column_stack([points.inputs["N"], points.inputs["D"]]))
     _, first, place = np.unique(np.round(log_nI, 9), axis=0, return_index=True, return_inverse=True)
     units_K = np.bincount(place, points.share)
@@ -120,4 +128,5 @@ def places_of(points: Points) -> Places:
         anchor_I=log_nI[first][upper].mean(0),
         z_anchor=float(mean_K[upper].mean()),
         runs=len(points),
+        counted=float(np.median(points.x / six_nd(points.inputs["N"], points.inputs["D"]))),
     )

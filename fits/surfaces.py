@@ -59,6 +59,7 @@ LAWS: tuple[Law, ...] = (CHINCHILLA, CHINCHILLA_TIED, KAPLAN)
 ROLES = ("floor", "scale", "data_share", "size_scale", "data_scale")
 DRAWS = 2000
 MOVED, DISTINCT = 0.02, 0.3  # below: the sampler did not explore the posterior
+COUNTED = 0.1  # of a difference in log compute that matters
 HEAVY = 0.05  # weight from which a law's sampler matters
 
 
@@ -243,6 +244,10 @@ class Surface:
         if self.places.flat:
             says = f"{SAYS[self.places.flat]}: what size and data bring apart is the prior's; trust that line only"
             found.append(f"{FitStatus.NOT_IDENTIFIED}: {says}")
+        if COUNTED < abs(np.log(self.places.counted)) < np.log(10):  # beyond: in another unit
+            found.append(
+                f"the table counts {self.places.counted:.3g} times 6 N D, in which splits are given: pass a cost"
+            )
         for member, drawn, weight in zip(self.members, self.samples, self.weights, strict=True):
             if weight > HEAVY and (drawn.moved < MOVED or drawn.distinct < DISTINCT):
                 shares = f"{100 * drawn.moved:.0f} % of its last moves taken, {100 * drawn.distinct:.0f} % of its draws"

@@ -252,6 +252,16 @@ def test_one_place_is_refused_and_so_is_a_law_of_compute():
                                                   protocol="p", value=1.0, inputs={"C": 1e18})]))  # fmt: skip
 
 
+def test_compute_that_is_not_6nd_and_a_size_of_0_are_noticed():
+    n, d = isoflop()
+    made = fits.surface(runs(n, d, truth(n, d), c=7.5 * n * d), **FEW)
+    assert any("1.25 times 6 N D" in w for w in made.warnings)
+    with pytest.raises(InputError, match="N is 0 in some row"):
+        fits.surface(
+            runs(np.append(n, 0.0), np.append(d, 1e9), np.append(truth(n, d), 3.0), c=np.append(6 * n * d, 1e18))
+        )
+
+
 @pytest.mark.parametrize("place", [(0.0, 1e9), (1e9, np.inf), (np.nan, 1e9)])
 def test_a_place_that_is_none_is_refused(found, place):
     with pytest.raises(InputError, match="no positive, finite number"):
