@@ -2,10 +2,13 @@
 
 Per draw s of a surface (surfaces.py), with a cost C(N, D) that rises in both, by default 6 N D:
 
-    split     N*_s(C) = argmin over N of law_s(N, D(N)),  C(N, D(N)) = C: the sign of the slope, bisected in log N
-    needed    C_s = least C at which law_s + misfit_s at (N*_s, D*_s) reaches the value, bisected in log C
+    law       N*_s(C) = argmin over N of law_s(N, D(N)),  C(N, D(N)) = C: the sign of the slope, bisected in log N
+    split     the same for law_s + misfit_s, whose slope t_s along the curve N, D(N) is drawn at the law's best place
+              and fades from there as the process expects it to, t_s (1 - sqrt(3) r) exp(-sqrt(3) r)
+    needed    C_s = least C at which law_s + misfit_s, split as law_s wants it, reaches the value, bisected in log C
 
-The split is that of the laws: a draw's misfit moves up or down as a whole, its tilt at one place is not sampled.
+A small tilt moves the best split far, because losses around it are nearly equal; for the same reason it hardly moves
+the value, and `needed` leaves it out.
 Where the runs do not tell size from data (`Surface.status`), the split is the prior's, and its interval says so.
 """
 
@@ -19,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from fits.forecasts import Needed, target_of
+from fits.misfit import LENGTH
 from fits.objectives import forward
 from fits.surfaces import Member, Surface
 from scaling.compute import six_nd
@@ -59,7 +63,8 @@ class Split:
 def split(surface: Surface, compute: str | float, cost: Cost = six_nd) -> Split:
     """The compute-optimal N and D at `compute`, per draw. `cost`(N, D) is in the unit of `compute`."""
     target = target_of(compute)
-    log_SI = _best(surface, np.full(surface.count, math.log(target)), cost)
+    normal_S = np.random.default_rng([surface.seed, 2]).standard_normal(surface.count)
+    log_SI = _best(surface, np.full(surface.count, math.log(target)), cost, normal_S)
     n_S, d_S = np.exp(log_SI).T
     return Split(target, n_S, d_S, surface.latent(log_SI[:, None])[:, 0])
 
@@ -87,27 +92,69 @@ def needed(surface: Surface, value: float, cost: Cost = six_nd, *, level: float 
     return Needed.of(value, np.where(never_S, math.inf, np.exp(high_S)), level)
 
 
-def _best(surface: Surface, log_c_S: np.ndarray, cost: Cost) -> np.ndarray:
-    """(S, I): log N* and log D* of every draw at its own compute."""
-    parts = np.split(log_c_S, np.cumsum([len(u_SD) for _, u_SD in surface.posterior])[:-1])
-    return np.concatenate([_best_of(m, u_SD, c, cost) for (m, u_SD), c in zip(surface.posterior, parts, strict=True)])
+def _best(surface: Surface, log_c_S: np.ndarray, cost: Cost, normal_S: np.ndarray | None = None) -> np.ndarray:
+    """(S, I): log N* and log D* of every draw at its own compute; with a normal each, the misfit's tilt included."""
+    found, first = [], 0
+    for member, u_SD in surface.posterior:
+        some = slice(first, first + len(u_SD))
+        curve = Curve(member, u_SD, log_c_S[some], cost)
+        found.append(curve.best() if normal_S is None else curve.best_tilted(normal_S[some]))
+        first += len(u_SD)
+    return np.concatenate(found)
 
 
-def _best_of(member: Member, u_SD: np.ndarray, log_c_S: np.ndarray, cost: Cost) -> np.ndarray:
-    log_n_a, log_d_a = member.places.anchor_I
-    moved_S = log_c_S - math.log(float(cost(np.exp(log_n_a), np.exp(log_d_a))))
-    low_S, high_S = log_n_a + np.minimum(moved_S, 0) - REACH, log_n_a + np.maximum(moved_S, 0) + REACH
+@dataclass(frozen=True)
+class Curve:
+    """The places (N, D) of every draw of one law that cost its compute."""
 
-    def along(log_n_S: np.ndarray) -> np.ndarray:
-        return np.stack([log_n_S, _data(cost, log_n_S, log_c_S)], axis=-1)
+    member: Member
+    u_SD: np.ndarray
+    log_c_S: np.ndarray
+    cost: Cost
 
-    for _ in range(HALVINGS):
-        middle_S = (low_S + high_S) / 2
-        around = np.stack([along(middle_S - STEP), along(middle_S + STEP)], axis=1)
-        left, right = member.excess(u_SD, around).T
-        rising = (right > left) | ~np.isfinite(right)  # not finite: such a size leaves nothing for data
-        low_S, high_S = np.where(rising, low_S, middle_S), np.where(rising, middle_S, high_S)
-    return along((low_S + high_S) / 2)
+    def at(self, log_n_S: np.ndarray) -> np.ndarray:
+        """(S, I)."""
+        return np.stack([log_n_S, _data(self.cost, log_n_S, self.log_c_S)], axis=-1)
+
+    def around(self, log_n_S: np.ndarray) -> np.ndarray:
+        """(S, 2, I): a step to the left and to the right."""
+        return np.stack([self.at(log_n_S - STEP), self.at(log_n_S + STEP)], axis=1)
+
+    def bottom(self, rising: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """log N, (S,), where the slope turns from falling to `rising`."""
+        log_n_a, log_d_a = self.member.places.anchor_I
+        moved_S = self.log_c_S - math.log(float(self.cost(np.exp(log_n_a), np.exp(log_d_a))))
+        low_S, high_S = log_n_a + np.minimum(moved_S, 0) - REACH, log_n_a + np.maximum(moved_S, 0) + REACH
+        for _ in range(HALVINGS):
+            middle_S = (low_S + high_S) / 2
+            up_S = rising(middle_S)
+            low_S, high_S = np.where(up_S, low_S, middle_S), np.where(up_S, middle_S, high_S)
+        return (low_S + high_S) / 2
+
+    def best(self) -> np.ndarray:
+        """(S, I): the law's best place."""
+
+        def rising(log_n_S: np.ndarray) -> np.ndarray:
+            left, right = self.member.excess(self.u_SD, self.around(log_n_S)).T
+            return (right > left) | ~np.isfinite(right)  # not finite: such a size leaves nothing for data
+
+        return self.at(self.bottom(rising))
+
+    def best_tilted(self, normal_S: np.ndarray) -> np.ndarray:
+        """(S, I): that of law and misfit."""
+        centre_SI = self.best()
+        ends = self.around(centre_SI[:, 0])
+        tilt_S = self.member.tilt(self.u_SD, centre_SI, (ends[:, 1] - ends[:, 0]) / (2 * STEP), normal_S)
+        worse = -1.0 if self.member.places.link == "neg_log" else 1.0
+
+        def rising(log_n_S: np.ndarray) -> np.ndarray:
+            with np.errstate(all="ignore"):
+                left, right = self.member.mean(self.u_SD, self.around(log_n_S)).T
+                r = math.sqrt(3) * np.linalg.norm(self.at(log_n_S) - centre_SI, axis=1) / LENGTH
+                slope = (right - left) / (2 * STEP) + tilt_S * np.where(r < 700, (1 - r) * np.exp(-r), 0.0)
+            return (worse * slope > 0) | ~np.isfinite(slope)
+
+        return self.at(self.bottom(rising))
 
 
 def _data(cost: Cost, log_n_S: np.ndarray, log_c_S: np.ndarray) -> np.ndarray:

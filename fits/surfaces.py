@@ -122,6 +122,11 @@ class Member:
         residual = self.places.z_K - self.mean(u_SD, self.places.log_KI)
         return self.places.misfit.draws(log_GI, residual, *self.hyper(u_SD), normal_S)
 
+    def tilt(self, u_SD: np.ndarray, log_SI: np.ndarray, along_SI: np.ndarray, normal_S: np.ndarray) -> np.ndarray:
+        """(S,): slope of the misfit at a place and along a direction of every draw's own."""
+        residual = self.places.z_K - self.mean(u_SD, self.places.log_KI)
+        return self.places.misfit.slopes(log_SI, along_SI, residual, *self.hyper(u_SD), normal_S)
+
 
 def _exponents(law: Law) -> list[str]:
     return [name for name in law.names if name.endswith("exponent")]

@@ -10,7 +10,7 @@ import fits
 from fits.backtests import leave_one_out
 from fits.places import places_of
 from fits.points import points_of
-from fits.splits import six_nd
+from fits.splits import Curve, six_nd
 from fits.surfaces import LAWS, SETTING, Member
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import FitStatus
@@ -78,33 +78,40 @@ def test_the_laws_are_told_apart():
     assert sum(made.weights) == pytest.approx(1)
 
 
-def test_the_split_is_the_closed_form_of_every_chinchilla_draw(found):
-    made = fits.split(found, 1e22)
-    first = 0
+def test_the_laws_split_is_the_closed_form_of_every_chinchilla_draw(found):
     for member, u_SD in found.posterior:
-        rows = slice(first, first + len(u_SD))
-        first += len(u_SD)
         if member.law.name == "kaplan":
             continue
         exponents = SETTING.exponent[0] * np.exp(SETTING.exponent[1] * u_SD[:, 3:-2])
         alpha, beta, data = exponents[:, 0], exponents[:, -1], ndtr(u_SD[:, 2])
-        size = 1 - data
         n_a, d_a = np.exp(member.places.anchor_I)
-        scale = (alpha * size * n_a**alpha / (beta * data * d_a**beta)) ** (1 / (alpha + beta))
-        assert made.n_S[rows] == pytest.approx(scale * (1e22 / 6) ** (beta / (alpha + beta)), rel=1e-5)
+        scale = (alpha * (1 - data) * n_a**alpha / (beta * data * d_a**beta)) ** (1 / (alpha + beta))
+        n_S, d_S = np.exp(Curve(member, u_SD, np.full(len(u_SD), np.log(1e22)), six_nd).best()).T
+        assert n_S == pytest.approx(scale * (1e22 / 6) ** (beta / (alpha + beta)), rel=1e-5)
+        assert six_nd(n_S, d_S) == pytest.approx(1e22)
 
 
-def test_the_split_is_the_best_of_a_fine_grid_for_every_law():
-    n, d = isoflop()
-    for law in LAWS:
-        made = fits.surface(runs(n, d, truth(n, d)), [law], **FEW, seed=1)
-        chosen = fits.split(made, 1e22)
-        member, u_SD = made.posterior[0]
-        for s in range(0, 500, 100):
-            log_n = np.log(chosen.n_S[s]) + np.linspace(-3, 3, 601)
-            along = np.stack([log_n, np.log(1e22 / 6) - log_n], axis=-1)
+def test_the_laws_split_is_the_best_of_a_fine_grid_for_every_law(found):
+    for member, sample in zip(found.members, found.samples, strict=True):
+        u_SD = sample.u_SD[::50]
+        best_SI = Curve(member, u_SD, np.full(len(u_SD), np.log(1e22)), six_nd).best()
+        for s, log_n in enumerate(best_SI[:, 0]):
+            grid = log_n + np.linspace(-3, 3, 601)
+            along = np.stack([grid, np.log(1e22 / 6) - grid], axis=-1)
             assert abs(np.argmin(member.excess(u_SD[s : s + 1], along)[0]) - 300) <= 1
-    assert np.quantile(chosen.n_S * chosen.d_S * 6, [0, 1]) == pytest.approx(1e22)
+
+
+def test_the_split_follows_the_misfits_tilt():
+    """With hardly a misfit it is the law's; with one, it is wider and holds the true split in world after world."""
+    stiff = fits.surface(world(0), setting=replace(SETTING, misfit=(1e-7, 0.01)), **FEW)
+    log_c = np.full(stiff.count, np.log(1e22))
+    alone = [Curve(m, u, log_c[: len(u)], six_nd).best()[:, 0] for m, u in stiff.posterior]
+    assert np.log(fits.split(stiff, 1e22).n_S) == pytest.approx(np.concatenate(alone), abs=1e-3)
+    inside = []
+    for seed in range(10):
+        low, high = fits.split(fits.surface(world(seed, 0.003), seed=seed, **FEW), 1e22).quantile("N", [0.05, 0.95])
+        inside.append(low < best(1e22) < high)
+    assert np.mean(inside) >= 0.8
 
 
 def test_the_true_split_and_the_compute_of_a_true_value_are_inside(found):
