@@ -28,6 +28,7 @@ from worlds import GRID, report, score
 from fits.estimate import fit_points, optimum
 from fits.points import Points, points_of, take
 from fits.solver import Problems, minimise
+from fits.splits import split
 from fits.surfaces import DRAWS, fit_surface, places_of
 from fits.uncertainty import predictive_draws
 from scaling.cli import table
@@ -100,20 +101,35 @@ def bootstrap(points: Points, inputs: dict[str, np.ndarray], seed: int) -> np.nd
     return z + rng.choice(made.residual, (BOOTSTRAPS, 1))
 
 
-def forecasts(known: Points, at: Points, seed: int, **options: Any) -> dict[str, np.ndarray]:
-    """Quantiles (199, n) of log value of one more run, by method."""
+def forecasts(
+    known: Points, at: Points, seed: int, budgets: np.ndarray, **options: Any
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """By method: quantiles (199, n) of log value of one more run, and draws (S, G) of the log of the best size."""
     fit = fit_points(CHINCHILLA, known, seed=seed, resamples=400)
     made = fit_surface(places_of(known), seed=seed, **options)
+    sizes = {
+        "surface": np.log(np.array([split(made, float(c)).n_S for c in budgets]).T),
+        "posterior": best_sizes(CHINCHILLA.constants_of(fit.draws_SP, **fit.references), budgets),
+    }
     draws = {
         "surface": np.log(made.draws(at.inputs["N"], at.inputs["D"])[0]),
         "posterior": np.log(np.maximum(predictive_draws(fit, at.x, at.inputs)[0], 1e-9)),
         "bootstrap": bootstrap(known, dict(at.inputs), seed),
     }
-    return {name: np.quantile(z, GRID, axis=0) for name, z in draws.items()}
+    return {name: np.quantile(z, GRID, axis=0) for name, z in draws.items()}, sizes
 
 
-def simulated(repeats: int, first: int = 0, **options: Any) -> pd.DataFrame:
-    rows = []
+def best_sizes(usual: dict[str, np.ndarray], budgets: np.ndarray) -> np.ndarray:
+    """(S, G): log N* of chinchilla, where alpha A N^-alpha = beta B D^-beta with 6 N D = C; none where a term is 0."""
+    a, b = usual["alpha"], usual["beta"]
+    with np.errstate(divide="ignore"):
+        ratio = np.log(a * usual["A"]) - np.log(b * usual["B"])
+    return (ratio[:, None] + np.outer(b, np.log(budgets / 6))) / (a + b)[:, None]
+
+
+def simulated(repeats: int, first: int = 0, **options: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of forecasts, and of the intervals of the best size."""
+    rows, splits = [], []
     for name, world in WORLDS.items():
         n, d = grid(world, BUDGETS, SIZES)
         n_far, d_far = grid(world, BUDGETS[-1] * np.array(FACTORS), HELD)
@@ -123,14 +139,22 @@ def simulated(repeats: int, first: int = 0, **options: Any) -> pd.DataFrame:
                 points_of(CHINCHILLA, runs(a, b, world(a, b) * np.exp(noise * rng.standard_normal(len(a)))))
                 for a, b in ((n, d), (n_far, d_far))
             )
-            for method, quantiles in forecasts(known, far, k, **options).items():
+            made, sizes = forecasts(known, far, k, BUDGETS[-1] * np.array(FACTORS), **options)
+            for method, log_n in sizes.items():
+                for factor, log_n_S in zip(FACTORS, log_n.T, strict=True):
+                    true = np.log(best_size(world, BUDGETS[-1] * factor))
+                    low, inner, upper, high = np.quantile(log_n_S, [0.05, 0.1, 0.9, 0.95], method="nearest")
+                    splits.append({"world": name, "factor": factor, "method": method, "80": inner <= true <= upper,
+                                   "90": low <= true <= high, "width": np.exp(upper - inner)})  # fmt: skip
+            for method, quantiles in made.items():
                 for i, c in enumerate(far.x):
                     found = score(quantiles[:, i], float(np.log(far.value[i])))
                     factor = round(c / BUDGETS[-1])
                     rows.append({"world": name, "factor": factor, "method": method, "curve": (noise, k), **found})
     frame = pd.DataFrame(rows)
     keys = ["world", "factor", "method", "curve"]
-    return frame.groupby(keys, sort=False, as_index=False).mean()  # the runs at one factor share one fit
+    # the runs at one factor share one fit
+    return frame.groupby(keys, sort=False, as_index=False).mean(), pd.DataFrame(splits)
 
 
 def public() -> dict[str, pd.DataFrame]:
@@ -157,13 +181,30 @@ def held_out(cuts: tuple[float, ...] = (8.0, 64.0)) -> pd.DataFrame:
             if len(np.unique(np.column_stack(list(known.inputs.values())), axis=0)) < FEWEST:
                 continue
             hidden = replace(rest, value=np.full(len(rest), np.nan), se=np.full(len(rest), np.nan))
-            for method, quantiles in forecasts(known, hidden, 0).items():
+            for method, quantiles in forecasts(known, hidden, 0, np.array([]))[0].items():
                 found = pd.DataFrame([score(quantiles[:, i], np.log(v)) for i, v in enumerate(rest.value)]).mean()
                 bias = 100 * float(np.mean(np.exp(quantiles[len(GRID) // 2]) / rest.value - 1))
                 sizes = f"{len(known)} -> {len(rest)}"
                 rows.append({"data": name, "known below": f"max/{cut:g}", "runs": sizes, "method": method, "bias": bias,
                              **found})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def report_splits(frame: pd.DataFrame) -> None:
+    print("\nthe best size at the target's compute; width: upper over lower end of the 80 % interval, median\n")
+    lines = [
+        (
+            world,
+            f"{factor:g}x",
+            method,
+            f"{one['80'].mean():.2f}",
+            f"{one['90'].mean():.2f}",
+            f"{one['width'].median():.2f}",
+        )
+        for (world, factor), group in frame.groupby(["world", "factor"], sort=False)
+        for method, one in group.groupby("method", sort=False)
+    ]
+    print(table(("world", "target", "method", "inside 80 %", "inside 90 %", "80 % width, x"), lines), "\n")
 
 
 def report_held_out(frame: pd.DataFrame) -> None:
@@ -190,8 +231,9 @@ def report_held_out(frame: pd.DataFrame) -> None:
 
 def main(repeats: int) -> None:
     if repeats:
-        report(simulated(repeats), f"25 runs, noise {NOISES} x repeats; {DRAWS} draws")
-        print()
+        frame, splits = simulated(repeats)
+        report(frame, f"25 runs, noise {NOISES} x repeats; {DRAWS} draws")
+        report_splits(splits)
     if public():
         report_held_out(held_out())
     else:

@@ -51,9 +51,9 @@ def surface(
     N,D,loss          N,D,loss,se          C,N,D,loss
 
     Several laws L(N, D) (`scaling laws`: chinchilla, chinchilla_tied, kaplan) are averaged by how well each explains
-    the runs, with room for how they are all wrong. To tell what size and what data bring, runs have to differ in both:
-    some sizes at some budgets each. Where they do not (status NOT_IDENTIFIED), forecasts along their line stay good,
-    and intervals off it and of the best split get wide.
+    the runs, with room for how they are all wrong; --law takes one of them alone. To tell what size and what data
+    bring, runs have to differ in both: some sizes at some budgets each. Where they do not (status NOT_IDENTIFIED),
+    forecasts along their line stay good, and intervals off it and of the best split get wide.
 
     The grade is EARNED inside the data, EXTENDED beyond it (`beyond`: times the largest N, D and C of the runs), and
     REFUSED (exit code 3) from too few runs, from runs that do not get better with scale, or more than 1,000x beyond;

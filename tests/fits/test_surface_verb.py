@@ -48,6 +48,12 @@ def test_a_table_of_n_and_d_gives_forecast_split_and_compute(main, runs, capsys)
         assert word in out
 
 
+def test_compute_that_never_suffices_is_null_in_json(main, runs, capsys):
+    assert main(["surface", runs, "--value", "1.2", "--json"]) == 0
+    (made,) = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+    assert made["needed"]["median"] is None and made["needed"]["never"] > 0.5 and made["forecasts"] == []
+
+
 def test_units_in_the_header_and_a_column_of_compute_change_nothing(main, runs, tmp_path, capsys):
     others = (
         write(tmp_path / "units.csv", "N [M],D [B],loss", (N / 1e6, D / 1e9, NOISY)),
