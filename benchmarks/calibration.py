@@ -43,10 +43,11 @@ def case_rows(work: Workshop, case: Case, ladder: str, first: int) -> list[dict[
     for used in range(first, case.own.n_scales):
         known = case.own.scale < used
         held = take(case.own, ~known)
-        members = work.members(case, float(case.own.x[known].max()), DRAWS)
         cheaper = take(case.own, known)
+        members = work.members(case, cheaper, DRAWS)
+        made = members.predictive
         plain = {x: bootstrap_quantiles(members.own, x) for x in set(held.x)}
-        for row in held_out_rows(lambda _, at, made=members: made.draws(at.x)[0], cheaper, held, members.name):
+        for row in held_out_rows(lambda _, at, made=made: made.draws(at.x)[0], cheaper, held, made.name):
             others = {n: abs(v - row.actual) for n, v in baselines(members.own, row.x).items()}
             boot = QuantileDistribution(LEVELS, plain[row.x], metric.low, metric.high).crps(row.actual)
             low, high = np.interp([0.1, 0.9], LEVELS, row.quantiles)

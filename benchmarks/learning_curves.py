@@ -8,7 +8,8 @@ Some minutes on one core:
 The prior's numbers were chosen on these curves among others (docs/log.md): this is development, not a test. Splits:
 the published one (rows with Training = 1, targets about 2x further), and compute up to 1/4 and 1/32 of the largest.
 RMSLE: root mean square of log(median / measured), per curve. Published best (M4): mean .0489. Intervals behind the
-coverage resample whole curves. "law alone": the same prior and misfit with one law; "one law, plain": fits.fit.
+coverage resample whole curves. "law alone": the same prior and misfit with one law; "law, plain": fits.fit. Last:
+CRPS of the average less that of the row, ± its standard error over curves.
 """
 
 from __future__ import annotations
@@ -21,17 +22,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fits.averaging import LAWS, average, curve_of
+from fits.averaging import average
 from fits.estimate import fit_points
+from fits.members import LAWS, curve_of
 from fits.points import Points, points_of, take
 from fits.uncertainty import predictive_draws
 from scaling.cli import table
-from scaling.laws import POWER
+from scaling.laws import BROKEN, ONSET, POWER, SHIFTED, Law
 from scaling.observations import Observation, Observations
 
 FILE = "extrapolation_curves.csv"
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 FEWEST = 5  # scales
+PLAIN = (POWER, SHIFTED, ONSET, BROKEN)
 SPLITS = {"published, ~2x": None, "max / 4": 4.0, "max / 32": 32.0}
 
 
@@ -72,8 +75,16 @@ def methods() -> dict[str, Callable[[Points, np.ndarray], np.ndarray]]:
     found = {"average": lambda known, x: average(curve_of(known)).draws(x)[0]}
     for law in LAWS:
         found[f"{law.name} alone"] = lambda known, x, law=law: average(curve_of(known), [law]).draws(x)[0]
-    found["power, plain"] = lambda known, x: predictive_draws(fit_points(POWER, known, resamples=400), x)[0]
+    for law in PLAIN:
+        found[f"{law.name}, plain"] = lambda known, x, law=law: plain(law, known, x)
     return found
+
+
+def plain(law: Law, known: Points, x: np.ndarray) -> np.ndarray:
+    """Draws of one law as fits.fit makes them; of the power law where a curve has too few scales for more."""
+    law = law if len(law.parameters) < known.n_scales else POWER
+    found = predictive_draws(fit_points(law, known, resamples=400), x)[0]
+    return np.nan_to_num(found, nan=float(known.value[-1]))
 
 
 def coverage(frame: pd.DataFrame, level: float) -> str:
@@ -90,10 +101,12 @@ def main(path: Path) -> None:
         for points, training in curves(path):
             known, held = splits(points, training, divisor)
             if len(known) and known.n_scales >= FEWEST and len(held):
-                rows += [{"method": n, **score(m(known, held.x), held.value)} for n, m in methods().items()]
+                here = {n: score(m(known, held.x), held.value) for n, m in methods().items()}
+                rows += [{"method": n, **s, "gap": here["average"]["crps"] - s["crps"]} for n, s in here.items()]
         frame = pd.DataFrame(rows)
         groups = [(n, frame[frame["method"] == n]) for n in methods()]
-        head = ("method", "mean RMSLE", "median", "CRPS", *(f"inside {100 * v:.0f} %" for v in LEVELS), "80 % width")
+        head = ("method", "mean RMSLE", "median", "CRPS", *(f"inside {100 * v:.0f} %" for v in LEVELS), "80 % width",
+                "average - this")  # fmt: skip
         print(f"\n{name}: {len(groups[0][1])} curves\n")
         print(
             table(
@@ -102,6 +115,7 @@ def main(path: Path) -> None:
                     (
                         n, f"{g['rmsle'].mean():.4f}", f"{g['rmsle'].median():.4f}", f"{g['crps'].mean():.4f}",
                         *(coverage(g, v) for v in LEVELS), f"{g['width'].mean():.3f}",
+                        f"{g['gap'].mean():+.4f} ± {g['gap'].std(ddof=1) / np.sqrt(len(g)):.4f}",
                     )
                     for n, g in groups
                 ],

@@ -20,8 +20,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from fits.averaging import average, curve_of
+from fits.averaging import average
 from fits.estimate import fit_points, optimum
+from fits.members import curve_of
 from fits.plain import bootstrap_quantiles
 from fits.points import Points, points_of
 from fits.solver import Problems
@@ -43,6 +44,7 @@ def bent(at: float, before: float, after: float) -> Callable[[np.ndarray], np.nd
 
 WORLDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "power": lambda c: 0.5 + 2 * c**-0.3,
+    "no floor": lambda c: 2 * c**-0.15,
     "shifted": lambda c: 0.5 + 4 * (c + 20) ** -0.4,
     "break inside": bent(30.0, 0.1, 0.4),
     "break beyond": bent(1e4, 0.3, 0.1),

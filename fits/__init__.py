@@ -31,6 +31,7 @@ _ROOMS = {
     "backtest_summary": "fits.track_record",
     "track_record": "fits.track_record",
     "diagnose": "fits.diagnostics",
+    "sensitivities": "fits.sensitivity",
     "earned_factor": "fits.backtests",
     "LeastSquares": "fits.objectives",
     "HuberLog": "fits.objectives",

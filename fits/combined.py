@@ -1,12 +1,13 @@
 """The forecast of every question of a table, by one rule: a pool of two methods, back-tested as a pool.
 
-    one law     the metric's own law of compute (with a floor), fitted to its runs
-    two-stage   compute -> loss -> metric (two_stage.py), where the base trials' loss was measured
+    average     several laws of compute, each with a misfit process (averaging.py), on the metric's own runs
+    two-stage   compute -> loss, by such an average, -> metric (two_stage.py), where the base trials' loss was measured
     pool        a share TWO_STAGE of the draws from the second, the others from the first: a mixture of distributions
 
-A member that is DIVERGED or NOT_IDENTIFIED is left out. Where there is no second method (the loss itself, a user's
+A way whose law is DIVERGED or NOT_IDENTIFIED is left out. Where there is no second one (the loss itself, a user's
 table) the first stands alone. Why these weights: docs/log.md. GPT-4's law without a floor is a second question about
-the mean log pass rate, never a member, and refused where the first answer excludes it or is refused (`checked`).
+the mean log pass rate, one law alone, never a member, and refused where the first answer excludes it or is refused
+(`checked`).
 """
 
 from __future__ import annotations
@@ -17,21 +18,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fits.backtests import DRAWS, FEWEST_SCALES, first_cut, rolling_origin, with_backtests
+from fits.averaging import Average, average
+from fits.backtests import DRAWS, FEWEST_SCALES, Method, first_cut, rolling_origin, with_backtests
 from fits.estimate import default_law, fit_points, references_of, subjects
 from fits.forecasts import NO_FLOOR, REASON, assess, target_of
+from fits.members import LADDER as OWN_LADDER
+from fits.members import SETTING, curve_of
 from fits.objectives import default_objective
 from fits.points import Points, check_enough, final_rows, points_of, take
+from fits.predictive import OneLaw, Pool, Predictive
 from fits.priors import LADDER, TURNING, PriorRule, default_priors
+from fits.sampling import PARTICLES
+from fits.track_record import TrackRecord, track_record
 from fits.two_stage import TwoStage, map_points, map_seed
-from fits.uncertainty import predictive_draws
 from fits.verdicts import INVERSE, verdict_of
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade, Subject
-from scaling.laws import LAWS, Law, law_named
+from scaling.laws import LAWS, Law
 from scaling.maps import MAPS
 from scaling.observations import OVERALL, Observations
-from scaling.records import digest
 
 TWO_STAGE = {"pass_rate": 0.75, "neg_log_pass": 0.9}  # of the pool's draws
 AGREED = 0.9  # interval of a question's main forecast that holds the median of a law without a floor, or refuses it
@@ -61,26 +66,21 @@ class Case:
 
 @dataclass(frozen=True)
 class Members:
-    """Both methods fitted to the same runs; `staged` is None where it cannot be used."""
+    """What the question's runs support: the fit of its own law, several laws averaged (None: a law without a floor,
+    which is asked about alone), and the way through the loss (None: it cannot be used)."""
 
     own: Fit
+    averaged: Average | None = None
     staged: TwoStage | None = None
 
     @property
-    def name(self) -> str:
+    def predictive(self) -> Predictive:
+        alone = self.averaged or OneLaw(self.own)
         if self.staged is None:
-            return self.own.law
-        return "two-stage" if self.own.status in UNUSABLE else "pool"
-
-    def draws(self, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(draws_SG, latent_SG) of the pool."""
-        if self.staged is None:
-            return predictive_draws(self.own, grid_G)
+            return alone
         if self.own.status in UNUSABLE:
-            return self.staged.draws(grid_G)
-        pairs = zip(predictive_draws(self.own, grid_G), self.staged.draws(grid_G), strict=True)
-        share = TWO_STAGE[self.own.subject.metric]
-        return tuple(_pool(one, two, share) for one, two in pairs)  # type: ignore[return-value]
+            return self.staged
+        return Pool(self.staged, alone, TWO_STAGE[self.own.subject.metric])
 
 
 def best_forecasts(
@@ -114,7 +114,7 @@ def best_forecasts(
             cases += [(case, at if asked else math.nan) for case in _cases(table.below(at))]
         except NotEarned as error:
             refused.append(error)
-    work = Workshop([case for case, _ in cases], tables, seed)
+    work = Workshop((case for case, _ in cases), tables, seed)
     chosen = [(case, at) for case, at in cases if math.isfinite(at)]
     if not chosen:
         raise refused[0] if refused else InputError("no such question is in the table")
@@ -127,29 +127,62 @@ def best_forecasts(
     return replace(best, forecasts=forecasts)
 
 
-def prior_rule(tables: Iterable[Observations], reach: float = math.inf) -> PriorRule:
-    """The priors for the fits of a table's questions. This package's own ladders have priors of their own, which depend
-    on whether some bucket gets worse with compute, as seen from the runs up to `reach`."""
+def track_records(
+    observations: Observations, by: str | None = None, *, seed: int = 0, only: Mapping[str, str | None] | None = None
+) -> list[TrackRecord]:
+    """`fits.track_record` of this rule on every question of a table that `only` keeps, its main forecast each."""
+    tables = list(subjects(observations.with_base_loss()))
+    cases: list[Case] = []
+    refused: list[NotEarned] = []
+    for table in tables:
+        try:
+            cases.append(_cases(table)[0])
+        except NotEarned as error:
+            refused.append(error)
+    work, wanted = Workshop(cases, tables, seed), {k: v for k, v in (only or {}).items() if v is not None}
+    chosen = [c for c in cases if all(getattr(c.own.subject, k) == v for k, v in wanted.items())]
+    if not chosen:
+        raise refused[0] if refused else InputError("no such question is in the table")
+    return [
+        track_record(c.law, c.table, by, method=work.method(c), name=work.members(c, c.own, DRAWS).predictive.name)
+        for c in chosen
+    ]
+
+
+def own_sweep(tables: Iterable[Observations]) -> bool:
+    """Were all runs trained by this package? Its ladders have priors of their own."""
+    return all(t.compute_definition == OWN_SWEEPS for t in tables)
+
+
+def prior_rule(tables: Iterable[Observations], known: Points | None = None) -> PriorRule:
+    """The priors for the fits of a table's questions; of this package's own ladders they depend on whether some bucket
+    gets worse with compute, as seen from the runs in `known` (None: all)."""
     tables = list(tables)
-    if any(t.compute_definition != OWN_SWEEPS for t in tables):
+    if not own_sweep(tables):
         return default_priors
-    return TURNING if worsening(tables, reach) else LADDER
+    return TURNING if worsening(tables, known) else LADDER
 
 
-def worsening(tables: Iterable[Observations], reach: float = math.inf) -> tuple[str, ...]:
-    """The questions about a bucket that gets worse with compute, as seen from the runs up to `reach`."""
-    return tuple(Subject(*t.one_metric()).label for t in tables if _gets_worse(t, reach))
+def worsening(tables: Iterable[Observations], known: Points | None = None) -> tuple[str, ...]:
+    """The questions about a bucket that gets worse with compute, as seen from the runs in `known`."""
+    return tuple(Subject(*t.one_metric()).label for t in tables if _gets_worse(t, known))
 
 
-def _gets_worse(table: Observations, reach: float) -> bool:
+def _gets_worse(table: Observations, known: Points | None) -> bool:
     if table.one_metric()[2] == OVERALL or table.axis != STAGED_AXIS:
         return False  # the map's own axis: elsewhere nothing rests on this
     points = points_of(LAWS["power"], table)
-    points = take(points, points.x <= reach)
+    points = points if known is None else same_runs(points, known)
     return len(points) > 0 and verdict_of(points, default_objective(points.value)[0].scale) == INVERSE
 
 
-def _cases(table: Observations) -> Iterable[Case]:
+def same_runs(points: Points, known: Points) -> Points:
+    """The points of one question that are of the same base trials, at the same compute, as those of another."""
+    runs = set(zip(known.base_trial, known.x, strict=True))
+    return take(points, np.array([run in runs for run in zip(points.base_trial, points.x, strict=True)], bool))
+
+
+def _cases(table: Observations) -> list[Case]:
     """The main question of a table; for the mean log pass rate GPT-4's law without a floor as a second one."""
     plain = replace(table, frame=table.frame.drop(columns="loss"))
     default = default_law(plain)
@@ -171,118 +204,99 @@ def _cases(table: Observations) -> Iterable[Case]:
 
 
 class Workshop:
-    """Fits of all cases at every cut, each made once: the loss serves all two-stage forecasts.
+    """Fits of all cases to any part of the runs, each made once: the loss serves all two-stage forecasts.
 
-    `tables` (those that the cases are from, and others) choose the priors: at every cut anew, from its runs only.
+    `tables` (those that the cases are from, and others) choose the priors: for every part anew, from its runs only.
     """
 
     def __init__(self, cases: Iterable[Case], tables: Iterable[Observations], seed: int) -> None:
-        cases = list(cases)
         self.tables, self.seed = list(tables), seed
-        self.reach = max((float(case.own.x.max()) for case in cases), default=0.0)
         self.losses = [c for c in cases if _is_loss(c)]
-        self._kept: dict[tuple[str, Subject, int, int, int], Fit] = {}
-        self._rules: dict[float, PriorRule] = {}
-
-    def priors(self, limit: float) -> PriorRule:
-        """The priors of fits to the runs up to `limit`."""
-        reach = min(limit, self.reach)
-        if reach not in self._rules:
-            self._rules[reach] = prior_rule(self.tables, reach)
-        return self._rules[reach]
+        self.setting = OWN_LADDER if own_sweep(self.tables) else SETTING
+        self._fits: dict[tuple[str, Subject, frozenset, int, int], Fit] = {}
+        self._averages: dict[tuple[Subject, frozenset, int], Average] = {}
+        self._rules: dict[frozenset, PriorRule] = {}
 
     def answer(self, case: Case, compute: float, resamples: int) -> tuple[Fit, Forecast, list[BacktestRow]]:
-        members = self.members(case, np.inf, resamples)
-        rows, own_rows = self.backtest(case, members.name)
+        members = self.members(case, case.own, resamples)
+        rows = self.backtest(case)
         own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
-        own = replace(own, gates=case.table.gates)
-        own = with_backtests(own, own_rows)
-        forecast, _ = assess(own, compute, rows if members.staged else None)
-        if members.staged:
-            forecast = pooled(forecast, replace(members, own=own), self.because(case))
-        return own, forecast, rows
+        own = with_backtests(replace(own, gates=case.table.gates), rows)
+        return own, assess(own, compute, rows, replace(members, own=own).predictive)[0], rows
 
-    def because(self, case: Case) -> str:
+    def members(self, case: Case, known: Points, resamples: int) -> Members:
+        """All methods on the runs in `known`, some points of the case's own."""
+        own = self._fit(case.law, case.own, known, self.seed, resamples)
+        averaged = None if case.law.straight else self._average(known, resamples)
+        return Members(own, averaged, self._staged(case, known, resamples))
+
+    def method(self, case: Case) -> Method:
+        """The rule as a method of back-tests."""
+        return lambda known, at: self.members(case, known, DRAWS).predictive.draws(at.x)[0]
+
+    def backtest(self, case: Case) -> list[BacktestRow]:
+        """Rolling origin, as `fits.backtest`."""
+        name = self.members(case, case.own, DRAWS).predictive.name
+        return rolling_origin(self.method(case), case.own, first_cut(case.law), name)
+
+    def _staged(self, case: Case, known: Points, resamples: int) -> TwoStage | None:
+        if case.mapped is None or len(self.losses) != 1:
+            return None
+        losses, mapped = same_runs(self.losses[0].own, known), same_runs(case.mapped, known)
+        if any(not len(p) or p.n_scales < FEWEST_SCALES for p in (losses, mapped)):
+            return None
+        if self._fit(self.losses[0].law, self.losses[0].own, losses, self.seed, resamples).status in UNUSABLE:
+            return None
+        law = MAPS[case.own.subject.metric]
+        made = self._fit(law, case.mapped, mapped, map_seed(self.seed), resamples)
+        if made.status in UNUSABLE:
+            return None
+        return TwoStage(self._average(losses, resamples), made, self._because(case, known))
+
+    def _because(self, case: Case, known: Points) -> str:
         """What chose the prior of a forecast's map where it is not the usual one: a threshold lies behind it."""
-        if self.priors(math.inf) is not TURNING or MAPS[case.own.subject.metric].link == "neg_log":
+        if self._priors(known) is not TURNING or MAPS[case.own.subject.metric].link == "neg_log":
             return ""
         (centre, spread), (usual, wide) = TURNING.mean_log_bend, LADDER.mean_log_bend
-        found = worsening(self.tables, self.reach)
+        found = worsening(self.tables, known)
         return (
             f"; log bend ~ N(log {centre:g}, {spread:g}) because {' and '.join(found)} "
             f"get{'s' if len(found) == 1 else ''} worse with compute, else N(log {usual:g}, {wide:g})"
         )
 
-    def members(self, case: Case, limit: float, resamples: int) -> Members:
-        """Both methods on the runs up to `limit`."""
-        own = self._fit(case.law, case.own, limit, self.seed, resamples)
-        if case.mapped is None or len(self.losses) != 1:
-            return Members(own)
-        known = take(case.mapped, case.mapped.x <= limit)
-        loss = self._loss(limit, resamples)
-        if loss is None or loss.status in UNUSABLE or not len(known) or known.n_scales < FEWEST_SCALES:
-            return Members(own)
-        law = MAPS[case.own.subject.metric]
-        mapped = self._fit(law, case.mapped, limit, map_seed(self.seed), resamples)
-        return Members(own, None if mapped.status in UNUSABLE else TwoStage(loss, mapped))
+    def _priors(self, known: Points) -> PriorRule:
+        runs = _runs(known)
+        if runs not in self._rules:
+            self._rules[runs] = prior_rule(self.tables, known)
+        return self._rules[runs]
 
-    def backtest(self, case: Case, name: str) -> tuple[list[BacktestRow], list[BacktestRow]]:
-        """Rolling origin, as `fits.backtest`: rows of the pool called `name`, and of the question's own law."""
-
-        def pool(known: Points, at: Points) -> np.ndarray:
-            return self.members(case, float(known.x.max()), DRAWS).draws(at.x)[0]
-
-        def alone(known: Points, at: Points) -> np.ndarray:
-            return predictive_draws(self._fit(case.law, case.own, float(known.x.max()), self.seed, DRAWS), at.x)[0]
-
-        first = first_cut(case.law)
-        return rolling_origin(pool, case.own, first, name), rolling_origin(alone, case.own, first, case.law.name)
-
-    def _fit(self, law: Law, points: Points, limit: float, seed: int, resamples: int) -> Fit:
-        """The fit on the runs up to `limit`, made once: the pool, its members and other questions share it."""
-        known = take(points, points.x <= limit)
-        key = (law.name, points.subject, len(known), seed, resamples)
-        if key not in self._kept:
-            self._kept[key] = fit_points(
+    def _fit(self, law: Law, whole: Points, known: Points, seed: int, resamples: int) -> Fit:
+        """The fit to the points in `known`, made once: the pool, its members and other questions share it. Of `whole`
+        it takes the reference scale only."""
+        key = (law.name, known.subject, _runs(known), seed, resamples)
+        if key not in self._fits:
+            self._fits[key] = fit_points(
                 law,
                 known,
-                priors=self.priors(limit),
-                references=references_of(law, points),
+                priors=self._priors(known),
+                references=references_of(law, whole),
                 seed=seed,
                 resamples=resamples,
             )
-        return self._kept[key]
+        return self._fits[key]
 
-    def _loss(self, limit: float, resamples: int) -> Fit | None:
-        """The loss fit on runs up to `limit`; None where these are too few scales."""
-        case = self.losses[0]
-        known = take(case.own, case.own.x <= limit)
-        if not len(known) or known.n_scales < FEWEST_SCALES:
-            return None
-        return self._fit(case.law, case.own, limit, self.seed, resamples)
+    def _average(self, known: Points, resamples: int) -> Average:
+        key = (known.subject, _runs(known), resamples)
+        if key not in self._averages:
+            particles = PARTICLES if resamples > DRAWS else PARTICLES // 2
+            self._averages[key] = average(
+                curve_of(known), setting=self.setting, seed=self.seed, draws=resamples, particles=particles
+            )
+        return self._averages[key]
 
 
-def pooled(forecast: Forecast, members: Members, because: str = "") -> Forecast:
-    """A one-law forecast with the pool's draws; its method and digest name every fit that it rests on, and `because`
-    what chose the map's prior."""
-    assert members.staged
-    draws_SG, latent_SG = members.draws(forecast.grid_G)
-    loss, mapped = members.staged.loss, members.staged.map
-    shape = ", ".join(f"{k} {v:.3g}" for k, v in mapped.parameters.items())
-    text = f"two-stage: {loss.law} law of the loss, then {mapped.law} ({shape})"
-    if members.name == "pool":
-        share = TWO_STAGE[forecast.subject.metric]
-        text = f"{100 * share:.0f} % {text}; {100 - 100 * share:.0f} % one law: {law_named(members.own.law).name}"
-    warnings = tuple(w for w in forecast.warnings if "that of one law" not in w)
-    return replace(
-        forecast,
-        law=members.name,
-        draws_SG=draws_SG,
-        latent_SG=latent_SG,
-        method=text + because,
-        fit_digest=digest({"own": members.own.digest, "loss": loss.digest, "map": mapped.digest}),
-        warnings=warnings,
-    )
+def _runs(points: Points) -> frozenset:
+    return frozenset(zip(points.base_trial, points.x, strict=True))
 
 
 def checked(forecast: Forecast, main: Forecast) -> Forecast:
@@ -313,12 +327,6 @@ def checked_all(forecasts: Iterable[Forecast], best: Best) -> list[Forecast]:
 
 def _has_floor(law: str) -> bool:
     return law not in LAWS or not LAWS[law].straight  # a pool is in no list: its own law has one
-
-
-def _pool(one_SG: np.ndarray, two_SG: np.ndarray, share: float) -> np.ndarray:
-    count = min(len(one_SG), len(two_SG))
-    first = count - round(share * count)
-    return np.concatenate([one_SG[:first], two_SG[first:count]])
 
 
 def _is_loss(case: Case) -> bool:

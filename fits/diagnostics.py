@@ -28,7 +28,7 @@ from fits.noise import SMALLEST
 from fits.objectives import Objective, forward, slope
 from fits.points import check_enough, final_rows, points_of
 from fits.priors import PriorRule, default_priors
-from fits.sensitivity import Sensitivity, finite, half_width, sensitivity
+from fits.sensitivity import finite, sensitivity
 from fits.solver import Problems, minimise
 from fits.verdicts import MANY, upper_tail
 from scaling.cli import table
@@ -36,6 +36,8 @@ from scaling.errors import InputError
 from scaling.fitted import Fit, Subject
 from scaling.laws import Law
 from scaling.observations import Observations
+from scaling.parts import half_width
+from scaling.sensitivities import Sensitivity
 from scaling.units import format_compute
 
 BEYOND = 10.0  # the default target, over the largest run

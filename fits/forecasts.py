@@ -22,7 +22,7 @@ import numpy as np
 from fits.floorless import LEVEL
 from fits.plain import bootstrap_quantiles
 from fits.points import axis_symbol, scales_of
-from fits.uncertainty import predictive_draws
+from fits.predictive import OneLaw, Predictive
 from fits.verdicts import PREDICTABLE, TOO_LITTLE, UNTESTED
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade
@@ -33,6 +33,7 @@ from scaling.units import format_compute, parse_compute
 GRID = 49
 TESTABLE = 5  # scales: three to fit, two to foretell
 FARTHEST = 1000.0  # no law here was ever shown to hold further beyond its data
+SEARCHED, STEPS = 1e9, 400  # how far beyond the data a value is looked for, in how many steps
 REASON = "refused: "  # starts the warning that says why
 NO_FLOOR = "the law has no floor, and no forecast with one was compared here: fits.best_forecasts does that"
 FAR = 10.0  # beyond the back-tested factor: an interval of one law is then known to be too narrow
@@ -44,13 +45,16 @@ def forecast(
     *,
     beyond: bool = False,
     backtests: Sequence[BacktestRow] | None = None,
+    by: Predictive | None = None,
 ) -> Forecast:
     """The forecast at `compute` ("1e23 FLOP", "3 PF-day", or a number on the fit's axis in base units).
 
+    `by` is what draws it, `fits.averaged(runs)` for several laws; default: the fit's own law. The fit speaks for the
+    data in any case (verdict, baselines).
     `backtests` (rows of `backtest`) decide what was earned; without them the factors stored in the fit do.
     Raises NotEarned, with the forecast as `.estimate`, where it is REFUSED; `beyond=True` returns it as UNEARNED.
     """
-    found, why = assess(fit, compute, backtests)
+    found, why = assess(fit, compute, backtests, by)
     if found.grade != Grade.REFUSED:
         return found
     if beyond:
@@ -69,7 +73,9 @@ def forecast_all(fits: Iterable[Fit], compute: str | float, *, beyond: bool = Fa
     return [replace(f, grade=Grade.UNEARNED) if beyond and f.grade == Grade.REFUSED else f for f in found]
 
 
-def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | None = None) -> tuple[Forecast, str]:
+def assess(
+    fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | None = None, by: Predictive | None = None
+) -> tuple[Forecast, str]:
     """The forecast with its grade, never raised; and the reason where it is REFUSED (else "")."""
     from fits.backtests import earned_factor, failed_factor  # back-tests make forecasts themselves
 
@@ -82,13 +88,14 @@ def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | No
             f"{format_compute(target)} lies below the smallest run of {fit.subject.label}, {format_compute(smallest)}",
             "forecasts look upward: add cheaper runs, or ask for more compute",
         )
+    by = by or OneLaw(fit)
     grid_G = _grid(fit, target)
-    draws_SG, latent_SG = predictive_draws(fit, grid_G)
+    draws_SG, latent_SG = by.draws(grid_G)
     why = _refusal(fit, target)
     made = Forecast(
         subject=fit.subject,
-        law=fit.law,
-        fit_digest=fit.digest,
+        law=by.name,
+        fit_digest=by.digest,
         data_digest=fit.data_digest,
         grid_G=grid_G,
         draws_SG=draws_SG,
@@ -98,9 +105,10 @@ def assess(fit: Fit, compute: str | float, backtests: Sequence[BacktestRow] | No
         grade=Grade.REFUSED if why else _grade(fit, target),
         earned_factor=fit.earned_factor,
         baselines={**baselines(fit, target), "one-law bootstrap": bootstrap_quantiles(fit, target)},
-        method=f"one law: {fit.law}",
+        method=by.says,
+        parts=by.parts(target),
     )
-    made = replace(made, warnings=(*_warnings(fit, made), *((REASON + why,) if why else ())))
+    made = replace(made, warnings=(*_warnings(fit, made), *by.warnings, *((REASON + why,) if why else ())))
     made = made.with_gates(fit.gates)
     if made.grade == Grade.REFUSED and not why:
         why = next(gate.refusal for gate in made.gates if gate.passed is False and gate.premise)
@@ -155,16 +163,36 @@ class Needed:
         return f"value {self.value:g} at {show[0]} [{show[1]}, {show[2]}] {100 * self.level:.0f} %{never}"
 
 
-def solve(fit: Fit, value: float, *, level: float = 0.9) -> Needed:
-    """The compute that brings the mean of runs to `value`, over the draws of the parameters.
+def solve(found: Fit | Predictive, value: float, *, level: float = 0.9) -> Needed:
+    """The compute that brings the mean of runs to `value`: median, interval, and the share of draws that never do.
 
-    One law's own uncertainty only. A draw whose floor (or ceiling) keeps it from `value` counts as infinite compute.
+    A Fit is solved by its law, draw by draw: one law's own uncertainty. Anything else that forecasts (an average, a
+    pool) by where each draw's curve of the mean first passes `value`, to 1 % of compute; a draw that has not passed it
+    SEARCHED times beyond the data counts as never.
     """
-    metric_named(fit.subject.metric).check(value, "value")
-    law = law_named(fit.law)
-    axis_symbol(law, fit.subject.axis)
-    found = law.solve(value, fit.draws_SP, **fit.references)
-    return Needed.of(value, np.where(np.isfinite(found), found, math.inf), level)
+    metric_named(found.subject.metric).check(value, "value")
+    if isinstance(found, Fit):
+        law = law_named(found.law)
+        axis_symbol(law, found.subject.axis)
+        x = law.solve(value, found.draws_SP, **found.references)
+    else:
+        x = passed(found, value)
+    return Needed.of(value, np.where(np.isfinite(x), x, math.inf), level)
+
+
+def passed(found: Predictive, value: float) -> np.ndarray:
+    """Compute (S,) at which each draw's mean of runs first takes `value`, by straight lines in log x between the points
+    of a grid; infinite where it does not. Searched from SEARCHED^-1/2 below the data to SEARCHED beyond them."""
+    low, high = found.reach
+    grid_G = np.geomspace(low / math.sqrt(SEARCHED), high * SEARCHED, STEPS)
+    gap_SG = found.draws(grid_G)[1] - value
+    crosses_SG = (gap_SG[:, 1:] > 0) != (gap_SG[:, :-1] > 0)
+    at = np.argmax(crosses_SG, axis=1)
+    rows, log_x = np.arange(len(at)), np.log(grid_G)
+    before, after = gap_SG[rows, at], gap_SG[rows, at + 1]
+    with np.errstate(all="ignore"):
+        x = np.exp(log_x[at] + (log_x[at + 1] - log_x[at]) * before / (before - after))
+    return np.where(crosses_SG.any(axis=1), x, math.inf)
 
 
 def target_of(compute: str | float) -> float:
@@ -216,9 +244,10 @@ def _warnings(fit: Fit, made: Forecast) -> tuple[str, ...]:
         found.append("too little data to test whether the trend is predictable")
     if fit.status == FitStatus.BOUND_HIT:
         found.append(f"the fit is BOUND_HIT: {FitStatus.BOUND_HIT.says}")
-    if made.factor > FAR * (fit.earned_factor or 1.0):
+    one_law = made.law == fit.law
+    if one_law and made.factor > FAR * (fit.earned_factor or 1.0):
         found.append(f"{made.reach}; the interval is that of one law and tends to be too narrow this far out")
-    if law_named(fit.law).straight and _grade(fit, made.target) != Grade.EARNED:
+    if one_law and law_named(fit.law).straight and _grade(fit, made.target) != Grade.EARNED:
         found.append(NO_FLOOR)
     if all(s is None for s in fit.points["se"]):
         found.append("no usable standard errors were given: the noise is estimated from the scatter of the runs")

@@ -4,59 +4,60 @@ objective   least squares on log value, Huber, least squares on the value itself
 cut         without the cheapest scale, and the cheapest two
 floor       fixed at 0, fixed near the smallest value, under a prior twice as wide
 law         every other law of compute that speaks of the metric
+
+`sensitivities` asks this of every given question of a table, with the priors that its forecasts had.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from fits.estimate import fit_points
+from fits.estimate import default_law, fit_points, subjects
 from fits.held import Held, hold
-from fits.objectives import HuberLog, LeastSquares, Objective
-from fits.points import Points, check_enough, take
+from fits.objectives import HuberLog, LeastSquares, Objective, default_objective
+from fits.points import Points, check_enough, points_of, take
 from fits.priors import Prior, PriorRule
 from fits.uncertainty import predictive_draws
 from scaling.errors import NotEarned, ScalingError
-from scaling.fitted import FitStatus
+from scaling.fitted import Fit, FitStatus
 from scaling.laws import LAWS, Law
-from scaling.units import format_interval
+from scaling.names import law_of
+from scaling.observations import Observations
+from scaling.parts import half_width
+from scaling.sensitivities import Sensitivities, Sensitivity
 
 NEAR_ALL = 0.9  # of the smallest value: the largest floor that is tried
 MOST, SPARE = 5, 2  # parameters of another law; scales that it leaves
 
 
-@dataclass(frozen=True)
-class Sensitivity:
-    """The forecast at the target under one change. `moved` is the median's, in half-widths of the 68 % interval of the
-    forecast as fitted; `remark` the fit's status, or why there is no number."""
-
-    change: str
-    median: float | None
-    low: float | None
-    high: float | None
-    moved: float | None
-    remark: str
-
-    @property
-    def cells(self) -> list[Any]:
-        """Change, forecast, 90 % interval, move and remark, as a table prints them."""
-        if self.median is None or self.low is None or self.high is None:
-            return [self.change, None, None, None, self.remark]
-        middle, low, high = format_interval(self.low, self.high, middle=self.median)
-        moved = None if self.moved is None else f"{self.moved:+.2f} sd"
-        return [self.change, middle, f"[{low}, {high}]", moved, self.remark]
+DRAWS = 200  # of every refit: the 90 % interval's ends are good to a tenth of its width
 
 
-def half_width(draws_S: np.ndarray) -> float:
-    """Half of the central 68 % of the finite draws: their standard deviation, whatever the tails."""
-    draws_S = draws_S[np.isfinite(draws_S)]
-    low, high = np.quantile(draws_S, [0.1587, 0.8413]) if len(draws_S) else (0.0, 0.0)
-    return float(high - low) / 2
+def sensitivities(
+    observations: Observations, fits: Iterable[Fit], target: float, *, seed: int = 0, resamples: int = DRAWS
+) -> tuple[Sensitivities, ...]:
+    """The table of every fit's question and law, for a forecast at `target` on the axis of its subject: 1 s each.
+
+    A fit by another method than one law is examined by the law that its metric has. Laws that are equations are left
+    to `diagnose`: they cost as much as all the rest."""
+    from fits.combined import prior_rule  # which knows this room's other methods
+
+    tables = {table.one_metric(): table for table in subjects(observations.below(target))}
+    rule, laws = prior_rule(tables.values()), [law for law in LAWS.values() if law.output is None]
+    found = []
+    for fit in fits:
+        s = fit.subject
+        table = tables[s.metric, s.stage, s.bucket, s.protocol]
+        law = law_of(fit.law) or default_law(table)
+        points = points_of(law, table)
+        objective = default_objective(points.value)[0]
+        rows = sensitivity(law, points, objective, rule, target, seed=seed, resamples=resamples, laws=laws)
+        found.append(Sensitivities(s, law.name, target, tuple(rows)))
+    return tuple(found)
 
 
 def finite(value: float) -> float | None:
@@ -67,11 +68,19 @@ Change = tuple[str, Law, Points, Objective | None, PriorRule, Held | None]
 
 
 def sensitivity(
-    law: Law, points: Points, objective: Objective, rule: PriorRule, target: float, *, seed: int, resamples: int
+    law: Law,
+    points: Points,
+    objective: Objective,
+    rule: PriorRule,
+    target: float,
+    *,
+    seed: int,
+    resamples: int,
+    laws: Iterable[Law] | None = None,
 ) -> Iterator[Sensitivity]:
-    """One row per change, the forecast as fitted first."""
+    """One row per change, the forecast as fitted first. `laws`: which others to try, if they speak of the metric."""
     base_S = np.array([])
-    for name, other, known, loss, priors, held in _changes(law, points, objective, rule):
+    for name, other, known, loss, priors, held in _changes(law, points, objective, rule, laws or LAWS.values()):
         try:
             check_enough(other, known)
             made = fit_points(other, known, loss, priors=priors, held=held, seed=seed, resamples=resamples)
@@ -87,7 +96,7 @@ def sensitivity(
         yield Sensitivity(name, median, low, high, moved, str(made.status))
 
 
-def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule) -> Iterator[Change]:
+def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule, laws: Iterable[Law]) -> Iterator[Change]:
     yield "as fitted", law, points, objective, rule, None
     others: tuple[Objective, ...] = (LeastSquares("log"), HuberLog(), LeastSquares("absolute"))
     for other in others:
@@ -99,7 +108,7 @@ def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule) ->
             yield f"without the cheapest {'scale' if cut == 1 else f'{cut} scales'}", law, kept, objective, rule, None
     for name, changed, held in _floors(law, points, rule):
         yield name, law, points, objective, changed, held
-    for other_law in LAWS.values():
+    for other_law in laws:
         speaks = not other_law.metrics or points.subject.metric in other_law.metrics
         single = len(other_law.inputs) == 1 and not other_law.inputs[0].column
         small = len(other_law.names) <= min(MOST, points.n_scales - SPARE)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -148,21 +148,27 @@ def track_record(
     by: str | None = None,
     *,
     method: Method | None = None,
+    name: str = "",
     seed: int = 0,
     resamples: int = DRAWS,
 ) -> TrackRecord:
-    """Both back-tests of one subject: `backtest` (rolling origin) and `leave_one_out` by a column, see there."""
+    """Both back-tests of one subject: `backtest` (rolling origin) and `leave_one_out` by a column, see there. `name` is
+    that of the method, default the law's."""
     options: dict[str, Any] = {"method": method, "seed": seed, "resamples": resamples}
     rows = backtest(law, observations, **options)
     left_out = leave_one_out(law, observations, by, **options)
     metric, stage, bucket, protocol = observations.one_metric()
     return TrackRecord(
         subject=Subject(metric, stage, bucket, protocol, observations.axis, observations.compute_definition),
-        law=law.name,
-        rows=tuple(rows),
+        law=name or law.name,
+        rows=_named(rows, name),
         grouped_by=by or default_group(observations),
-        left_out={label: tuple(group) for label, group in left_out.items()},
+        left_out={label: _named(group, name) for label, group in left_out.items()},
     )
+
+
+def _named(rows: Sequence[BacktestRow], name: str) -> tuple[BacktestRow, ...]:
+    return tuple(replace(row, law=name) if name else row for row in rows)
 
 
 def backtest_summary(rows: Iterable[BacktestRow]) -> list[BacktestSummary]:

@@ -11,16 +11,20 @@ of the two stages are independent of each other, and common over the grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from fits.objectives import Scale, backward, forward
+from fits.parts import Parts, added, bounded, evaluation_share, told_apart, variance
 from fits.points import Points, points_of
-from fits.uncertainty import MISFIT, noise_factors, predictive_draws
-from scaling.fitted import Fit
+from fits.predictive import Levels, Predictive
+from fits.uncertainty import MISFIT, noise_factors, scale_of
+from scaling.fitted import Fit, Subject
 from scaling.maps import MAPS
 from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
+from scaling.records import digest
 
 MAP_STREAM = 7919  # added to the seed of the map, so that its draws are not the loss's own
 
@@ -38,26 +42,66 @@ def map_seed(seed: int) -> int:
 
 
 @dataclass(frozen=True)
-class TwoStage:
-    """A fitted loss law and a fitted map on it."""
+class TwoStage(Predictive):
+    """What foretells the loss, and a fitted map on it; `because`: what chose the map's prior, if not the usual one."""
 
-    loss: Fit
+    loss: Predictive
     map: Fit
+    because: str = ""
+    name = "two-stage"
 
-    def draws(self, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(draws_SG, latent_SG), as `predictive_draws` gives them of one law."""
-        measured_SG, mean_SG = predictive_draws(self.loss, grid_G)
-        law, metric = MAPS[self.map.subject.metric], metric_named(self.map.subject.metric)
-        scale: Scale = "log" if self.map.noise_kind == "log" else "absolute"
-        count = min(len(self.loss.draws_SP), len(self.map.draws_SP))
+    @property
+    def subject(self) -> Subject:
+        return self.map.subject
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        return self.loss.reach
+
+    @property
+    def scale(self) -> Scale:
+        return scale_of(self.map)
+
+    @property
+    def says(self) -> str:
+        shape = ", ".join(f"{k} {v:.3g}" for k, v in self.map.parameters.items())
+        return f"two-stage: loss by {self.loss.says}, then {self.map.law} ({shape}){self.because}"
+
+    @cached_property
+    def digest(self) -> str:
+        return digest({"loss": self.loss.digest, "map": self.map.digest})
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.loss.warnings
+
+    def levels(self, grid_G: np.ndarray) -> Levels:
+        clip = metric_named(self.subject.metric).clip
+        law, mean, _, run = (clip(backward(self.scale, z)) for z in self._z(grid_G))
+        return law, mean, run
+
+    def parts(self, x: float) -> Parts:
+        """What the loss adds through the map (its parameters, misfit, chance of its run) counts with the map's own."""
+        law, mean, before, one = (bounded(self.scale, self.subject.metric, z)[:, 0] for z in self._z(np.array([x])))
+        found = added([("parameters", law), ("misfit", mean), ("seed", before)])
+        own = told_apart(variance(one - before), evaluation_share(self.map))
+        return {**found, **own, "seed": found["seed"] + own["seed"]}
+
+    def _z(self, grid_G: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """z, (S, G) each, through the map: of the loss's law alone, of its mean of runs (and the map's misfit), of one
+        run's loss, and of one run itself."""
+        levels = self.loss.levels(grid_G)
+        count = min(len(levels[0]), len(self.map.draws_SP))
+        law = MAPS[self.subject.metric]
         rng = np.random.default_rng([self.map.seed, MISFIT])
         misfit_S, run_S = self.map.misfit * rng.standard_normal(count), rng.standard_normal(count)
         sigma_S = self.map.noise * noise_factors(self.map.noise_dof, count, self.map.seed)
-
-        def through(loss_SG: np.ndarray) -> np.ndarray:
-            value_SG = law.along(self.map.draws_SP[:count], L=loss_SG[:count], **self.map.references)
-            low = 1e-12 if scale == "log" else -np.inf  # a straight map may cross zero: that run is as good as perfect
-            return forward(scale, np.maximum(value_SG, low)) + misfit_S[:, None]
-
-        draws_SG = through(measured_SG) + (sigma_S * run_S)[:, None]
-        return metric.clip(backward(scale, draws_SG)), metric.clip(backward(scale, through(mean_SG)))
+        low = 1e-12 if self.scale == "log" else -np.inf  # a straight map may cross zero: that run is as good as perfect
+        of_law, of_mean, of_run = (
+            forward(
+                self.scale, np.maximum(law.along(self.map.draws_SP[:count], L=x[:count], **self.map.references), low)
+            )
+            for x in levels
+        )
+        before = of_run + misfit_S[:, None]
+        return of_law, of_mean + misfit_S[:, None], before, before + (sigma_S * run_S)[:, None]

@@ -80,15 +80,28 @@ def predictive_draws(
     latent: the mean of runs, law and its misfit. draws: one run's measured value, one noise number per draw for the
     whole grid (common random numbers), so that a curve of quantiles is smooth.
     """
-    law, metric = law_named(fit.law), metric_named(fit.subject.metric)
+    scale, metric = scale_of(fit), metric_named(fit.subject.metric)
+    law_SG, misfit_S, run_SG = components(fit, grid_G, inputs)
+    latent_SG = law_SG + misfit_S[:, None]
+    return metric.clip(backward(scale, latent_SG + run_SG)), metric.clip(backward(scale, latent_SG))
+
+
+def components(
+    fit: Fit, grid_G: np.ndarray, inputs: Mapping[str, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(law_SG, misfit_S, run_SG): what the draws are sums of, on the fitting scale. `run`: seed and evaluation."""
+    law, scale = law_named(fit.law), scale_of(fit)
     at = inputs or {axis_symbol(law, fit.subject.axis): grid_G}
-    scale: Scale = "log" if fit.noise_kind == "log" else "absolute"
     rng = np.random.default_rng([fit.seed, MISFIT])
     count = len(fit.draws_SP)
     misfit_S, run_S = fit.misfit * rng.standard_normal(count), rng.standard_normal(count)
     sigma_S = fit.noise * noise_factors(fit.noise_dof, count, fit.seed)
-    latent_SG = forward(scale, law.value(fit.draws_SP, **at, **fit.references)) + misfit_S[:, None]
+    law_SG = forward(scale, law.value(fit.draws_SP, **at, **fit.references))
     data_x = np.unique(np.asarray(fit.points["x"], float))
     shape_SG = shape_of(law, fit.draws_SP, data_x, grid_G, scale, **fit.references)
-    draws_SG = latent_SG + (sigma_S * run_S)[:, None] * shape_SG
-    return metric.clip(backward(scale, draws_SG)), metric.clip(backward(scale, latent_SG))
+    return law_SG, misfit_S, (sigma_S * run_S)[:, None] * shape_SG
+
+
+def scale_of(fit: Fit) -> Scale:
+    """The scale that it was fitted on."""
+    return "log" if fit.noise_kind == "log" else "absolute"

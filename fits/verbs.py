@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,7 @@ def fit(choice: Choice, as_json: bool, output: Path | None) -> None:
 @click.option("--at", "compute", metavar="COMPUTE", help="Where: '1e23 FLOP' or '3 PF-day'.")
 @click.option("--target", type=click.Path(path_type=Path), help="Where: the run of a sweep's target.json.")
 @click.option("--threshold", type=float, help="Also give the probability that the run measures more than this.")
+@click.option("--parts", is_flag=True, help="Also show what the uncertainty is made of, by source.")
 @click.option("--beyond", is_flag=True, help="Print refused forecasts too, marked UNEARNED.")
 @json_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the forecasts for `scaling register`.")
@@ -67,6 +68,7 @@ def forecast(
     compute: str | None,
     target: Path | None,
     threshold: float | None,
+    parts: bool,
     beyond: bool,
     as_json: bool,
     output: Path | None,
@@ -80,13 +82,18 @@ def forecast(
     were checked on the ladder (`scaling run --stability`) are shown; one that failed leaves EXTENDED within that
     factor and REFUSED beyond it.
 
+    --parts adds a table: the share of each source in the variance at the target (an empty cell: not known), and the
+    whole standard deviation. The parameters of a law, the form of the law, its misfit, the seed of one run, and the
+    sampling error of its evaluation: more runs narrow the first, and nothing the seed's.
+
     \b
     scaling forecast points.csv --at "1e23 FLOP"
-    scaling forecast forecast/runs --at "1e13 FLOP" --metric pass_rate --threshold 0.8
+    scaling forecast forecast/runs --at "1e13 FLOP" --metric pass_rate --threshold 0.8 --parts
     scaling forecast points.csv --at "3 PF-day" -o forecasts.json
     """
     from fits.combined import best_forecasts
     from scaling.fitted import Grade, write_forecasts
+    from scaling.names import name_of
     from scaling.units import parse_compute
 
     if (compute is None) == (target is None):
@@ -107,12 +114,15 @@ def forecast(
     gates = list(dict.fromkeys(gate for f in made for gate in f.gates))
     kept = [f for f in made if f.grade != Grade.REFUSED]
     headers = ["subject", "forecast", "50 %", "90 %", "beyond", "grade", *["P(more)"] * (threshold is not None)]
-    text = "\n".join([table(headers, [_line(f, threshold) for f in made]), *(f"gate {gate}" for gate in gates)])
+    names = [name_of(f, made) for f in made]
+    lines = [[name, *_line(f, threshold)] for name, f in zip(names, made, strict=True)]
+    shown = [table(headers, lines), *([_parts_table(names, made)] if parts else [])]
+    text = "\n".join([*shown, *(f"gate {gate}" for gate in gates)])
     emit([_forecast_json(f, threshold) for f in made], lambda: text, as_json=as_json)
-    for f in made:
+    for name, f in zip(names, made, strict=True):
         for warning in f.warnings:
             if warning not in [gate.warning for gate in gates]:  # said once above
-                note(f"{f.subject.label}: {warning}")
+                note(f"{name}: {warning}")
     if not kept:
         note("every forecast is refused: the numbers above are estimates that the data do not support")
         return REFUSED_EXIT
@@ -163,15 +173,21 @@ def backtest(choice: Choice, by: str | None, as_json: bool, output: Path | None)
     tell the truth. Then the gaps: every model size (every compute scale, where there is no column N) is forecast from
     all others, inside the data (at 1x or less) and beyond them.
 
+    What is tested is what `scaling forecast` does; with --law, that law alone.
+
     \b
     scaling backtest points.csv
     scaling backtest points.csv --leave-out trial
     scaling backtest forecast/runs --metric pass_rate --stage rl --bucket all --json
     """
+    from fits.combined import track_records
     from fits.track_record import track_record
 
-    found = each(choice.subjects(), lambda one: track_record(choice.law_of(one), one, by, seed=choice.seed))
-    records = [record for _, record in found]
+    if choice.law:
+        found = each(choice.subjects(), lambda one: track_record(choice.law_of(one), one, by, seed=choice.seed))
+        records = [record for _, record in found]
+    else:
+        records = track_records(choice.whole(), by, seed=choice.seed, only=choice.only)
     emit(records, lambda: "\n\n".join(map(str, records)), as_json=as_json, output=output)
     for record in records:
         if not record.rows:
@@ -276,7 +292,6 @@ def _line(f: Forecast, threshold: float | None) -> list[Any]:
     inner = format_interval(*f.interval(0.5))
     more = [] if threshold is None else [f"{f.probability_above(threshold):.2f}"]
     return [
-        f.subject.label,
         middle,
         f"[{inner[0]}, {inner[1]}]",
         f"[{low}, {high}]",
@@ -286,6 +301,19 @@ def _line(f: Forecast, threshold: float | None) -> list[Any]:
     ]
 
 
+def _parts_table(names: Sequence[str], made: Sequence[Forecast]) -> str:
+    """Share of the variance at the target by source, and the standard deviation in the metric's unit."""
+    from scaling.metrics import metric
+    from scaling.parts import SOURCES
+
+    known = [source for source in SOURCES if any(source in f.parts for f in made)]
+    rows = []
+    for name, f in zip(names, made, strict=True):
+        shares = [f"{100 * f.shares[s]:.0f} %" if s in f.shares else None for s in known]
+        rows.append([name, *shares, f"{f.sd:.2g} {metric(f.subject.metric).unit}".rstrip()])
+    return "\n" + table(["what the uncertainty is made of", *known, "sd"], rows)
+
+
 def _forecast_json(f: Forecast, threshold: float | None) -> dict[str, Any]:
     """A summary without the draws: they go to the file that -o names."""
     from scaling.fitted import LEVELS
@@ -293,4 +321,12 @@ def _forecast_json(f: Forecast, threshold: float | None) -> dict[str, Any]:
     body = {n: getattr(f, n) for n in f.__dataclass_fields__ if not n.endswith(("_G", "_SG"))}
     above = {} if threshold is None else {"threshold": threshold, "probability_above": f.probability_above(threshold)}
     quantiles = dict(zip(map(str, LEVELS), f.quantiles, strict=True))
-    return {**body, "factor": f.factor, "median": f.median, "quantiles": quantiles, "reach": f.reach, **above}
+    return {
+        **body,
+        "factor": f.factor,
+        "sd": f.sd,
+        "median": f.median,
+        "quantiles": quantiles,
+        "reach": f.reach,
+        **above,
+    }

@@ -14,6 +14,7 @@ from reports.blocks import Block, Figure, Heading, Panel, Table, Warning
 from reports.inputs import ReportInput
 from reports.text import MISSING, clean, compute, number, percent, times
 from scaling.fitted import LEVELS, BacktestRow
+from scaling.names import law_title
 
 FACTOR_BINS = ((1.0, 3.0), (3.0, 10.0), (10.0, 30.0), (30.0, math.inf))
 COVERAGE_LEVELS = (0.5, 0.8, 0.9)
@@ -59,8 +60,10 @@ def _miss(row: BacktestRow) -> _Miss:
     low, high = _ninety(row)
     half = max((high - row.median) if row.actual > row.median else (row.median - low), 0.0)
     offset = (row.actual - row.median) / half if half else math.nan
-    says = (f"{row.subject.label} at {compute(row.x)}, {times(row.factor)} ahead: predicted {number(row.median)}, "
-            f"measured {number(row.actual)}")  # fmt: skip
+    says = (
+        f"{row.subject.label}, {law_title(row.law)}, at {compute(row.x)}, {times(row.factor)} ahead: "
+        f"predicted {number(row.median)}, measured {number(row.actual)}"
+    )
     return _Miss(row.factor, offset, clean(says))
 
 

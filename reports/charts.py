@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from reports import axes, figures
 from reports.blocks import Block, Figure, Heading, Panel
 from reports.series import ROW_HEADERS, Series, headline_series, residual_rows
-from reports.text import clean, compute, counted, number
+from reports.text import clean, compute, counted, listed, number
+from scaling.names import law_of
 from scaling.observations import OVERALL
 
 MAX_PANELS = 24
@@ -71,7 +72,14 @@ def _fan_caption(members: Sequence[Series]) -> str:
         parts.append("Line: predicted median, dashed beyond the largest fitted run. Bands: 50, 80 and 95 % of the "
                      "measured values one run can give.")  # fmt: skip
     else:
-        parts.append("Line and bands: the fitted law and 50, 80 and 95 % of its bootstrap estimates (not of new runs).")
+        parts.append("Line and bands: the fitted law and 50, 80 and 95 % of what else it could be (not of new runs).")
+    mixed = {kind: [s.stage for s in members if s.law == kind] for kind in dict.fromkeys(s.law for s in members)}
+    for kind, stages in mixed.items():
+        if kind and not law_of(kind):
+            where = f" ({listed(stages)})" if len(stages) < len(members) else ""
+            parts.append(f"Forecast{where} by {clean(kind)}: no single law's curve is drawn.")
+    if others := [clean(name) for s in members for name in s.undrawn]:
+        parts.append(f"Not drawn: {listed(others)}.")
     if any(s.measured is not None for s in members):
         parts.append("Diamond: the outcome, which no fit has seen.")
     if any(p.value <= 0 for s in members for p in s.points) and members[0].subject.metric == "pass_rate":
@@ -127,9 +135,9 @@ def residual_blocks(series: Sequence[Series]) -> list[Block]:
                f"deviations at {compute(worst.x)}.")  # fmt: skip
         panels.append(_residual_panel(f"residual-{i}", s, alt, columns))
         rows += [(s.subject.label, r.point.trial, r.x, r.point.value, r.fitted, r.z) for r in found]
-    headers = ("what", "run", "compute [FLOP]", "measured", "fitted", "residual / sd")
-    caption = ("Measured minus fitted value of each run, in units of the fit's run-to-run standard deviation; bands at "
-               "1 and 2. A bend means that the law's form is wrong.")  # fmt: skip
+    headers = ("what", "run", "compute [FLOP]", "measured", "median", "residual / sd")
+    caption = ("Each fitted run minus the median drawn in the charts above (the forecast's own, whatever made it), in "
+               "units of the run-to-run standard deviation; bands at 1 and 2. A bend: the form is wrong.")  # fmt: skip
     return [
         Heading("Residuals", "residuals"),
         Figure.of("residuals-figure", panels, caption, headers, rows, columns=columns),

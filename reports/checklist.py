@@ -12,6 +12,7 @@ from typing import Any
 
 from reports.blocks import Block, Checklist, Heading, Text
 from reports.inputs import ReportInput
+from reports.methods import mixed_kinds
 from reports.text import clean, compute, counted, listed, number, times
 from scaling.laws import LAWS
 from scaling.metrics import METRICS
@@ -42,7 +43,8 @@ def answer_of(item: Item, report: ReportInput) -> str:
 
 def _forms(r: ReportInput) -> str:
     names = dict.fromkeys(f.law for f in r.fits)
-    return "; ".join(f"{n}: {LAWS[n].usual or LAWS[n].text}" if n in LAWS else n for n in names)
+    forms = "; ".join(f"{n}: {LAWS[n].usual or LAWS[n].text}" if n in LAWS else n for n in names)
+    return ". ".join([forms, *mixed_kinds(c.law for c in r.claims)])
 
 
 def _variables(r: ReportInput) -> str:
@@ -152,7 +154,8 @@ def _initialisation(r: ReportInput) -> str:
 
 def _bootstrap(r: ReportInput) -> str:
     counts = sorted({len(f.draws_SP) for f in r.fits})
-    return f"yes: {listed(map(str, counts))} draws; {_method(r)}" if counts else ""
+    booted = "yes" if "bootstrap" in _method(r) else "no, by another way"
+    return f"{booted}: {listed(map(str, counts))} draws of the parameters; {_method(r)}" if counts else ""
 
 
 def _judged(r: ReportInput) -> str:

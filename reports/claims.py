@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from reports.blocks import Block, ClaimCard, ClaimCards, Heading, Table, Text, Warning
 from reports.inputs import ReportInput, order_of
+from reports.methods import made_by
 from reports.text import (
     MISSING,
     chance,
@@ -24,6 +25,7 @@ from reports.text import (
 )
 from scaling.fitted import Grade
 from scaling.metrics import metric as metric_named
+from scaling.names import name_of
 from scaling.predictions import NOT_STARTED, Claim, Score
 
 SHORT_HASH = 16
@@ -35,7 +37,7 @@ def claim_blocks(report: ReportInput) -> list[Block]:
     if not report.claims:
         return [Text("No forecast was made: this report shows the fits only.", "lead")]
     claims = sorted(report.claims, key=lambda c: order_of(c.subject))
-    headlines = sorted(report.headlines, key=lambda c: order_of(c.subject))
+    headlines = report.shown_headlines
     blocks: list[Block] = [Text(_opening(report), "lead")]
     blocks += [Warning(text) for text in registration_warnings(report)]
     blocks += [
@@ -80,7 +82,7 @@ def registration_warnings(report: ReportInput) -> list[str]:
     if prediction and prediction.run_state != NOT_STARTED:
         found.append(f"The prediction was registered when the run was already {clean(prediction.run_state)}.")
     changed = [
-        c.subject.label
+        claim_name(report.claims, c)
         for c in (prediction.claims if prediction else ())
         if (f := report.forecast_of(c)) and f.draws_digest != c.draws_digest
     ]
@@ -102,9 +104,10 @@ def card(report: ReportInput, claim: Claim) -> ClaimCard:
     facts = [] if claim.threshold is None else [
         (f"chance above {number(claim.threshold)}", chance(1 - claim.distribution.cdf(claim.threshold)))
     ]  # fmt: skip
+    facts.append(("made by", made_by(claim)))
     outcome, verdict, tone = _outcome(report, claim, digits)
     return ClaimCard(
-        title=clean(claim.text),
+        title=clean(claim_title(report.claims, claim)),
         value=fixed(claim.median, digits),
         sentence=_sentence(claim, digits),
         grade=f"{claim.grade}: not earned" if claim.grade in (Grade.REFUSED, Grade.UNEARNED) else str(claim.grade),
@@ -175,12 +178,18 @@ def claims_table(report: ReportInput, claims: Sequence[Claim]) -> Table:
 
 
 def claim_name(claims: Sequence[Claim], claim: Claim) -> str:
-    """The subject's label; with the law behind it where two claims speak of the same subject."""
-    same = [c for c in claims if c.subject == claim.subject]
-    if len(same) == 1:
-        return claim.subject.label
-    by_law = len({c.law for c in same}) == len(same)
-    return f"{claim.subject.label} ({claim.law if by_law else claim.method})"
+    """The subject's label; with what sets it apart where several claims speak of the same subject."""
+    return name_of(claim, claims)
+
+
+def claim_title(claims: Sequence[Claim], claim: Claim) -> str:
+    """The user's own words; with what sets it apart where another claim has the same."""
+    if [c.text for c in claims].count(claim.text) < 2:
+        return claim.text
+    name = claim_name(claims, claim)
+    if claim.text == claim.subject.label:
+        return name
+    return f"{claim.text}: {name}"
 
 
 def _result_cells(report: ReportInput, claim: Claim, s: Score | None, digits: int) -> list[str]:

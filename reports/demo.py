@@ -34,7 +34,7 @@ VOIDS = (
 )
 ASSUMPTIONS = (
     "the ladder's rules (width, batch, learning rate as functions of compute) hold up to the target",
-    "one law per question holds from the smallest rung to the target",
+    "the trend of the ladder goes on to the target, within the laws averaged and their misfit",
     "RL is the same at every rung and at the target, so that 'after RL' is a function of pre-training compute",
 )
 

@@ -6,9 +6,11 @@ from reports.backtests import backtest_blocks
 from reports.blocks import Block, Document
 from reports.charts import bucket_blocks, fan_blocks, residual_blocks
 from reports.checklist import checklist_blocks
+from reports.choices import choice_blocks
 from reports.claims import claim_blocks, score_blocks
 from reports.inputs import ReportInput
 from reports.laws_found import hard_blocks, parameter_blocks
+from reports.parts import part_blocks
 from reports.record import assumption_blocks, cost_blocks, gate_blocks, note_blocks, provenance_blocks, trial_blocks
 from reports.series import all_series
 from reports.text import clean
@@ -28,6 +30,8 @@ def forecast_document(report: ReportInput) -> Document:
         *claim_blocks(report),
         *fan_blocks(series),
         *what_if_blocks(report),
+        *part_blocks(report),
+        *choice_blocks(report),
         *bucket_blocks(series),
         *hard_blocks(report),
         *backtest_blocks(report),

@@ -19,10 +19,12 @@ from reports.axes import LINEAR, TAG_SIZE, View, compute_axis, decades, place_ta
 from reports.blocks import Panel
 from reports.series import FITTED, Series, residual_rows
 from reports.svg import GRID, INK, MUTED, PALETTE, PAPER, style, to_svg
-from reports.text import clean, number, shorten
+from reports.text import clean, number, shorten, whole
 
 BANDS = ((0.025, 0.975), (0.1, 0.9), (0.25, 0.75))  # 95, 80, 50 %: each drawn over the wider one
 BAND_ALPHA = 0.16
+STACK_ROW, STACK_MARGINS = 0.22, 0.64  # inches: one bar; above and below them
+NAME_LENGTH = 44
 
 
 def panel(
@@ -68,7 +70,7 @@ def point_texts(series: Sequence[Series], view: View = LINEAR) -> dict[str, list
 
 
 def residuals(series: Series, ax: Axes | None = None) -> Axes:
-    """Measured minus fitted, in standard deviations of one run, against compute."""
+    """Measured minus the forecast's median, in standard deviations of one run, against compute."""
     ax = ax or _axes()
     rows = residual_rows(series)
     x, z = [r.x for r in rows], [r.z for r in rows]
@@ -126,6 +128,47 @@ def coverage(rows: Sequence[tuple[float, float, float, float]], ax: Axes | None 
     ax.set_xlabel("interval's nominal level", fontsize=7.5)
     ax.set_ylabel("outcomes inside", fontsize=7.5)
     return ax
+
+
+def stacked(bars: Sequence[Any], sources: Sequence[str], ax: Axes | None = None) -> Axes:
+    """Horizontal bars of shares (`bars`: name, shares by source, sd as text), one colour per source, named above."""
+    ax = ax or _axes()
+    width = ax.get_window_extent().width / ax.figure.dpi
+    room = 0.15 + 0.60 * 6.5 / 72 * max(len(bar.sd) for bar in bars)  # inches, for the standard deviations
+    end = width / max(width - room, 0.5 * width)
+    for row, bar in enumerate(bars):
+        start = 0.0
+        for source in sources:
+            share = bar.shares.get(source, 0.0)
+            ax.barh(row, share, left=start, height=0.64, color=part_colour(source), lw=0)
+            if share >= 0.07:
+                ax.text(start + share / 2, row, whole(share), ha="center", va="center", fontsize=6.5, color=PAPER)
+            start += share
+        ax.annotate(bar.sd, (1.0, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=6.5,
+                    color=MUTED, annotation_clip=False)  # fmt: skip
+    at = 0.0
+    for source in sources:
+        ax.annotate(source, (at, -0.5), xytext=(0, 4), textcoords="offset points", va="bottom", fontsize=TAG_SIZE,
+                    fontweight="bold", color=part_colour(source), annotation_clip=False)  # fmt: skip
+        at += (0.66 * TAG_SIZE / 72 * len(source) + 0.14) / width * end
+    ax.set_xlim(0, end)
+    ax.set_ylim(len(bars) - 0.5, -0.5)
+    ax.set_yticks(range(len(bars)), [shorten(bar.name, NAME_LENGTH) for bar in bars])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.spines["bottom"].set_bounds(0, 1)
+    ax.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: whole(v)))
+    return ax
+
+
+def part_colour(source: str) -> str:
+    return PALETTE["part-" + source.replace(" ", "-")]
+
+
+def label_room(names: Sequence[str]) -> float:
+    """Inches that names left of the axes need."""
+    return 0.12 + 0.60 * 7.5 / 72 * max(min(len(name), NAME_LENGTH) for name in names)
 
 
 # -- parts -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from scaling.fitted import BacktestRow, Fit, Forecast, Subject
 from scaling.gates import Gate
 from scaling.observations import OVERALL, Observations
 from scaling.predictions import Claim, Prediction, Question, Resolution, Score
+from scaling.sensitivities import Sensitivities
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ReportInput:
                   lock; others are listed under their own name
     `answers`     checklist items the other fields cannot answer, by key (see checklist.py)
     `gates`       checks on the ladder as they stand now; those of the prediction win
+    `sensitivities`  the headline questions' forecasts under other choices, one table per question and law
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
     """
 
@@ -51,6 +53,7 @@ class ReportInput:
     costs: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     backtests: Sequence[BacktestRow] = ()
+    sensitivities: Sequence[Sensitivities] = ()
     gates: Sequence[Gate] = ()
     notes: Sequence[str] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
@@ -76,6 +79,16 @@ class ReportInput:
         """Claims about the whole problem set; all of them if there are none such."""
         claims = self.claims
         return [c for c in claims if c.subject.bucket == OVERALL] or claims
+
+    @property
+    def known_gates(self) -> Sequence[Gate]:
+        """Those of the prediction, else as they stand now."""
+        return (self.prediction.gates if self.prediction else ()) or self.gates
+
+    @property
+    def shown_headlines(self) -> list[Claim]:
+        """The headlines in reading order."""
+        return sorted(self.headlines, key=lambda c: order_of(c.subject))
 
     def forecast_of(self, claim: Claim) -> Forecast | None:
         """The forecast that a claim was made from (same draws), else the first that speaks of the same thing."""

@@ -6,48 +6,73 @@ from collections.abc import Sequence
 
 from reports.blocks import Block, Bullets, Formula, Heading, Table, Text
 from reports.inputs import ReportInput, order_of
+from reports.methods import MIXED, mixed_kinds
 from reports.text import MISSING, clean, compute, fixed, listed, number, percent, places, significant, span, times
 from scaling.fitted import Fit, FitStatus, Forecast, Grade
 from scaling.laws import LAWS
+from scaling.names import law_of, name_of
 
 
 def hard_blocks(report: ReportInput) -> list[Block]:
     """Every subject with its verdict, and the reason where the forecast is not earned."""
-    rows, tones = [], []
-    forecasts = {id(fit): f for f in reversed(report.forecasts) if (fit := report.fit_of(f)) is not None}
-    said = [_said(f, forecasts.get(id(f))) for f in report.fits]
+    pairs = _pairs(report)
+    names = [_name(report, fit, forecast) for fit, forecast in pairs]
+    said = [_said(report, fit, forecast) for fit, forecast in pairs]
     shared = [t for t in (said[0] if said else []) if len(said) > 1 and all(t in other for other in said)]
-    for fit in sorted(report.fits, key=lambda f: order_of(f.subject)):
-        forecast = forecasts.get(id(fit))
+    rows, tones = [], []
+    for name, (fit, forecast), remarks in zip(names, pairs, said, strict=True):
         grade = str(forecast.grade) if forecast else MISSING
-        reasons = _reasons(fit, [t for t in _said(fit, forecast) if t not in shared], grade)
-        rows.append(
-            [fit.subject.label, fit.law, clean(fit.verdict), times(fit.earned_factor), grade, reasons or "none"]
-        )
-        tones.append("bad" if grade in ("REFUSED", "UNEARNED") or fit.status != FitStatus.CONVERGED else "")
+        reasons = _reasons(fit, [t for t in remarks if t not in shared], grade)
+        law = forecast.law if forecast else fit.law if fit else MISSING
+        tested = forecast.earned_factor if forecast else fit.earned_factor if fit else None
+        rows.append([name, clean(law), clean(fit.verdict) if fit else MISSING, times(tested), grade, reasons or "none"])
+        unsure = fit is not None and fit.status != FitStatus.CONVERGED
+        tones.append("bad" if grade in ("REFUSED", "UNEARNED") or unsure else "")
     if not rows:
         return []
     hard = [r[0] for r, tone in zip(rows, tones, strict=True) if tone]
     text = f"Not earned, or not well determined: {listed(hard)}." if hard else "No forecast was refused."
+    explained = mixed_kinds(forecast.law for _, forecast in pairs if forecast)
+    statuses = dict.fromkeys(fit.status for fit, _ in pairs if fit and fit.status != FitStatus.CONVERGED)
+    explained += [f"{status}: {status.says}." for status in statuses]
     return [
         Heading("What is hard to predict, and why", "hard"),
-        Text(text),
+        Text(" ".join([text, *explained])),
         *([Text("Of every forecast here:"), Bullets(tuple(shared))] if shared else []),
         Table.of(["what", "law", "verdict", "back-tested to", "grade", "what speaks against it"], rows, tones=tones,
                  wide=[5]),
     ]  # fmt: skip
 
 
-def _said(fit: Fit, forecast: Forecast | None) -> list[str]:
-    """What the forecast and the fit themselves remark."""
-    return [clean(t).rstrip(".") for t in (*(forecast.warnings if forecast else ()), *fit.notes)]
+def _pairs(report: ReportInput) -> list[tuple[Fit | None, Forecast | None]]:
+    """Every forecast with its question's fit, and the fits without one, in reading order."""
+    made: list[tuple[Fit | None, Forecast | None]] = [(report.fit_of(f), f) for f in report.forecasts]
+    used = {id(fit) for fit, _ in made}
+    made += [(fit, None) for fit in report.fits if id(fit) not in used]
+    return sorted(made, key=lambda pair: order_of((pair[1] or pair[0]).subject))  # type: ignore[union-attr]
 
 
-def _reasons(fit: Fit, remarks: Sequence[str], grade: str) -> str:
-    found = [] if fit.status == FitStatus.CONVERGED else [f"{fit.status}: {fit.status.says}"]
+def _name(report: ReportInput, fit: Fit | None, forecast: Forecast | None) -> str:
+    name = name_of(forecast, report.forecasts) if forecast else name_of(fit, report.fits) if fit else MISSING
+    return clean(name)
+
+
+def _said(report: ReportInput, fit: Fit | None, forecast: Forecast | None) -> list[str]:
+    """What the forecast and the fit themselves remark. Gates by their number in the table that tells of them."""
+    remarks = []
+    for text in (*(forecast.warnings if forecast else ()), *(fit.notes if fit else ())):
+        for at, gate in enumerate(report.known_gates, 1):
+            if text.startswith((f"gate {gate.name}:", f"refused: gate {gate.name} ")):
+                text = f"{'refused: ' * text.startswith('refused')}gate {at} {gate.state}"
+        remarks.append(clean(text).rstrip("."))
+    return remarks
+
+
+def _reasons(fit: Fit | None, remarks: Sequence[str], grade: str) -> str:
+    found = [str(fit.status)] if fit and fit.status != FitStatus.CONVERGED else []
     if grade in (Grade.REFUSED, Grade.UNEARNED):
         found.append("the forecast is not earned by back-tests")
-    found += [t for t in remarks if fit.status.says not in t or not found]
+    found += [t for t in remarks if not fit or fit.status.says not in t or not found]
     return "; ".join(dict.fromkeys(found))
 
 
@@ -56,24 +81,39 @@ def parameter_blocks(report: ReportInput) -> list[Block]:
     fits = sorted(report.fits, key=lambda f: order_of(f.subject))
     if not fits:
         return []
-    blocks: list[Block] = [Heading("Laws and parameters", "parameters")]
+    blocks: list[Block] = [Heading("Laws and parameters", "parameters"), *_mixed(report)]
     for name in dict.fromkeys(f.law for f in fits):
         blocks.append(_formula(name, next(f for f in fits if f.law == name)))
     roles = list(dict.fromkeys(role for f in fits for role in f.parameters))
     headers = ["fit of", "law", *roles, "run-to-run sd", "runs", "status"]
     rows = [_parameter_row(f, roles) for f in fits]
     tones = ["" if f.status == FitStatus.CONVERGED else "bad" for f in fits]
+    how = "; ".join(dict.fromkeys(clean(f.method) for f in fits))
     blocks += [
-        Text("Estimate with its 90 % bootstrap interval. The scale is the excess at the reference compute C_0."),
+        Text(
+            f"Estimate, with the central 90 % of its draws ({how}). The scale is the excess at the reference compute "
+            "C_0."
+        ),
         Table.of(headers, rows, tones=tones),
     ]
     return blocks
 
 
+def _mixed(report: ReportInput) -> list[Block]:
+    """What the forecasts that are not of one law are, and of what the headline ones consist."""
+    kinds = mixed_kinds(c.law for c in report.claims)
+    if not kinds:
+        return []
+    own = [c for c in report.shown_headlines if not law_of(c.law)]
+    made = [f"{clean(name_of(c, report.claims))}: {clean(c.method)}." for c in own]
+    text = f"{' '.join(kinds)} The laws that they are made from stand below."
+    return [Text(text), *([Bullets(tuple(made))] if made else [])]
+
+
 def _formula(name: str, fit: Fit) -> Formula:
     law = LAWS.get(name)
     if law is None:
-        return Formula(clean(name), clean(name), "", "", "", "a law this program does not know")
+        return Formula(clean(name), clean(name), "", "", "", MIXED.get(name, "a law this program does not know"))
     symbols = ", ".join(f"{p.symbol} is the {p.name}" for p in law.parameters)
     references = ", ".join(f"{k} = {compute(v)}" for k, v in fit.references.items())
     says = f"{law.says}; {symbols}" + (f"; {references} for {fit.subject.label}" if references else "")
@@ -106,4 +146,4 @@ def _parameter_row(fit: Fit, roles: Sequence[str]) -> list[str]:
         digits = places(low, high)
         cells.append(f"{fixed(fit.parameters[role], digits)} {span(low, high, digits)}")
     noise = percent(fit.noise) if fit.noise_kind == "log" else significant(fit.noise)
-    return [fit.subject.label, fit.law, *cells, noise, str(fit.n_points), str(fit.status)]
+    return [clean(fit.subject.label), clean(fit.law), *cells, noise, str(fit.n_points), str(fit.status)]

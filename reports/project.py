@@ -7,7 +7,7 @@ target is already trained gives the same forecast as before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,18 @@ from scaling.compute import inputs_of, trial_flop
 from scaling.errors import InputError, StoreError
 from scaling.fitted import BacktestRow, Fit, Forecast
 from scaling.gates import gates_path
-from scaling.observations import Observations
+from scaling.observations import OVERALL, Observations
 from scaling.provenance import provenance
 from scaling.records import file_digest, parse
 from scaling.registry import Ledger, book
+from scaling.sensitivities import Sensitivities
 from scaling.trials import TrialSpec
 from scaling.units import parse_compute
 from sweeps.configs import read_target
 from sweeps.store import Store, Trial
 
 AXIS = "C_pre"  # the one dial of a sweep
+MOST_EXAMINED = 8  # questions whose choices are tried: half a second each
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Project:
     @property
     def target_compute(self) -> float:
         return inputs_of(self.target["pretrain"])[AXIS]
+
+    def sensitivities(self) -> tuple[Sensitivities, ...]:
+        """Of the headline questions: some seconds, spent when a report is made."""
+        return sensitivities_of(self.observations, self.fits, self.target_compute)
 
 
 def read_project(folder: Path, *, seed: int = 0) -> Project:
@@ -126,19 +132,32 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         costs=costs(project),
         provenance=_provenance(record.prediction.provenance if record else made_from(project)),
         backtests=project.backtests,
+        sensitivities=project.sensitivities(),
         gates=project.observations.gates,
         notes=(*notes, *changes(project, record)),
     )
 
 
 def shown_forecasts(project: Project, record: book.Record | None) -> list[Forecast]:
-    """After registration the registered forecasts, read back from the ledger, and those not claimed (refused)."""
+    """After registration the registered forecasts, read back from the ledger, and those not claimed (refused). A ledger
+    does not keep what they are made of: that is told of those that come out the same again."""
     if record is None:
         return list(project.forecasts)
     ledger = Ledger(project.folder / "ledger", create=False)
-    claimed = [claim.forecast(ledger.get_blob(claim.draws_blob)) for claim in record.prediction.claims]
+    again = {f.draws_digest: f.parts for f in project.forecasts}
+    claimed = [
+        replace(claim.forecast(ledger.get_blob(claim.draws_blob)), parts=again.get(claim.draws_digest, {}))
+        for claim in record.prediction.claims
+    ]
     known = {(f.subject, f.law) for f in claimed}
     return claimed + [f for f in project.forecasts if (f.subject, f.law) not in known]
+
+
+def sensitivities_of(observations: Observations, made: Iterable[Fit], compute: float) -> tuple[Sensitivities, ...]:
+    """The tables of what a report's headlines are about: the whole problem set, or the buckets where there is none."""
+    made = list(made)
+    headlines = [f for f in made if f.subject.bucket == OVERALL] or made
+    return fits.sensitivities(observations, headlines[:MOST_EXAMINED], compute)
 
 
 def made_from(project: Project) -> dict[str, Any]:
@@ -228,5 +247,6 @@ def report_of(path: Path, *, at: str | None = None, prediction: str = "latest") 
         fits=made,
         forecasts=best.forecasts if best else (),
         backtests=tested,
+        sensitivities=sensitivities_of(observations, made, compute) if compute else (),
         provenance=_provenance(provenance(data=dict(observations.sources), replay=f"scaling report {path.name}")),
     )

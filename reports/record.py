@@ -9,6 +9,8 @@ from typing import Any
 from reports.blocks import Block, Bullets, Heading, KeyFacts, Table, Text, Warning
 from reports.inputs import Receipt, ReportInput
 from reports.text import MISSING, clean, compute, counted, duration, missing, moment, number, times
+from scaling.names import name_of
+from scaling.observations import OVERALL
 
 COST_UNITS = (
     ("flop", "algorithmic compute", compute),
@@ -98,7 +100,7 @@ def assumption_blocks(report: ReportInput) -> list[Block]:
 def gate_blocks(report: ReportInput) -> list[Block]:
     """The assumptions that were tested on the ladder: what each test found. Registered with the prediction, or not."""
     registered = report.prediction.gates if report.prediction else ()
-    gates = registered or report.gates
+    gates = report.known_gates
     if not gates:
         return []
     failed = sum(gate.passed is False for gate in gates)
@@ -109,11 +111,11 @@ def gate_blocks(report: ReportInput) -> list[Block]:
     if failed:
         blocks.append(
             Warning(
-                f"{failed} of {counted(len(gates), 'gate')} failed. A forecast that leans on a failed gate is EXTENDED "
-                "at most; where it is about drift with scale, refused beyond the factor that back-tests held."
+                f"{failed} of {counted(len(gates), 'gate')} failed: a forecast that leans on one is EXTENDED at most, "
+                "and refused beyond the back-tested factor where the gate is a premise (no drift with scale)."
             )
         )
-    rows = [[clean(gate.name), gate.state, clean(gate.says)] for gate in gates]
+    rows = [[f"{i}. {clean(gate.name)}", gate.state, clean(gate.says)] for i, gate in enumerate(gates, 1)]
     return [*blocks, Table.of(["gate", "state", "found"], rows, tones=["bad" * (g.passed is False) for g in gates],
                               wide=[2])]  # fmt: skip
 
@@ -132,7 +134,9 @@ def provenance_blocks(report: ReportInput) -> list[Block]:
             facts.append(("target runs", ", ".join(clean(t) for t in report.resolution.trials)))
     if report.observations is not None:
         facts.append(("observations", report.observations.digest))
-    facts += [(f"fit of {f.subject.label}", f.digest) for f in report.fits if f.subject.bucket == "all"]
+    facts += [
+        (f"fit of {clean(name_of(f, report.fits))}", f.digest) for f in report.fits if f.subject.bucket == OVERALL
+    ]
     if not facts:
         return []
     blocks: list[Block] = [Heading("Provenance", "provenance"), KeyFacts(tuple(facts))]

@@ -15,6 +15,7 @@ from reports.inputs import ReportInput, order_of
 from reports.text import clean, compute, fixed, number, places, shorten
 from scaling.fitted import LEVELS, Fit, Subject
 from scaling.laws import LAWS
+from scaling.names import name_of
 from scaling.observations import OVERALL
 from scaling.predictions import Claim
 
@@ -53,6 +54,8 @@ class Series:
     grade: str = ""
     places: int | None = None  # decimals of the claim's numbers, so that chart and claim print the same text
     fit: Fit | None = field(default=None, compare=False)
+    law: str = ""  # of the forecast that is drawn
+    undrawn: tuple[str, ...] = ()  # other claims about the same subject
 
     @cached_property
     def stage(self) -> str:
@@ -100,7 +103,7 @@ ROW_HEADERS = ("series", "what", "run", "compute [FLOP]", "value", "standard err
 
 
 def all_series(report: ReportInput) -> list[Series]:
-    """One per subject that was forecast (the first forecast of it speaks), else per fit, else per observed subject."""
+    """One per subject that was forecast (the first claim about it is drawn), else per fit."""
     found: dict[tuple[str, str, str], Series] = {}
     for claim in report.claims:
         series = _of_claim(report, claim)
@@ -138,6 +141,10 @@ def _of_claim(report: ReportInput, claim: Claim) -> Series | None:
         grade=str(claim.grade),
         places=places(*claim.interval(0.5)),
         fit=fit,
+        law=claim.law,
+        undrawn=tuple(
+            name_of(c, report.claims) for c in report.claims if c.subject == claim.subject and c.id != claim.id
+        ),
     )
 
 
@@ -156,6 +163,7 @@ def _of_fit(report: ReportInput, fit: Fit) -> Series:
         max_x=fit.max_x,
         predictive=False,
         fit=fit,
+        law=fit.law,
     )
 
 
@@ -165,10 +173,6 @@ def law_values(fit: Fit, x: np.ndarray, parameters_SP: np.ndarray) -> np.ndarray
     if law is None or len(law.inputs) != 1:
         return np.full((len(np.atleast_2d(parameters_SP)), len(x)), math.nan)
     return law.value(parameters_SP, **{str(law.inputs[0].symbol): x}, **fit.references)
-
-
-def best_row(fit: Fit) -> np.ndarray:
-    return np.array([list(fit.parameters.values())], float)
 
 
 def _points(report: ReportInput, subject: Subject, fit: Fit | None, resolved: float | None) -> tuple[Point, ...]:
@@ -220,14 +224,15 @@ class Residual:
 
 
 def residual_rows(series: Series) -> list[Residual]:
-    """On the scale the fit was made on ("log": relative), divided by the fit's run-to-run noise; fitted points only."""
-    fit = series.fit
-    if fit is None or not fit.noise > 0:
+    """Against the median that is drawn, on the scale the fit was made on ("log": relative), divided by the fit's
+    run-to-run noise; fitted points on the grid only."""
+    fit, grid = series.fit, series.grid_G
+    if fit is None or not fit.noise > 0 or len(grid) < 2:
         return []
-    points = [p for p in series.points if p.kind == FITTED]
-    fitted = law_values(fit, np.array([p.x for p in points]), best_row(fit))[0]
+    points = [p for p in series.points if p.kind == FITTED and grid[0] * 0.999 <= p.x <= grid[-1] * 1.001]
+    median = np.interp(np.log([p.x for p in points]), np.log(grid), series.at_level(0.5))
     rows = []
-    for point, value in zip(points, fitted, strict=True):
+    for point, value in zip(points, median, strict=True):
         if fit.noise_kind == "log":
             gap = math.log(point.value / value) if point.value > 0 and value > 0 else math.nan
         else:

@@ -26,6 +26,11 @@ PALETTE = {
     "single": "#1f7a68",
     "outcome": "#a3157c",
     "bad": "#b3261e",
+    "part-parameters": "#3f72af",
+    "part-law-form": "#b8701f",
+    "part-misfit": "#8a5fb0",
+    "part-seed": "#3c8759",
+    "part-evaluation": "#6f7983",
 }
 INK, MUTED, GRID, PAPER = (PALETTE[n] for n in ("ink", "muted", "grid", "paper"))
 SVG_NS, XLINK_NS = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"

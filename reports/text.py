@@ -99,6 +99,11 @@ def percent(share: Any, *, signed: bool = False) -> str:
     return text.replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
+def whole(share: float) -> str:
+    """A share in whole percent; what would print as 0 and is not, as '< 1 %'."""
+    return "< 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+
+
 def chance(probability: float) -> str:
     """A probability in whole percent; certainty is never printed."""
     if missing(probability):

@@ -10,7 +10,7 @@ import numpy as np
 
 from reports.blocks import Block, Heading, Table, Text, WhatIf
 from reports.claims import claim_name, claim_places
-from reports.inputs import ReportInput, order_of
+from reports.inputs import ReportInput
 from reports.text import compute, fixed, span, times
 from scaling.fitted import LEVELS, Forecast
 from scaling.metrics import metric as metric_named
@@ -22,7 +22,7 @@ MEDIAN, LOW, HIGH = (LEVELS.index(p) for p in (0.5, 0.05, 0.95))
 
 def what_if_blocks(report: ReportInput) -> list[Block]:
     """Nothing without the draws: registered quantiles alone speak of the target only."""
-    asked = [(c, f) for c in sorted(report.headlines, key=lambda c: order_of(c.subject)) if (f := _drawn(report, c))]
+    asked = [(c, f) for c in report.shown_headlines if (f := _drawn(report, c))]
     if not asked:
         return []
     series = tuple(_series(report, claim, forecast) for claim, forecast in asked)

@@ -21,12 +21,13 @@ import numpy as np
 from scaling.errors import InputError
 from scaling.gates import Gate
 from scaling.metrics import metric as metric_named
+from scaling.parts import checked_parts, half_width, shares
 from scaling.records import canonical, digest, parse, sha256, write_atomic
 from scaling.units import format_compute, format_interval, format_value
 
 # Quantile levels of every stored forecast: fixed, so that a score is computable from the ledger alone.
 LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
-FORECAST_VERSION = 2  # of one with gates; without them it is written as in version 1
+FORECAST_VERSION = 3  # of one with parts; 2 with gates only, 1 with neither: what it says, and no more
 
 
 def check_version(found: Any, newest: int, what: str) -> None:
@@ -154,6 +155,12 @@ ARRAYS = ("grid_G", "draws_SG", "latent_SG")
 
 @dataclass(frozen=True)
 class Forecast:
+    """`parts`: variances at the target on the fitting scale by source (scaling.parts.SOURCES), missing where not known.
+
+    "seed" and "evaluation" are those of one measured run. Of a two-stage forecast the loss is no source of its own: the
+    parameters, misfit and seed of both stages count together. What is mixed (a pool, an average of laws) adds how far
+    its members disagree as "law form"."""
+
     subject: Subject
     law: str
     fit_digest: str
@@ -169,6 +176,10 @@ class Forecast:
     method: str
     warnings: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()  # checks on the ladder that this forecast leans on
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", checked_parts(self.parts))
 
     def with_gates(self, gates: Iterable[Gate]) -> Forecast:
         """The forecast with the gates that concern its stage; one it has already changes nothing. One that did not pass
@@ -218,6 +229,16 @@ class Forecast:
         """The values at `LEVELS`: what is registered."""
         return tuple(float(q) for q in self.quantile(LEVELS))
 
+    @property
+    def sd(self) -> float:
+        """Half the width of the central 68 % at the target, in the metric's unit."""
+        return half_width(self.draws())
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the variance at the target by source; empty where no part is known."""
+        return shares(self.parts)
+
     def probability_above(self, threshold: float, x: float | None = None) -> float:
         return float(np.mean(self.draws(x) > threshold))
 
@@ -246,9 +267,8 @@ class Forecast:
     def to_json(self) -> dict[str, Any]:
         """Every field; arrays as base64 of little-endian float64, each with the digest that reading checks."""
         body = {n: getattr(self, n) for n in self.__dataclass_fields__ if not n.endswith(("_G", "_SG"))}
-        version = FORECAST_VERSION if self.gates else 1
-        if not self.gates:
-            del body["gates"]
+        version = FORECAST_VERSION if self.parts else 2 if self.gates else 1
+        body = {n: value for n, value in body.items() if value or n not in ("gates", "parts")}
         arrays = {n: None if getattr(self, n) is None else _packed(getattr(self, n)) for n in ARRAYS}
         return {"v": version, **body, **arrays}
 
@@ -263,6 +283,7 @@ class Forecast:
             fields["subject"], fields["grade"] = Subject(**fields["subject"]), Grade(fields["grade"])
             fields["warnings"] = tuple(fields["warnings"])
             fields["gates"] = tuple(Gate.from_json(gate, what=f"{what}, gate") for gate in fields.get("gates", ()))
+            fields["parts"] = checked_parts(fields.get("parts", {}), what)
             fields["baselines"] = {
                 n: tuple(map(float, b)) if isinstance(b, list) else b for n, b in fields["baselines"].items()
             }

@@ -69,13 +69,13 @@ class Gate:
     @property
     def warning(self) -> str:
         """What a forecast says of a gate that it did not pass."""
-        failed = ", grade EXTENDED at most" + (", REFUSED beyond the back-tested factor" if self.premise else "")
+        failed = " (EXTENDED at most" + (", REFUSED beyond the back-tests)" if self.premise else ")")
         return f"gate {self.name}: {self.state}" + (failed if self.passed is False else "")
 
     @property
     def refusal(self) -> str:
         """Why a forecast beyond the back-tested factor is refused where the gate failed."""
-        return f"gate {self.name} FAILED ({self.says}), and the target lies beyond the back-tested factor"
+        return f"gate {self.name} FAILED ({self.says}); the target is beyond the back-tests"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -202,13 +202,13 @@ def drift_gate(stage: Stage, low: Rung, high: Rung) -> Gate:
     moves = max(float(np.mean(best[1] > best[0])), float(np.mean(best[1] < best[0])))
     passed = False if min(share, 2 * moves - 1) >= CONFIDENCE else True if share <= 1 - CONFIDENCE else None
     at = " and ".join(
-        f"{np.median(c):.1%} at {format_compute(r.compute)} (best: {_rate(float(np.median(b)))})"
+        f"{np.median(c):.1%} at {format_compute(r.compute)} (best {_rate(float(np.median(b)))})"
         for b, c, r in zip(best, lost, (low, high), strict=True)
     )
     middle, above = np.quantile(varies, (0.5, CONFIDENCE))
     says = (
-        f"the recipe's rate loses {at}: varies by {middle:.1%} of {METRIC[stage]}, with 90 % below {above:.1%}, "
-        f"allowed {EXCESS:.0%}"
+        f"the recipe's rate loses {at}: varies by {middle:.1%} of {METRIC[stage]} (90 %: below {above:.1%}), "
+        f"limit {EXCESS:.0%}"
     )
     return Gate(name, passed, float(middle), EXCESS, says, stage)
 
@@ -250,8 +250,8 @@ def excess_gate(stage: Stage, *rungs: Rung) -> Gate:
     rung, factor = rungs[worst // 2], FACTORS[worst % 2]
     error = float(np.sqrt(rung.covariance[worst % 2, worst % 2]))
     says = (
-        f"{factor:g}x the rate changes {METRIC[stage]} by {gain[worst]:+.1%} ± {error:.1%} at "
-        f"{format_compute(rung.compute)} (+: better), allowed {EXCESS:.0%}"
+        f"{factor:g}x the rate: {METRIC[stage]} {gain[worst]:+.1%} ± {error:.1%} at {format_compute(rung.compute)} "
+        f"(+: better), limit {EXCESS:.0%}"
     )
     if worse := _diverged(*rungs):
         says += f"; {worse}: worse than the recipe's"

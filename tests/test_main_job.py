@@ -90,6 +90,9 @@ def test_a_report_of_the_folder_names_every_claim(folder, tmp_path, capsys):
     assert record.entry.hash in text
     for claim in record.prediction.claims:
         assert claim.subject.label in text
+    for section in ("What the uncertainty is made of", "Which choice decides"):  # of the registered draws, made again
+        assert section in text
+    assert "Not known:" not in text
 
 
 def test_fit_and_forecast_work_alone_on_the_folder(folder, tmp_path, capsys):

@@ -1,12 +1,17 @@
 """The average of laws on known worlds: it covers, it notices a break, it keeps to its metric and its units."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from worlds import NINE, PASS, POWER, replicates, table
 
 import fits
-from fits.averaging import SETTING, Member, average, averaged, by_average, curve_of
+from fits.averaging import average, averaged, by_average
+from fits.forecasts import passed
+from fits.members import SETTING, Member, curve_of
 from fits.points import points_of
+from scaling.errors import InputError
 from scaling.laws import BROKEN
 from scaling.laws import POWER as POWER_LAW
 
@@ -73,14 +78,6 @@ def test_replicates_and_declared_errors_say_how_large_the_noise_is():
     assert curve.known and curve.shape_K == pytest.approx(0.02) and curve.one_run == pytest.approx(0.02)
 
 
-def test_the_parts_of_the_variance_add_up():
-    found = averaged(POWER.runs(NINE, noise=0.02, seed=0), **FEW)
-    parts = found.parts(1e14)
-    assert set(parts) == {"law form", "parameters", "misfit", "run"}
-    assert min(parts.values()) >= -1e-12
-    assert sum(parts.values()) == pytest.approx(np.var(np.log(found.draws([1e14])[0])), rel=0.15)
-
-
 def test_the_prior_alone_knows_the_last_value_and_little_else():
     curve = curve_of(points(POWER.runs(NINE, noise=0.01, seed=0)))
     member = Member(BROKEN, curve, SETTING)
@@ -95,3 +92,46 @@ def test_it_back_tests_like_any_method():
     rows = fits.backtest(POWER_LAW, runs, method=by_average(**FEW))
     assert rows and np.mean([r.covered(0.95) for r in rows]) > 0.6
     assert all(abs(r.error) < 0.3 for r in rows)
+
+
+def test_a_truth_without_a_floor_is_not_ruled_out():
+    """Floors between 0 and the best value only would leave no draw near such a truth far out."""
+    x, far, held = np.geomspace(4e9, 1.2e11, 6), 3.6e13, 0
+    for seed in range(8):
+        noise = np.exp(0.02 * np.random.default_rng(seed).standard_normal(6))
+        low, high = np.quantile(averaged(table(x, (x / 4e9) ** -0.2 * noise), seed=seed).draws([far])[0], [0.05, 0.95])
+        held += low <= (far / 4e9) ** -0.2 <= high
+    assert held >= 6
+
+
+def test_the_compute_that_a_value_needs_is_where_the_draws_pass_it():
+    found = averaged(POWER.runs(NINE, noise=0.01, seed=0), **FEW)
+    target = 30 * NINE[-1]
+    value = float(POWER.mean(np.array([target]))[0])
+    needed = fits.solve(found, value)
+    assert needed.low <= target <= needed.high and 0 <= needed.never < 0.6
+    # the share of draws that are there at a place is the share of those whose compute lies below it
+    there = np.mean(found.draws([target])[1][:, 0] <= value)
+    assert np.mean(passed(found, value) <= target) == pytest.approx(there, abs=0.03)
+    assert fits.solve(found, 1e-3).never > 0.9 and str(fits.solve(found, 1e-3)).count("never")
+    rates = averaged(PASS.runs(NINE, noise=0.01, seed=0), **FEW)
+    assert fits.solve(rates, 0.9).median > fits.solve(rates, 0.5).median
+    with pytest.raises(InputError):
+        fits.solve(rates, 1.5)
+
+
+def test_an_average_makes_a_graded_forecast_and_a_law_alone_stays_what_it_is():
+    runs = POWER.runs(NINE, noise=0.01, seed=0)
+    fit, found = fits.fit(POWER_LAW, runs, resamples=200), averaged(runs, **FEW)
+    made, alone = fits.forecast(fit, 1e13, by=found), fits.forecast(fit, 1e13)
+    assert (made.law, alone.law) == ("average", "power") and "onset" in made.method
+    assert made.fit_digest == found.digest != alone.fit_digest
+    assert made.grade == alone.grade
+    assert np.array_equal(made.draws_SG, found.draws(made.grid_G)[0])
+
+
+def test_poorly_explored_laws_are_named():
+    found = averaged(POWER.runs(NINE, noise=0.01, seed=0), **FEW)
+    assert found.warnings == ()
+    stuck = replace(found, samples=tuple(replace(s, distinct=0.1) for s in found.samples))
+    assert any("power" in warning for warning in stuck.warnings)

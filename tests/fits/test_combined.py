@@ -12,7 +12,7 @@ from fits.estimate import subjects
 from fits.floorless import lack_of_fit
 from fits.forecasts import NO_FLOOR
 from fits.plain import bootstrap_quantiles
-from fits.points import points_of
+from fits.points import points_of, take
 from fits.priors import LADDER, TURNING, default_priors
 from scaling.fitted import Grade
 from scaling.laws import LAWS
@@ -38,13 +38,13 @@ def ladder(seed=0):
 def test_the_pool_tells_the_truth_beyond_the_data():
     best = fits.best_forecasts(ladder(), 3.6e13)
     loss, passed = best.forecasts
-    assert (loss.law, passed.law) == ("power", "pool")
+    assert (loss.law, passed.law) == ("average", "pool")
     assert "two-stage" in passed.method
     truth = 0.45 + 0.4 * 9000**-0.3
     low, high = passed.interval(0.95)
     assert low <= np.exp(-2.5 * (truth - 0.4)) <= high
     assert passed.fit_digest not in {f.digest for f in best.fits}
-    assert {r.law for r in best.backtests} == {"power", "pool"}
+    assert {r.law for r in best.backtests} == {"average", "pool"}
     assert all(0.5 < share <= 1 for share in TWO_STAGE.values())
 
 
@@ -55,10 +55,11 @@ def test_same_seed_same_draws_and_only_keeps_one_question():
     assert [f.subject.metric for f in once.forecasts] == ["pass_rate"]
 
 
-def test_a_table_without_losses_keeps_the_one_law_path():
+def test_a_table_without_losses_is_averaged_and_a_law_without_a_floor_stands_alone():
     runs = LOG_PASS.runs(NINE, noise=0.01)
     best = fits.best_forecasts(runs, 1e14, resamples=200)
-    assert [f.law for f in best.forecasts] == ["power", "neg_log_pass"]
+    assert [f.law for f in best.forecasts] == ["average", "neg_log_pass"]
+    assert "power" in best.forecasts[0].method and best.forecasts[1].method == "one law: neg_log_pass"
 
 
 def turning(seed=0, share=0.06, slope=1.3, definition="algorithmic-v1", turns=1e10):
@@ -84,7 +85,9 @@ def turning(seed=0, share=0.06, slope=1.3, definition="algorithmic-v1", turns=1e
 
 def test_a_bucket_that_gets_worse_bends_the_map_of_own_ladders_only():
     def rule(runs, reach=np.inf):
-        return prior_rule(subjects(runs.with_base_loss()), reach)
+        tables = subjects(runs.with_base_loss())
+        known = points_of(LAWS["power"], tables[0])
+        return prior_rule(tables, take(known, known.x <= reach))
 
     assert rule(turning()) is TURNING
     assert rule(turning(slope=-1.3)) is LADDER
@@ -103,7 +106,8 @@ def test_a_cut_never_sees_the_verdict_on_later_rungs():
     late, never = turning(slope=6, turns=RUNGS[4]), turning(slope=0)
     tables = list(subjects(late.with_base_loss()))
     assert prior_rule(tables) is TURNING
-    assert prior_rule(tables, RUNGS[3]) is LADDER
+    known = points_of(LAWS["power"], tables[0])
+    assert prior_rule(tables, take(known, known.x <= RUNGS[3])) is LADDER
     rows = foretold(late)
     assert {law for law, *_ in rows} == {"pool", "neg_log_pass"}
     assert {cut for _, cut, _ in rows} == {RUNGS[2], RUNGS[3]}

@@ -1,6 +1,7 @@
 """Diagnostics: an outlier, a wrong shape and a deciding run are found; choices that matter move the forecast."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,23 @@ def test_every_choice_has_its_row_and_the_floor_matters_far_out():
     assert expected <= set(rows)
     assert rows["floor: 0"].median < rows["as fitted"].median < rows["floor: 0.9 x smallest value"].median
     assert all(r.low <= r.median <= r.high for r in found.sensitivity if r.median is not None)
+
+
+def test_a_question_is_examined_as_it_was_fitted_and_the_deciding_choice_is_named():
+    fit = fits.fit(LAW, wobbly(), resamples=200)
+    (found,) = fits.sensitivities(wobbly(), [fit], 1e13, resamples=200)
+    base = fits.forecast(fit, 1e13, beyond=True)
+    assert found.fitted.median == pytest.approx(base.median, rel=1e-3)
+    assert (found.law, found.target, found.subject) == ("power", 1e13, fit.subject)
+    moves = [abs(r.moved) for r in found.changes if r.usable]
+    assert moves == sorted(moves, reverse=True)
+    assert found.decisive is found.changes[0] and found.beyond(found.decisive)
+    assert not found.beyond(next(r for r in found.rows if "twice the prior" in r.change))
+    by_average = replace(fit, law="average")  # whose question has a law of its own
+    assert fits.sensitivities(wobbly(), [by_average], 1e13, resamples=200) == (found,)
+    lost = replace(found.fitted, remark="NOT_IDENTIFIED", median=99.0, moved=50.0)
+    assert replace(found, rows=(found.fitted, lost)).decisive is None  # what the data leave open decides nothing
+    assert not found.beyond(lost)
 
 
 def test_what_cannot_be_done_says_why():

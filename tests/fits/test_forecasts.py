@@ -99,7 +99,7 @@ def test_gates_beside_the_trials_reach_every_forecast_made_in_python(tmp_path):
     assert caught.value.estimate.gates == (gates[0],)  # the other one is about another stage
     unearned = fits.forecast(fit, 2e12, beyond=True)
     assert unearned.grade == Grade.UNEARNED and unearned.draws_digest == fits.forecast(without, 2e12).draws_digest
-    (combined,) = fits.best_forecasts(runs, 2e14, resamples=200).forecasts
+    (combined,) = fits.best_forecasts(runs, 6e14, resamples=200).forecasts
     assert combined.grade == Grade.REFUSED and combined.gates == (gates[0],)
     assert [f.grade for f in fits.forecast_all([fit], 1e14)] == [Grade.REFUSED]
     entry = book.register(Ledger(tmp_path / "ledger"), Question("q", "2999-01-01"), unearned)

@@ -99,6 +99,22 @@ def test_forecast_as_json_has_quantiles(points, capsys):
     assert "draws_SG" not in made
 
 
+def test_parts_are_a_table_on_request_and_always_in_the_json(points, tmp_path, capsys):
+    command = ["forecast", points, "--at", "3e13 FLOP"]
+    assert main([*command, "--parts"]) == 0
+    out = capsys.readouterr().out
+    header, _, line = out.split("\n\n")[1].strip().splitlines()
+    assert header.split() == ["what", "the", "uncertainty", "is", "made", "of", "parameters", "misfit", "seed", "sd"]
+    shares = [int(cell) for cell in line.replace(" %", "").split()[1:4]]
+    assert sum(shares) == pytest.approx(100, abs=1) and line.endswith("nats per token")
+    assert main([*command, "--json", "-o", str(tmp_path / "f.json")]) == 0
+    (made,) = json.loads(capsys.readouterr().out)
+    assert set(made["parts"]) == {"parameters", "misfit", "seed"} and made["sd"] > 0
+    assert read_forecasts(tmp_path / "f.json")[0].parts == made["parts"]
+    assert main(command) == 0
+    assert "made of" not in capsys.readouterr().out
+
+
 def test_gates_of_the_folder_stand_in_every_output_and_cap_the_grade(tmp_path, capsys):
     gate = Gate("the rate is right", False, 0.05, 0.02, "half of it is better")
     write_gates(tmp_path, [gate, Gate("another", None, None, 0.02, "unsure", "rl")])
@@ -110,7 +126,7 @@ def test_gates_of_the_folder_stand_in_every_output_and_cap_the_grade(tmp_path, c
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "FAILED: half of it is better" in out and "unsure" not in out  # no forecast of RL is printed
-    assert main([*command[:3], "2e14 FLOP"]) == 3
+    assert main([*command[:3], "6e14 FLOP"]) == 3
     out, err = capsys.readouterr()
     assert "REFUSED" in out and "refused: gate the rate is right FAILED" in err
 
@@ -136,9 +152,9 @@ def test_naming_the_law_without_a_floor_does_not_pass_by_the_law_with_one(tmp_pa
         return code, {f["law"]: f["grade"] for f in json.loads(out)}, err
 
     x = np.geomspace(4e9, 1.2e11, 6)
-    y = 0.9 + 1.5 * (x / 4e9) ** -0.3 * np.exp(0.03 * np.random.default_rng(3).standard_normal(6))
+    y = 0.1 + 1.5 * (x / 4e9) ** -0.3 * np.exp(0.03 * np.random.default_rng(3).standard_normal(6))
     path = write(tmp_path / "logs.csv", "C,neg_log_pass", zip(x, y, strict=True))
-    agreed = {"power": "EXTENDED", "neg_log_pass": "EXTENDED"}
+    agreed = {"average": "EXTENDED", "neg_log_pass": "EXTENDED"}
     assert graded()[1] == agreed
     assert graded("--law", "neg_log_pass")[:2] == (0, {"neg_log_pass": "EXTENDED"})
     monkeypatch.setattr("fits.combined.AGREED", 0.3)  # of the draws with a floor

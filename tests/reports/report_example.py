@@ -13,12 +13,14 @@ from scaling.laws import law_named
 from scaling.observations import Observation, Observations
 from scaling.predictions import Claim, Measured, Prediction, Question, Resolution, scores
 from scaling.scores import QuantileDistribution
+from scaling.sensitivities import Sensitivities, Sensitivity
 
 RUNGS = (2.1e9, 4.9e9, 1.15e10, 2.7e10, 6.2e10)
 SEEDS = (4, 4, 3, 2, 2)
 TARGET, C0 = 6.0e12, 1.1e10
 PROTOCOL = "opchain-4096-exact"
 DRAWS, GRID = 400, 48
+PARTS = {"parameters": 0.0006, "seed": 0.0003, "evaluation": 0.0001}
 # (metric, stage, bucket) -> law, floor, scale at C0, exponent, sd of one run, what the target run gave
 TRUTH: dict[tuple[str, str, str], tuple[str, float, float, float, float, float]] = {
     ("loss", "pretrain", "all"): ("power", 0.449, 0.272, 0.322, 0.007, 0.493),
@@ -106,8 +108,22 @@ def forecast_of(fit: Fit, rng: np.random.Generator) -> Forecast:
         draws_SG=draws, latent_SG=latent, target=TARGET, max_x=RUNGS[-1],
         grade=Grade.REFUSED if hard else Grade.EXTENDED, earned_factor=fit.earned_factor,
         baselines={"last value": last, "log-linear": min(2 * median - last, 0.99), "power, no floor": 0.96 * median},
-        method=fit.law, warnings=("the back-test missed twice at 3x",) if hard else (),
+        method=fit.law, warnings=("the back-test missed twice at 3x",) if hard else (), parts=PARTS,
     )  # fmt: skip
+
+
+def sensitivities(fits: list[Fit]) -> list[Sensitivities]:
+    """Each headline fit as fitted, under a harmless choice, one that decides, and one that gives no number."""
+    found = []
+    for fit in (f for f in fits if f.subject.bucket == "all"):
+        middle = float(law_at(fit.law, TRUTH[_key(fit.subject)][1:-2], TARGET))
+        rows = [
+            Sensitivity(change, m * middle, (m - 0.05) * middle, (m + 0.05) * middle, (m - 1) / 0.03, "CONVERGED")
+            for change, m in (("as fitted", 1.0), ("objective: Huber", 1.01), ("floor: 0", 0.88))
+        ]
+        rows.append(Sensitivity("without the cheapest scale", None, None, None, None, "TOO_FEW_POINTS"))
+        found.append(Sensitivities(fit.subject, fit.law, TARGET, tuple(rows)))
+    return found
 
 
 def backtests(rng: np.random.Generator) -> list[BacktestRow]:
@@ -177,7 +193,8 @@ def example(*, registered: bool = True, resolved: bool = True, first: int = 99, 
                "target_core_h": 1.4},
         provenance={"commit": "12b50f1e0f1d4c5b6a79", "dirty": False, "versions": {"numpy": "2.1.0", "torch": "2.13.0"},
                     "data": {"runs/a/observations.jsonl": "ab" * 32}, "replay": "scaling demo --seed 7", "seed": 7},
-        backtests=backtests(rng), notes=("All numbers here are made up, for tests.",),
+        backtests=backtests(rng), sensitivities=sensitivities(fits),
+        notes=("All numbers here are made up, for tests.",),
         answers={"architecture": "Llama-type decoder, trained on OpChain (built in)", "modification": "none",
                  "hyperparameters": "all derived from compute by one ladder; the rules do not change with scale",
                  "checkpoints": "one: the last step of each run"},
@@ -223,7 +240,14 @@ def hostile(**changes: Any) -> ReportInput:
     fits_ = [replace(f, subject=new(f.subject), points={**f.points, "trial": trials_}, **said) for f in report.fits]
     forecasts = [replace(f, subject=new(f.subject), method=words[6], warnings=words) for f in report.forecasts]
     claims = tuple(
-        replace(c, subject=new(c.subject), text=words[i % len(words)], baselines={words[7]: 0.5, **c.baselines})
+        replace(
+            c,
+            subject=new(c.subject),
+            text=words[i % len(words)],
+            law=words[i % 7],
+            method=words[i % 5],
+            baselines={words[7]: 0.5, **c.baselines},
+        )
         for i, c in enumerate(report.prediction.claims)
     )
     prediction = replace(report.prediction, claims=claims, assumptions=words, voids=words, until="2027-03-01",
@@ -240,4 +264,6 @@ def hostile(**changes: Any) -> ReportInput:
         notes=words, answers={"architecture": words[1], "modification": words[4]},
         costs={words[0]: 1.0, "spent_usd": 3.5},
         backtests=[replace(b, subject=new(b.subject), law=words[5]) for b in report.backtests],
+        sensitivities=[replace(s, rows=tuple(replace(r, change=words[i], remark=words[i + 1]) if i else r
+                                             for i, r in enumerate(s.rows))) for s in report.sensitivities],
     )  # fmt: skip

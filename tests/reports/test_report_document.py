@@ -171,7 +171,7 @@ def test_fits_of_a_csv_only() -> None:
     assert "shows the fits only" in document.find(Text)[0].text
     assert {"forecasts", "residuals", "parameters", "checklist"} <= set(headings(document))
     assert not {"claims", "what-if", "backtests", "scores", "runs", "costs"} & set(headings(document))
-    assert "of its bootstrap estimates" in document.find(Figure)[0].caption
+    assert "of what else it could be (not of new runs)" in document.find(Figure)[0].caption
 
 
 def test_a_prediction_from_the_ledger_alone() -> None:
@@ -204,7 +204,7 @@ def test_gates_stand_in_a_table_with_their_state() -> None:
     later = forecast_document(replace(report, gates=gates))
     for document in (registered, later):
         table = table_after(document, "gates")
-        assert [row[:2] for row in table.rows] == [("a", "passed"), ("<b>", "FAILED")]
+        assert [row[:2] for row in table.rows] == [("1. a", "passed"), ("2. <b>", "FAILED")]
         assert "1 of 2 gates failed" in said(document, Warning)
     assert "as registered" in said(registered, Text) and "no part of the registered" in said(later, Text)
     assert "gates" not in headings(forecast_document(report))

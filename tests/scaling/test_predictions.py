@@ -47,7 +47,11 @@ def test_a_forecast_survives_its_file(forecast, tmp_path):
     [
         (lambda f: f["draws_SG"].update(float64=f["latent_SG"]["float64"][:-8] + "AAAAAAA="), "digest"),
         (lambda f: f.pop("target"), "not a forecast"),
-        (lambda f: f.update(v=3), "newer version of this program .version 3"),
+        (lambda f: f.update(v=4), "newer version of this program .version 4"),
+        (lambda f: f.update(parts={"luck": 1.0}), "forecast 0: parts has an unknown source 'luck'"),
+        (lambda f: f.update(parts={"seed": -1.0}), "forecast 0: the variance from seed is -1"),
+        (lambda f: f.update(parts={"seed": "much"}), "the variance from seed is 'much'"),
+        (lambda f: f.update(parts=[0.1]), "no mapping of sources"),
         (lambda f: f.update(grade="SURE"), "SURE"),
         (lambda f: f.update(grid_G=f["draws_SG"]), "do not fit"),
         (lambda f: f["draws_SG"].update(shape=[7, 7]), "not a forecast"),
@@ -150,6 +154,27 @@ def test_a_forecast_of_before_there_were_gates_is_read(forecast, tmp_path):
     body = parse((tmp_path / "f.json").read_bytes())
     assert body["forecasts"][0]["v"] == 1 and "gates" not in body["forecasts"][0]
     assert read_forecasts(tmp_path / "f.json")[0].gates == ()
+
+
+def test_parts_travel_and_older_files_have_none(forecast, tmp_path):
+    parts = {"seed": 1, "parameters": 3.0, "evaluation": 0.0}
+    for made, version in (
+        (replace(forecast, parts=parts), 3),
+        (replace(forecast, parts=parts).with_gates([PASSED]), 3),
+        (forecast.with_gates([PASSED]), 2),
+        (forecast, 1),
+    ):
+        write_forecasts(tmp_path / "f.json", [made])
+        body = parse((tmp_path / "f.json").read_bytes())["forecasts"][0]
+        assert (body["v"], "parts" in body, "gates" in body) == (version, version == 3, bool(made.gates))
+        (read,) = read_forecasts(tmp_path / "f.json")
+        assert (read.parts, read.gates, read.draws_digest) == (made.parts, made.gates, forecast.draws_digest)
+    assert list(replace(forecast, parts=parts).shares.items()) == [
+        ("parameters", 0.75), ("seed", 0.25), ("evaluation", 0.0)
+    ]  # fmt: skip
+    assert forecast.shares == replace(forecast, parts={"seed": 0.0}).shares == {}
+    with pytest.raises(InputError, match="variance from seed is nan"):
+        replace(forecast, parts={"seed": math.nan})
 
 
 def test_a_prediction_reads_back(claim):

@@ -1,0 +1,233 @@
+"""One curve, and one law on it as a member of an average (averaging.py): prior, likelihood and draws.
+
+On the linked value m (loss: m = value; pass rate: m = -log value) every law is E + A h(C; shape). With the fitting
+scale z (objectives.py), C_n the largest fitted compute and m_n the linked value there:
+
+    E = m_n max(0, (Phi(u_1) - p) / (1 - p))   floor: none with probability p, else anything up to the best value seen
+    A h(C_n) = (m_n - E) exp(s_A u_2)          what is left above it there
+    shape                                      one or more u each, by role: SHAPES; `exponent` is the steepness far out
+    sigma, a                                   noise of a run and size of the misfit (misfit.py), log-normal
+
+with u ~ N(0, I): that is the prior. A break may lie beyond the data, and what is before it has the exponent / e^t with
+t = T tanh(s_t sinh(TAIL u) / T): mostly a mild turn, now and then a plateau, e^T = 20 at most. The noise of one more
+run shrinks with the excess over the floor as in noise.py: sigma (h / h_data)^DECAY, h = |dz / d log A|.
+Source: Kennedy and O'Hagan (2001) for the misfit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.special import ndtr
+
+from fits.misfit import Misfit
+from fits.noise import DECAY, MOST, REPLICATES
+from fits.objectives import Scale, backward, default_objective, forward, slope
+from fits.points import Points
+from fits.priors import LADDER as LADDER_PRIOR
+from scaling.fitted import Subject
+from scaling.laws import BROKEN, ONSET, POWER, Law
+from scaling.metrics import metric as metric_named
+
+TAIL, STEEPEST = 1.2, np.log(20.0)  # TAIL and T above
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Numbers of the prior. Log-normal (centre, spread) unless a line says otherwise. What was tried: docs/log.md."""
+
+    exponent: tuple[float, float] = (0.5, 0.8)
+    no_floor: float = 0.1  # p
+    level: float = 0.5  # s_A
+    onset: tuple[float, float] = (-0.7, 0.7)  # log C_on ~ log C_n + span N(centre, spread)
+    onset_width: tuple[float, float] = (1.0, 0.5)
+    ahead: float = 4.0  # e-folds beyond the data where a break may still lie; uniform from the first point on
+    turn: float = 0.5  # s_t
+    width: tuple[float, float] = (0.5, 0.7)  # of a break, e-folds
+    noise: tuple[float, float] = (0.005, 2.0)
+    known_noise: float = 0.5  # spread of log(true / declared standard error)
+    misfit: tuple[float, float] = (0.01, 1.0)
+    odds: Mapping[str, float] = field(default_factory=lambda: {"power": 1.0, "onset": 2.0, "broken": 2.0})
+    trust: float = 0.5  # power of the evidence
+
+
+SETTING = Setting()
+# For ladders that this package trained itself: the exponent's prior of their fits, and a plain power law more likely,
+# as their smallest rung lies above the onset (sweeps/recipes.py).
+LADDER = replace(
+    SETTING,
+    exponent=(LADDER_PRIOR.exponent, LADDER_PRIOR.exponent_spread),
+    odds={"power": 4.0, "onset": 0.5, "broken": 1.0},
+)
+LAWS: tuple[Law, ...] = (POWER, ONSET, BROKEN)
+SHAPES = {
+    "power": ("exponent",),
+    "onset": ("exponent", "onset", "width"),
+    "broken": ("exponent", "break_at", "change", "width"),
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One point per compute scale: mean z and the relative standard deviation of its noise.
+
+    `known`: the shape is a declared error, sigma its true size over the declared one. `within`: sum of squares of runs
+    around their scale's mean, and its degrees of freedom."""
+
+    subject: Subject
+    link: str
+    scale: Scale
+    x_K: np.ndarray
+    z_K: np.ndarray
+    shape_K: np.ndarray
+    known: bool
+    within: tuple[float, int]
+    one_run: float  # relative standard deviation of one more run
+
+    @cached_property
+    def unit(self) -> float:
+        """Size of a relative error of 1 on the fitting scale."""
+        return 1.0 if self.scale == "log" else float(np.ptp(self.z_K)) or 1.0
+
+    @cached_property
+    def misfit(self) -> Misfit:
+        """The misfit process over these scales: the same for every law."""
+        return Misfit(np.log(self.x_K)[:, None], self.shape_K)
+
+    def to_z(self, m: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return forward(self.scale, np.exp(-m) if self.link == "neg_log" else m)
+
+    def slope(self, m: np.ndarray) -> np.ndarray:
+        """|dz / dm|."""
+        with np.errstate(all="ignore"):
+            value = np.exp(-m) if self.link == "neg_log" else m
+            return np.abs(slope(self.scale, value)) * (value if self.link == "neg_log" else 1.0)
+
+    @cached_property
+    def last(self) -> float:
+        """m_n: the linked value at the largest compute, from a straight line through the last three means."""
+        log_x, z_3 = np.log(self.x_K[-3:]), self.z_K[-3:]
+        at = log_x - log_x.mean()
+        rate = float(at @ z_3 / (at @ at)) if len(z_3) > 1 else 0.0
+        value = float(backward(self.scale, z_3.mean() + rate * at[-1]))
+        return float(-np.log(max(value, 1e-300))) if self.link == "neg_log" else value
+
+
+def curve_of(points: Points) -> Curve:
+    """Points of one question as a curve of scale means."""
+    metric = metric_named(points.subject.metric)
+    scale = default_objective(points.value)[0].scale
+    z = forward(scale, points.value)
+    units_K = np.bincount(points.scale, points.share)
+    mean_K = points.means(z)
+    declared = points.se * np.abs(slope(scale, points.value))
+    known = bool(np.all(declared > 0))
+    inside = z - mean_K[points.scale]
+    dof = points.n_units - points.n_scales
+    precision_K = np.bincount(points.scale, points.share / declared**2) if known else units_K
+    return Curve(
+        subject=points.subject,
+        link="neg_log" if metric.better == "higher" else "identity",
+        scale=scale,
+        x_K=points.scale_x,
+        z_K=mean_K,
+        shape_K=1 / np.sqrt(precision_K),
+        known=known,
+        within=(float(np.sum(points.share * inside**2)), dof) if dof >= REPLICATES and not known else (0.0, 0),
+        one_run=float(np.median(declared)) if known else 1.0,
+    )
+
+
+class Member:
+    """One law on one curve, as a function of u (S, D), standard normal under the prior."""
+
+    def __init__(self, law: Law, curve: Curve, setting: Setting) -> None:
+        self.law, self.curve, self.setting = law, curve, setting
+        self.roles = SHAPES[law.name]
+        self.dimensions = len(self.roles) + 4
+        self.log_x = np.log(curve.x_K)
+
+    @property
+    def span(self) -> float:
+        return float(self.log_x[-1] - self.log_x[0])
+
+    def shapes(self, u_SD: np.ndarray) -> dict[str, np.ndarray]:
+        """The law's parameters but floor and scale, (S,) each; places in units of C_0 = C_n."""
+        s, u = self.setting, dict(zip(self.roles, u_SD.T, strict=False))
+        found = {"exponent": _log_normal(s.exponent, u["exponent"])}
+        if "onset" in u:
+            found["onset"] = np.exp(self.span * (s.onset[0] + s.onset[1] * u["onset"]))
+            found["width"] = _log_normal(s.onset_width, u["width"])
+        if "break_at" in u:
+            found["break_at"] = np.exp((self.span + s.ahead) * ndtr(u["break_at"]) - self.span)
+            after = found["exponent"]
+            turn = STEEPEST * np.tanh(s.turn * np.sinh(TAIL * u["change"]) / STEEPEST)
+            found["exponent"] = after * np.exp(-turn)
+            found["change"] = after - found["exponent"]
+            found["width"] = _log_normal(s.width, u["width"])
+        return found
+
+    def linear(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(E, excess over it at the largest compute), (S,) each."""
+        at = len(self.roles)
+        none = self.setting.no_floor
+        floor = self.curve.last * np.maximum(0.0, (ndtr(u_SD[:, at]) - none) / (1 - none))
+        return floor, (self.curve.last - floor) * np.exp(self.setting.level * u_SD[:, at + 1])
+
+    def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(a, sigma), (S,) each, on the fitting scale."""
+        s, unit = self.setting, self.curve.unit
+        sigma = (1.0, s.known_noise) if self.curve.known else (unit * s.noise[0], s.noise[1])
+        return _log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2]), _log_normal(sigma, u_SD[:, -1])
+
+    def excess(self, u_SD: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """A h(x), (S, n)."""
+        shapes = self.shapes(u_SD)
+        columns = {"floor": np.zeros(len(u_SD)), "scale": np.ones(len(u_SD)), **shapes}
+        theta_SP = np.column_stack([columns[name] for name in self.law.names])
+        reference = {str(i.reference): float(self.curve.x_K[-1]) for i in self.law.inputs if i.reference is not None}
+        grid = np.append(x, self.curve.x_K[-1])
+        h_Sn = self.law.value(theta_SP, **{str(self.law.inputs[0].symbol): grid}, **reference)
+        with np.errstate(all="ignore"):  # a shape beyond the range of numbers is ruled out by its likelihood
+            return self.linear(u_SD)[1][:, None] * h_Sn[:, :-1] / h_Sn[:, -1:]
+
+    def mean(self, u_SD: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """z of the law, (S, n)."""
+        return self.curve.to_z(self.linear(u_SD)[0][:, None] + self.excess(u_SD, x))
+
+    def log_likelihood(self, u_SD: np.ndarray) -> np.ndarray:
+        size, sigma = self.hyper(u_SD)
+        squares, dof = self.curve.within
+        with np.errstate(all="ignore"):
+            residual = self.curve.z_K - self.mean(u_SD, self.curve.x_K)
+            found = self.curve.misfit.log_likelihood(residual, size, sigma)
+        return found - dof * np.log(sigma) - squares / (2 * sigma**2)
+
+    def draws(self, u_SD: np.ndarray, x_G: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Parts of z at x_G, (S, G) each: `law`, `misfit`, and `run`, the noise of one more run."""
+        size, sigma = self.hyper(u_SD)
+        residual = self.curve.z_K - self.mean(u_SD, self.curve.x_K)
+        normal = rng.standard_normal((2, len(u_SD)))
+        wander = self.curve.misfit.draws(np.log(x_G)[:, None], residual, size, sigma, normal[0])
+        run = (self.curve.one_run * sigma * normal[1])[:, None] * self.decay(u_SD, x_G)
+        return {"law": self.mean(u_SD, x_G), "misfit": wander, "run": run}
+
+    def decay(self, u_SD: np.ndarray, x_G: np.ndarray) -> np.ndarray:
+        """(h / h_data)^DECAY, (S, G): how the noise of a run shrinks; h_data is the geometric mean over the scales."""
+        floor = self.linear(u_SD)[0][:, None]
+
+        def log_h(x: np.ndarray) -> np.ndarray:
+            excess = self.excess(u_SD, x)
+            return np.log(excess * self.curve.slope(floor + excess))
+
+        with np.errstate(all="ignore"):
+            log_g = log_h(x_G) - log_h(self.curve.x_K).mean(axis=1, keepdims=True)
+        return np.exp(DECAY * np.clip(np.nan_to_num(log_g, posinf=0.0, neginf=0.0), -np.log(MOST), np.log(MOST)))
+
+
+def _log_normal(setting: tuple[float, float], u: np.ndarray) -> np.ndarray:
+    return setting[0] * np.exp(setting[1] * u)
