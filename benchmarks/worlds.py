@@ -113,10 +113,10 @@ def main(repeats: int) -> None:
                 for g, factor in enumerate(FACTORS):
                     found = score(quantiles[:, g], truth[g])
                     rows.append({"world": name, "factor": factor, "method": method, "curve": (n, noise, k), **found})
-    report(pd.DataFrame(rows))
+    report(pd.DataFrame(rows), f"{POINTS} points x noise {NOISES} x repeats")
 
 
-def report(frame: pd.DataFrame) -> None:
+def report(frame: pd.DataFrame, curves: str) -> None:
     lines = []
     for (world, factor), group in frame.groupby(["world", "factor"], sort=False):
         by = group.pivot(index="curve", columns="method", values="crps")
@@ -131,7 +131,7 @@ def report(frame: pd.DataFrame) -> None:
                 )
             )  # fmt: skip
     head = ("world", "target", "method", "inside 80 %", "inside 90 %", "80 % width", "CRPS", "against posterior")
-    print(f"{frame['curve'].nunique()} curves a world: {POINTS} points x noise {NOISES} x repeats\n")
+    print(f"{frame['curve'].nunique()} curves a world: {curves}\n")
     print(table(head, lines))
 
 

@@ -76,7 +76,7 @@ def one_law(
 
     def draws(known: Points, at: Points) -> np.ndarray:
         fit = fit_points(law, known, objective, priors=priors, references=references, seed=seed, resamples=resamples)
-        return predictive_draws(fit, at.x)[0]
+        return predictive_draws(fit, at.x, at.inputs if len(law.inputs) > 1 else None)[0]
 
     return draws
 

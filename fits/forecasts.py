@@ -147,6 +147,16 @@ class Needed:
     never: float
     level: float = 0.9
 
+    @classmethod
+    def of(cls, value: float, compute_S: np.ndarray, level: float) -> Needed:
+        """From draws, infinite where one never reaches the value. Order statistics: between a finite number and
+        infinity there is nothing to interpolate."""
+        x = np.sort(compute_S)
+        middle, low, high = (
+            float(x[min(int(q * len(x)), len(x) - 1)]) for q in (0.5, (1 - level) / 2, (1 + level) / 2)
+        )
+        return cls(value, middle, low, high, float(np.mean(~np.isfinite(x))), level)
+
     def __str__(self) -> str:
         show = [format_compute(v) if math.isfinite(v) else "never" for v in (self.median, self.low, self.high)]
         never = f", never in {100 * self.never:.0f} % of the draws" if self.never else ""
@@ -167,10 +177,7 @@ def solve(found: Fit | Predictive, value: float, *, level: float = 0.9) -> Neede
         x = law.solve(value, found.draws_SP, **found.references)
     else:
         x = passed(found, value)
-    x = np.sort(np.where(np.isfinite(x), x, math.inf))
-    # order statistics: between a finite number and infinity there is nothing to interpolate
-    at = [x[min(int(q * len(x)), len(x) - 1)] for q in (0.5, (1 - level) / 2, (1 + level) / 2)]
-    return Needed(value, float(at[0]), float(at[1]), float(at[2]), float(np.mean(~np.isfinite(x))), level)
+    return Needed.of(value, np.where(np.isfinite(x), x, math.inf), level)
 
 
 def passed(found: Predictive, value: float) -> np.ndarray:

@@ -48,13 +48,34 @@ class Misfit:
         normal_S: np.ndarray,
     ) -> np.ndarray:
         """(S, G): m at new places given the residuals, one standard normal per draw for the whole grid (so that curves
-        of quantiles are smooth)."""
+        of quantiles are smooth). `places_GI` may be (S, G, I): other places for every draw."""
         r, v = self._rotated(residual_Sn, size_S, sigma_S)
         cross = matern(_distance(places_GI, self.places_nI)) / self.shape_n @ self.basis
         power = size_S[:, None] ** 2
-        mean = power * (r / v) @ cross.T
-        variance = power - (power**2 / v) @ (cross**2).T
+        mean = power * (cross @ (r / v)[:, :, None])[..., 0]
+        variance = power - (cross**2 @ (power**2 / v)[:, :, None])[..., 0]
         return mean + np.sqrt(np.maximum(variance, 0.0)) * normal_S[:, None]
+
+    def slopes(
+        self,
+        places_SI: np.ndarray,
+        along_SI: np.ndarray,
+        residual_Sn: np.ndarray,
+        size_S: np.ndarray,
+        sigma_S: np.ndarray,
+        normal_S: np.ndarray,
+    ) -> np.ndarray:
+        """(S,): slope of m given the residuals, at a place and along a direction of every draw's own.
+
+        dk/dt along v is -3 (t - t') v exp(-sqrt(3) r) / LENGTH^2; before data the variance is 3 a^2 v^2 / LENGTH^2.
+        """
+        r, v = self._rotated(residual_Sn, size_S, sigma_S)
+        ahead_Sn = ((places_SI[:, None, :] - self.places_nI) * along_SI[:, None, :]).sum(-1)
+        fade_Sn = np.exp(-np.sqrt(3) * _distance(places_SI[:, None, :], self.places_nI)[:, 0])
+        cross = -3 / LENGTH**2 * ahead_Sn * fade_Sn / self.shape_n @ self.basis
+        power = size_S**2
+        variance = power * 3 / LENGTH**2 * (along_SI**2).sum(1) - power**2 * (cross**2 / v).sum(1)
+        return power * (cross * r / v).sum(1) + np.sqrt(np.maximum(variance, 0.0)) * normal_S
 
     def _rotated(
         self, residual_Sn: np.ndarray, size_S: np.ndarray, sigma_S: np.ndarray
@@ -64,4 +85,4 @@ class Misfit:
 
 
 def _distance(a_nI: np.ndarray, b_mI: np.ndarray) -> np.ndarray:
-    return np.sqrt(((a_nI[:, None, :] - b_mI[None, :, :]) ** 2).sum(-1)) / LENGTH
+    return np.sqrt(((a_nI[..., :, None, :] - b_mI) ** 2).sum(-1)) / LENGTH

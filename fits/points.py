@@ -197,7 +197,7 @@ def axis_symbol(law: Law, axis: str) -> str:
         needs = ", ".join(i.column or str(i.symbol) for i in law.inputs)
         raise InputError(
             f"law {law.name} is a function of {needs}: {axis} alone does not fix its value",
-            "read it off at inputs of your choice: law.value(fit.draws_SP, **inputs, **fit.references)",
+            "of N and D: scaling surface; else read it off: law.value(fit.draws_SP, **inputs, **fit.references)",
         )
     return str(law.inputs[0].symbol)
 

@@ -14,8 +14,8 @@ _HOMES = {
     "fitted": ("BacktestRow", "Fit", "FitStatus", "Forecast", "Grade", "Subject"),
     "law": ("Input", "Law", "Parameter"),
     "laws": (
-        "BROKEN", "BROKEN2", "CHINCHILLA", "EXPONENTIAL", "LAWS", "LINK_EXPONENTIAL", "LINK_SIGMOID", "M4",
-        "NEG_LOG_PASS", "ONSET", "PASS_RATE", "POWER", "SHIFTED", "SIGMOID", "register_law",
+        "BROKEN", "BROKEN2", "CHINCHILLA", "CHINCHILLA_TIED", "EXPONENTIAL", "KAPLAN", "LAWS", "LINK_EXPONENTIAL",
+        "LINK_SIGMOID", "M4", "NEG_LOG_PASS", "ONSET", "PASS_RATE", "POWER", "SHIFTED", "SIGMOID", "register_law",
     ),
     "observations": ("Observation", "Observations"),
     "predictions": ("Claim", "Measured", "Prediction", "Question", "Resolution", "Score"),

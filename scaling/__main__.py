@@ -22,6 +22,7 @@ ORDER = (
     "backtest",
     "diagnose",
     "forecast",
+    "surface",
     "register",
     "resolve",
     "verify",

@@ -15,10 +15,17 @@ What the implementation really executes is another column (`executed_flop`). Eva
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from scaling.trials import ModelSpec, TrialSpec
 
-DEFINITION = "algorithmic-v1"
+DEFINITION, SIX_ND = "algorithmic-v1", "6ND"
+
+
+def six_nd(n: Any, d: Any) -> Any:
+    """C = 6 N D, FLOP of forward and backward pass without attention: of tables that state N and D only. Source: Kaplan
+    et al. (2020), arXiv 2001.08361, section 2.1."""
+    return 6.0 * n * d
 
 
 @dataclass(frozen=True)

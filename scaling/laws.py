@@ -15,22 +15,22 @@ import sympy as sp
 from scaling.errors import InputError
 from scaling.law import Degenerate, Input, Law, Parameter
 from scaling.maps import LINK_EXPONENTIAL, LINK_SIGMOID
+from scaling.size_and_data import CHINCHILLA, CHINCHILLA_TIED, EXPONENT, KAPLAN
 
 __all__ = ["LAWS", "Degenerate", "Input", "Law", "Parameter", "law_named", "register_law"]
 
 C, C0, E, A, alpha, k = sp.symbols("C C_0 E A alpha k", positive=True)
-N, N0, D, D0, B, beta = sp.symbols("N N_0 D D_0 B beta", positive=True)
+beta = sp.Symbol("beta", positive=True)
 s, tau, f, L, c = sp.symbols("s tau f L c", positive=True)
 c0, c1, d1, f1, c2, d2, f2 = sp.symbols("c_0 c_1 d_1 f_1 c_2 d_2 f_2", positive=True)
 y0, R0, mu, r = sp.symbols("L_start R_0 mu r", positive=True)
 _COMPUTE = Input(C, unit="FLOP", reference=C0)
-_EXPONENT = 0.005, 2.0
 _PLACE = 1e-6, 1e3  # of C_0: from far below any data to beyond it
 _WIDTH = 0.05, 5.0
 _FALL = (
     Parameter("floor", E, low=0.0, unit="metric"),
     Parameter("scale", A, low=0.0, unit="metric"),
-    Parameter("exponent", alpha, *_EXPONENT),
+    Parameter("exponent", alpha, *EXPONENT),
 )
 
 POWER = Law(
@@ -53,7 +53,7 @@ PASS_RATE = Law(
     parameters=(
         Parameter("floor", E, low=0.0),
         Parameter("scale", A, low=0.0),
-        Parameter("exponent", alpha, *_EXPONENT),
+        Parameter("exponent", alpha, *EXPONENT),
     ),
     says="-log of the mean pass rate falls as a power of compute to a floor E (the pass rate saturates at exp(-E))",
     source="form of the GPT-4 report's capability law, on the mean pass rate and with a floor",
@@ -65,7 +65,7 @@ NEG_LOG_PASS = Law(
     formula=A * (C / C0) ** -k,
     inputs=(_COMPUTE,),
     metrics=("neg_log_pass",),
-    parameters=(Parameter("scale", A, low=0.0, unit="metric"), Parameter("exponent", k, *_EXPONENT)),
+    parameters=(Parameter("scale", A, low=0.0, unit="metric"), Parameter("exponent", k, *EXPONENT)),
     says="the mean log pass rate vanishes as a power of compute, without a floor",
     usual="-E[log pass rate] = alpha C^-k",
     usual_constants={"alpha": A * C0**k, "k": k},
@@ -151,27 +151,6 @@ BROKEN2 = Law(
     degenerate=(Degenerate("broken", {"change_2": 0.0}),),
 )  # fmt: skip
 
-CHINCHILLA = Law(
-    name="chinchilla",
-    formula=E + A * (N / N0) ** -alpha + B * (D / D0) ** -beta,
-    inputs=(Input(N, unit="parameters", reference=N0), Input(D, unit="tokens", reference=D0)),
-    parameters=(
-        Parameter("floor", E, low=0.0, unit="metric"),
-        Parameter("size_scale", A, low=0.0, unit="metric"),
-        Parameter("data_scale", B, low=0.0, unit="metric"),
-        Parameter("size_exponent", alpha, *_EXPONENT),
-        Parameter("data_exponent", beta, *_EXPONENT),
-    ),
-    says="a floor, what N parameters cost and what D tokens cost; A and B are those costs at N_0 and D_0",
-    usual="L(N, D) = E + A N^-alpha + B D^-beta",
-    usual_constants={"E": E, "A": A * N0**alpha, "B": B * D0**beta, "alpha": alpha, "beta": beta},
-    source="Hoffmann et al. (2022), arXiv 2203.15556, equation 2",
-    degenerate=(
-        Degenerate("power", {"data_scale": 0.0}, {"scale": A, "exponent": alpha}, {"C": "N", "C_0": "N_0"}),
-        Degenerate("power", {"size_scale": 0.0}, {"scale": B, "exponent": beta}, {"C": "D", "C_0": "D_0"}),
-    ),
-)
-
 EXPONENTIAL = Law(
     name="exponential",
     formula=E + A * sp.exp(-r * C / C0),
@@ -213,7 +192,7 @@ M4 = Law(
     parameters=(
         Parameter("floor", E, low=0.0, unit="metric"),
         Parameter("start", y0, low=0.0, unit="metric"),
-        Parameter("exponent", c, *_EXPONENT),
+        Parameter("exponent", c, *EXPONENT),
         Parameter("onset", tau, *_PLACE, unit="C_0"),
         Parameter("bend", alpha, 0.01, 10.0),
     ),
@@ -232,8 +211,8 @@ M4 = Law(
 LAWS = {
     law.name: law
     for law in (
-        POWER, PASS_RATE, NEG_LOG_PASS, SHIFTED, ONSET, BROKEN, BROKEN2, CHINCHILLA, EXPONENTIAL, SIGMOID, M4,
-        LINK_EXPONENTIAL, LINK_SIGMOID,
+        POWER, PASS_RATE, NEG_LOG_PASS, SHIFTED, ONSET, BROKEN, BROKEN2, CHINCHILLA, CHINCHILLA_TIED, KAPLAN,
+        EXPONENTIAL, SIGMOID, M4, LINK_EXPONENTIAL, LINK_SIGMOID,
     )
 }  # fmt: skip
 _FITTED: dict[str, Law] = {}  # laws that were fitted without being registered: their fits must find them again

@@ -6,7 +6,8 @@ Three forms of CSV, recognised by their columns (more input columns such as N, D
     C, problem, n, c[, bucket]          passes per problem: pass_rate and neg_log_pass, overall and per bucket
     C, passes, problems                 aggregates: pass_rate only
 
-`C` without a unit is FLOP, as the field writes it. Optional columns: `trial`, `seed`, `bucket`, `stage`.
+`C` without a unit is FLOP, as the field writes it; a table with N and D may leave it out: C = 6 N D. Their headers may
+state a prefix, as in `N [M]`, `D [B]`. Optional columns: `trial`, `seed`, `bucket`, `stage`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.compute import SIX_ND, six_nd
 from scaling.errors import InputError, StoreError
 from scaling.metrics import METRICS, neg_log_pass_of_counts
 from scaling.metrics import metric as metric_named
 from scaling.observations import OVERALL, Observation, Observations
 from scaling.records import digest, file_digest, sha256
 from scaling.results import read_result
-from scaling.units import COMPUTE_COLUMNS, UNITS, flop_per
+from scaling.units import COMPUTE_COLUMNS, UNITS, per_unit
 
 MAX_ROWS = 5_000_000
 UNSTATED = "unstated"
+LEAST_SIZE = 1e4  # parameters: a table whose largest model is smaller counts in thousands or millions
 LEAST_FLOP = 1e6  # a training run below this is a slip of the unit
 LABELS = ("trial", "seed", "bucket", "stage", "problem")
 _HEADER = re.compile(r"\A\s*([^\[\]]+?)\s*(?:\[\s*([^\]]+?)\s*\])?\s*\Z")
@@ -72,14 +76,20 @@ def _why_not(folder: Path) -> str:
 def read_csv(path: Path, *, metric: str | None = None) -> Observations:
     table = _table(path)
     axis = next((c for c in COMPUTE_COLUMNS if c in table), None)
+    definition = UNSTATED
+    if axis is None and {"N", "D"} <= set(table):
+        axis, definition = "C", SIX_ND
+        _check_size(table, path)
+        table["C"] = [_six_nd(row, f"{path}, row {number}") for number, row in table.iterrows()]
     if axis is None:
         raise InputError(
             f"{path}: there is no compute column",
-            f"name one of {', '.join(COMPUTE_COLUMNS)}; found: {', '.join(table.columns)}",
+            f"name one of {', '.join(COMPUTE_COLUMNS)}, or give N and D; found: {', '.join(table.columns)}",
         )
     source = sha256(path.read_bytes())
     table, dropped = _without_copies(table)
-    rows = list(_form(table, path, metric)(table, path, source[:12]))
+    made = _form(table, path, metric)(table, path, source[:12])
+    rows = [replace(row, compute_definition=definition) for row in made]
     if rows and max(row.inputs.get(axis, math.inf) for row in rows) < LEAST_FLOP:
         raise InputError(
             f"{path}: no {axis} reaches {LEAST_FLOP:.0e} FLOP", f"state the unit in the header, as in '{axis} [PF-day]'"
@@ -240,12 +250,26 @@ def _run(row: pd.Series, identifier: str, inputs: dict[str, float], *, counted: 
 def _check_six_nd(inputs: dict[str, float], where: str) -> None:
     """C should be near 6 N D: a factor beyond 10 means a wrong unit somewhere."""
     if {"C", "N", "D"} <= set(inputs):
-        ratio = inputs["C"] / (6.0 * inputs["N"] * inputs["D"])
+        counted = six_nd(inputs["N"], inputs["D"])
+        ratio = inputs["C"] / counted
         if not 0.1 <= ratio <= 10:
             raise InputError(
-                f"{where}: C = {inputs['C']:.3g} is {ratio:.3g} times 6 N D = {6 * inputs['N'] * inputs['D']:.3g}",
+                f"{where}: C = {inputs['C']:.3g} is {ratio:.3g} times 6 N D = {counted:.3g}",
                 "is one of them in thousands, millions or GFLOP? N in parameters, D in tokens, C in FLOP",
             )
+
+
+def _check_size(table: pd.DataFrame, path: Path) -> None:
+    """With C = 6 N D, nothing else tells a slip of the unit."""
+    if max(_cell(row, "N", f"{path}, row {number}") for number, row in table.iterrows()) < LEAST_SIZE:
+        raise InputError(
+            f"{path}: no N reaches {LEAST_SIZE:,.0f} parameters", "state the unit in the header, as in N [M]"
+        )
+
+
+def _six_nd(row: pd.Series, where: str) -> str:
+    """The cell C = 6 N D of a row; empty where one of the two is."""
+    return repr(float(six_nd(_cell(row, "N", where), _cell(row, "D", where))))
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -276,8 +300,8 @@ def _table(path: Path) -> pd.DataFrame:
     for header in table.columns:
         match = _HEADER.match(str(header))
         name, unit = (match[1], match[2]) if match else (str(header), None)
-        if unit and name in COMPUTE_COLUMNS:
-            factor = flop_per(unit, where=f"{path}, column {header!r}")
+        factor = per_unit(name, unit, where=f"{path}, column {header!r}") if unit else None
+        if factor is not None:
             table[header] = [_scaled(v, factor, f"{path}, row {i + 2}, {name}") for i, v in enumerate(table[header])]
         names[header] = name
     table = table.rename(columns=names)

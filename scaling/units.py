@@ -50,6 +50,8 @@ UNITS = {
     "wall_s": "s",
     "cost_usd": "USD",
 }
+# Prefixes that a header may give to N and D: N [M] is in millions of parameters.
+COUNTS = {"k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 COMPUTE_COLUMNS = ("C", "C_pre", "C_rl", "C_total")
 
 _QUANTITY = re.compile(r"\A\s*([0-9.+-]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z/_-]*)\s*\Z")
@@ -60,6 +62,18 @@ def flop_per(unit: str, *, where: str = "compute") -> float:
     if name not in FLOP_PER_UNIT:
         raise InputError(f"{where}: unit {unit!r} is not known", f"use one of {', '.join(FLOP_PER_UNIT)}")
     return FLOP_PER_UNIT[name]
+
+
+def per_unit(column: str, unit: str, *, where: str) -> float | None:
+    """What one `unit` of a column counts in its base unit; None for a column that may have any."""
+    if column in COMPUTE_COLUMNS:
+        return flop_per(unit, where=where)
+    if column not in ("N", "D"):
+        return None
+    known = {UNITS[column]: 1.0, **COUNTS}
+    if unit not in known:
+        raise InputError(f"{where}: unit {unit!r} is not known", f"use one of {', '.join(known)}")
+    return known[unit]
 
 
 def parse_compute(text: str, *, where: str = "compute") -> float:

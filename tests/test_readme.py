@@ -33,6 +33,13 @@ def test_every_scaling_command_runs_in_order(tmp_path):
     (tmp_path / "points.csv").write_text(
         "C,loss\n" + "\n".join(f"{10.0**e},{1.7 + 2 * 10 ** (-0.15 * (e - 18))}" for e in range(18, 23)) + "\n"
     )
+    (tmp_path / "sizes.csv").write_text(
+        "N,D,loss\n"
+        + "\n".join(
+            f"{n},{d},{1.8 + 480 * n**-0.35 + 2100 * d**-0.37}" for n in (1e8, 4e8, 2e9) for d in (4e9, 2e10, 1e11)
+        )
+        + "\n"
+    )
     commands = [line for line in shell_lines() if line.startswith("scaling ")]
     assert len(commands) >= 10
     for command in commands:

@@ -22,6 +22,8 @@ OWN = {
     "chinchilla": {
         "size_scale": 0.5, "data_scale": 0.7, "size_exponent": 0.35, "data_exponent": 0.37,
     },
+    "chinchilla_tied": {"size_scale": 0.5, "data_scale": 0.7, "exponent": 0.35},
+    "kaplan": {"data_share": 0.6, "size_exponent": 0.35, "data_exponent": 0.37},
     "exponential": {"rate": 0.7},
     "sigmoid": {"start": 0.15, "asymptote": 0.75, "midpoint": 1.5, "steepness": 0.8},
     "m4": {"start": 3.0, "onset": 0.02, "bend": 0.7},

@@ -3,9 +3,6 @@ the rows change nothing."""
 
 import json
 import re
-import tomllib
-from importlib.metadata import EntryPoint
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ from hypothesis import strategies as st
 from worlds import POWER, table
 
 import fits
-import scaling.__main__ as command
 from scaling.laws import LAWS
 from scaling.units import FLOP_PER_UNIT
 
@@ -43,16 +39,6 @@ TABLES = {
     "a huge range of values": (list(zip(X, np.geomspace(1e300, 1e-300, 7), strict=True)), INPUT, "value of size"),
     "compute in parameters and FLOP": ([*PAIRS[:6], (1e-20, 1.9)], INPUT, "no law spans"),
 }
-
-
-@pytest.fixture
-def main(monkeypatch):
-    """The verbs as pyproject.toml lists them, whatever was installed."""
-    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    listed = tomllib.loads(text)["project"]["entry-points"][command.GROUP]
-    points = [EntryPoint(name, value, command.GROUP) for name, value in listed.items()]
-    monkeypatch.setattr(command, "entry_points", lambda group: points)
-    return command.main
 
 
 def write(path, rows, header="C,loss"):

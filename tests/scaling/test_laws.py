@@ -8,6 +8,8 @@ import fits
 from scaling.errors import InputError
 from scaling.laws import (
     CHINCHILLA,
+    CHINCHILLA_TIED,
+    KAPLAN,
     LAWS,
     M4,
     NEG_LOG_PASS,
@@ -58,6 +60,7 @@ def test_linear_roles_are_found_under_the_link():
     assert PASS_RATE.linear == ("floor", "scale")
     assert NEG_LOG_PASS.linear == ("scale",)
     assert CHINCHILLA.linear == ("floor", "size_scale", "data_scale")
+    assert KAPLAN.linear == ("floor", "scale")
     assert SIGMOID.linear == ("start", "asymptote")
     assert M4.linear == ("floor", "start")  # an equation, but one of where the value lies between the two
 
@@ -92,6 +95,38 @@ def test_the_published_chinchilla_constants_go_in_and_come_out():
     assert CHINCHILLA.value(moved, N=n, D=d, **at)[0] == pytest.approx(expected, rel=1e-12)
     for name, value in CHINCHILLA.constants_of(moved, **at).items():
         assert value[0] == pytest.approx(published[name], rel=1e-9), name
+
+
+def test_the_published_kaplan_constants_go_in_and_come_out():
+    """Kaplan et al. (2020), table 2: alpha_N, alpha_D, N_c, D_c of equation 1.5; no floor."""
+    n_c, d_c, alpha, beta = 6.4e13, 1.8e13, 0.076, 0.103
+    at = {"N_0": 1e8, "D_0": 2e10}
+    size, data = (n_c / at["N_0"]) ** alpha, (d_c / at["D_0"]) ** beta
+    row = KAPLAN.row(
+        floor=0.0, scale=size + data, data_share=data / (size + data), size_exponent=alpha, data_exponent=beta
+    )
+    n, d = np.array([1e6, 1e9, 1e12]), np.array([1e12, 2e10, 1e9])
+    expected = ((n_c / n) ** (alpha / beta) + d_c / d) ** beta
+    np.testing.assert_allclose(KAPLAN.value(row, N=n, D=d, **at)[0], expected, rtol=1e-12)
+    for name, value in KAPLAN.constants_of(row, **at).items():
+        assert value[0] == pytest.approx({"E": 0, "N_c": n_c, "D_c": d_c, "alpha_N": alpha, "alpha_D": beta}[name])
+
+
+def test_kaplan_with_a_steep_corner_is_the_larger_of_the_two():
+    """An exponent of .005 makes it a power of 200, which no float holds."""
+    row = KAPLAN.row(floor=0.5, scale=1.0, data_share=0.5, size_exponent=0.3, data_exponent=0.005)
+    at = {"N_0": 1e8, "D_0": 1e9}
+    value = KAPLAN.value(row, N=np.array([1e2, 1e14]), D=np.array([1e9, 1e9]), **at)[0]
+    assert value == pytest.approx([0.5 + 0.5 * 1e6**0.3, 1.0])
+
+
+def test_one_exponent_is_gadres_law_of_compute_and_tokens_per_parameter():
+    row, at = CHINCHILLA_TIED.row(floor=1.8, size_scale=0.4, data_scale=0.6, exponent=0.3), {"N_0": 1e8, "D_0": 2e9}
+    u = {name: float(v[0]) for name, v in CHINCHILLA_TIED.constants_of(row, **at).items()}
+    c, m = np.array([1e18, 1e21, 1e24]), np.array([5.0, 20.0, 640.0])
+    usual = u["E"] + (u["a"] * m ** u["eta"] + u["b"] * m ** -u["eta"]) * c ** -u["eta"]
+    n = np.sqrt(c / (6 * m))
+    np.testing.assert_allclose(CHINCHILLA_TIED.value(row, N=n, D=m * n, **at)[0], usual, rtol=1e-12)
 
 
 @pytest.mark.parametrize("law", [law for law in LAWS.values() if law.usual_constants], ids=lambda law: law.name)

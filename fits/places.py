@@ -1,0 +1,132 @@
+"""The runs of a table as places (N, D), for laws of model size and data: one mean per place, and what they can tell.
+
+Runs at the same N and D are one place; runs of one base trial at one compute scale count as one (points.py).
+K places, I = 2 inputs: log N and log D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fits.misfit import Misfit
+from fits.noise import REPLICATES
+from fits.objectives import Scale, backward, default_objective, forward, slope
+from fits.points import Points
+from fits.verdicts import INVERSE, LEVEL, NO_TREND, PREDICTABLE, UNTESTED, upper_tail
+from scaling.compute import six_nd
+from scaling.errors import InputError
+from scaling.fitted import Subject
+from scaling.metrics import metric as metric_named
+
+THIN = 0.1  # e-folds: places nearer than this to one line (root mean square) do not tell size from data
+SAYS = {
+    "place": "all runs lie at one (N, D)",
+    "N": "all runs have one model size",
+    "D": "all runs saw the same number of tokens",
+    "line": "all runs lie on one line in (log N, log D)",
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """One point per (N, D): mean z of its runs and the relative standard deviation of its noise, as averaging.Curve."""
+
+    subject: Subject
+    link: str
+    scale: Scale
+    log_KI: np.ndarray
+    z_K: np.ndarray
+    shape_K: np.ndarray
+    known: bool
+    within: tuple[float, int]
+    one_run: float
+    anchor_I: np.ndarray
+    z_anchor: float
+    runs: int
+    counted: float  # the table's compute over 6 N D, median
+
+    @cached_property
+    def unit(self) -> float:
+        """Size of a relative error of 1 on the fitting scale."""
+        return 1.0 if self.scale == "log" else float(np.ptp(self.z_K)) or 1.0
+
+    @cached_property
+    def misfit(self) -> Misfit:
+        return Misfit(self.log_KI, self.shape_K)
+
+    def to_z(self, m: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return forward(self.scale, np.exp(-m) if self.link == "neg_log" else m)
+
+    @cached_property
+    def m_anchor(self) -> float:
+        value = float(backward(self.scale, np.array(self.z_anchor)))
+        return float(-np.log(max(value, 1e-300))) if self.link == "neg_log" else value
+
+    @cached_property
+    def flat(self) -> str:
+        """Which key of SAYS is true of the places; "" where they spread in size and in data."""
+        spread = np.ptp(self.log_KI, axis=0)
+        if len(self.z_K) == 1 or not (spread > THIN).any():
+            return "place"
+        if (spread <= THIN).any():
+            return "N" if spread[0] <= THIN else "D"
+        off = np.linalg.svd(self.log_KI - self.log_KI.mean(0), compute_uv=False)[1] / np.sqrt(len(self.z_K))
+        return "line" if off < THIN else ""
+
+    @cached_property
+    def verdict(self) -> str:
+        """Does z get better with scale at all? A plane through the places, least squares; t-test of its rise where size
+        and data grow alike (two-sided, 5 %). Curvature counts as scatter, which errs to the side of no trend."""
+        columns_KP = np.column_stack([np.ones(len(self.z_K)), self.log_KI - self.log_KI.mean(0)])
+        inverse, dof = np.linalg.pinv(columns_KP.T @ columns_KP, rcond=1e-6, hermitian=True), len(self.z_K) - 3
+        if dof < 1:
+            return UNTESTED
+        plane = inverse @ columns_KP.T @ self.z_K
+        alike = np.array([0.0, 1.0, 1.0])
+        rise = float(alike @ plane) * (1.0 if self.link == "neg_log" else -1.0)
+        variance = float(np.sum((self.z_K - columns_KP @ plane) ** 2)) / dof
+        error = float(np.sqrt(variance * (alike @ inverse @ alike)))
+        if abs(rise) <= 1e-12 * self.unit or 2 * upper_tail(abs(rise) / max(error, 1e-300), float(dof)) > LEVEL:
+            return NO_TREND
+        return PREDICTABLE if rise > 0 else INVERSE
+
+
+def places_of(points: Points) -> Places:
+    """Points with the inputs N and D as means over the runs of each place."""
+    metric = metric_named(points.subject.metric)
+    scale = default_objective(points.value)[0].scale
+    z = forward(scale, points.value)
+    for name in ("N", "D"):
+        if np.min(points.inputs[name]) <= 0:
+            raise InputError(
+                f"{name} is {np.min(points.inputs[name]):g} in some row", "leave it out: its log is needed"
+            )
+    log_nI = np.log(np.column_stack([points.inputs["N"], points.inputs["D"]]))
+    _, first, place = np.unique(np.round(log_nI, 9), axis=0, return_index=True, return_inverse=True)
+    units_K = np.bincount(place, points.share)
+    mean_K = np.bincount(place, points.share * z) / units_K
+    declared = points.se * np.abs(slope(scale, points.value))
+    known = bool(np.all(declared > 0))
+    dof = len(np.unique(points.cluster * len(points) + place)) - len(first)
+    inside = float(np.sum(points.share * (z - mean_K[place]) ** 2))
+    precision_K = np.bincount(place, points.share / declared**2) if known else units_K
+    upper = np.argsort(points.x[first], kind="stable")[len(first) // 2 :]
+    return Places(
+        subject=points.subject,
+        link="neg_log" if metric.better == "higher" else "identity",
+        scale=scale,
+        log_KI=log_nI[first],
+        z_K=mean_K,
+        shape_K=1 / np.sqrt(precision_K),
+        known=known,
+        within=(inside, dof) if dof >= REPLICATES and not known else (0.0, 0),
+        one_run=float(np.median(declared)) if known else 1.0,
+        anchor_I=log_nI[first][upper].mean(0),
+        z_anchor=float(mean_K[upper].mean()),
+        runs=len(points),
+        counted=float(np.median(points.x / six_nd(points.inputs["N"], points.inputs["D"]))),
+    )
