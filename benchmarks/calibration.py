@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 
 from fits.backtests import DRAWS, held_out_rows
-from fits.combined import Case, Workshop, _cases
 from fits.estimate import subjects
 from fits.forecasts import baselines
 from fits.plain import bootstrap_quantiles
 from fits.points import take
 from fits.verdicts import verdict_of
+from fits.workshop import Case, Workshop, cases_of
 from scaling.fitted import LEVELS
 from scaling.metrics import metric as metric_named
 from scaling.observations import OVERALL, Observations
@@ -71,7 +71,7 @@ def case_rows(work: Workshop, case: Case, ladder: str, first: int) -> list[dict[
 def ladder_rows(folder: Path, target: bool) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """Back-test rows of the whole problem set's questions, and (question, verdict) of every question."""
     tables = list(subjects(Observations.read(folder / "runs").with_base_loss()))
-    cases = [case for table in tables for case in _cases(table)]
+    cases = [case for table in tables for case in cases_of(table)]
     work = Workshop(cases, tables, 0)
     wanted = [c for c in cases if c.own.subject.bucket == OVERALL]
     rows = [r for c in wanted for r in case_rows(work, c, folder.name, c.own.n_scales - 1 if target else 3)]

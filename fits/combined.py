@@ -16,71 +16,28 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from fits.averaging import Average, average
-from fits.backtests import DRAWS, FEWEST_SCALES, Method, first_cut, rolling_origin, with_backtests
-from fits.estimate import default_law, fit_points, references_of, subjects
-from fits.forecasts import NO_FLOOR, REASON, assess, target_of
-from fits.members import LADDER as OWN_LADDER
-from fits.members import SETTING, curve_of
-from fits.objectives import default_objective
-from fits.points import Points, check_enough, final_rows, points_of, take
-from fits.predictive import OneLaw, Pool, Predictive
-from fits.priors import LADDER, TURNING, PriorRule, default_priors
-from fits.sampling import PARTICLES
+from fits.backtests import DRAWS
+from fits.estimate import subjects
+from fits.forecasts import NO_FLOOR, REASON, target_of
+from fits.predictive import Predictive
 from fits.track_record import TrackRecord, track_record
-from fits.two_stage import TwoStage, map_points, map_seed
-from fits.verdicts import INVERSE, verdict_of
+from fits.workshop import STAGED_AXIS, Case, Workshop, cases_of
 from scaling.errors import InputError, NotEarned
-from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade, Subject
-from scaling.laws import LAWS, Law
-from scaling.maps import MAPS
-from scaling.observations import OVERALL, Observations
+from scaling.fitted import BacktestRow, Fit, Forecast, Grade
+from scaling.laws import LAWS
+from scaling.observations import Observations
 
-TWO_STAGE = {"pass_rate": 0.75, "neg_log_pass": 0.9}  # of the pool's draws
 AGREED = 0.9  # interval of a question's main forecast that holds the median of a law without a floor, or refuses it
-STAGED_AXIS = "C_pre"  # the axis that a run shares with the loss of its base trial
-OWN_SWEEPS = "algorithmic-v1"  # the compute definition of trials that this package trained
-UNUSABLE = (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED)
 
 
 @dataclass(frozen=True)
 class Best:
-    """One fit per question (its own law), its forecast, and the back-tests of the method that made the forecast."""
+    """One fit per question (its own law), its forecast, what drew it, and the back-tests of that method."""
 
     fits: tuple[Fit, ...]
     forecasts: tuple[Forecast, ...]
+    predictives: tuple[Predictive, ...]
     backtests: tuple[BacktestRow, ...]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One question's data: rows under its own law, and under the map from loss (None: no such map)."""
-
-    table: Observations
-    law: Law
-    own: Points
-    mapped: Points | None = None
-
-
-@dataclass(frozen=True)
-class Members:
-    """What the question's runs support: the fit of its own law, several laws averaged (None: a law without a floor,
-    which is asked about alone), and the way through the loss (None: it cannot be used)."""
-
-    own: Fit
-    averaged: Average | None = None
-    staged: TwoStage | None = None
-
-    @property
-    def predictive(self) -> Predictive:
-        alone = self.averaged or OneLaw(self.own)
-        if self.staged is None:
-            return alone
-        if self.own.status in UNUSABLE:
-            return self.staged
-        return Pool(self.staged, alone, TWO_STAGE[self.own.subject.metric])
 
 
 def best_forecasts(
@@ -111,7 +68,7 @@ def best_forecasts(
             continue  # only the loss serves other questions
         at = target_of(compute(stage, table.axis) if callable(compute) else compute)
         try:
-            cases += [(case, at if asked else math.nan) for case in _cases(table.below(at))]
+            cases += [(case, at if asked else math.nan) for case in cases_of(table.below(at))]
         except NotEarned as error:
             refused.append(error)
     work = Workshop((case for case, _ in cases), tables, seed)
@@ -119,9 +76,9 @@ def best_forecasts(
     if not chosen:
         raise refused[0] if refused else InputError("no such question is in the table")
     found = [work.answer(case, at, resamples) for case, at in chosen]
-    fitted, forecasts = tuple(f for f, _, _ in found), tuple(f for _, f, _ in found)
-    best = Best(fitted, forecasts, tuple(r for _, _, rows in found for r in rows))
-    forecasts = tuple(checked_all(forecasts, best))
+    made, forecasts, drawn, rows = zip(*found, strict=True)
+    best = Best(tuple(made), tuple(forecasts), tuple(drawn), tuple(row for some in rows for row in some))
+    forecasts = tuple(checked_all(best.forecasts, best))
     if beyond:
         forecasts = tuple(replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in forecasts)
     return replace(best, forecasts=forecasts)
@@ -131,12 +88,10 @@ def track_records(
     observations: Observations, by: str | None = None, *, seed: int = 0, only: Mapping[str, str | None] | None = None
 ) -> list[TrackRecord]:
     """`fits.track_record` of this rule on every question of a table that `only` keeps, its main forecast each."""
-    tables = list(subjects(observations.with_base_loss()))
-    cases: list[Case] = []
-    refused: list[NotEarned] = []
+    tables, cases, refused = list(subjects(observations.with_base_loss())), [], []
     for table in tables:
         try:
-            cases.append(_cases(table)[0])
+            cases.append(cases_of(table)[0])
         except NotEarned as error:
             refused.append(error)
     work, wanted = Workshop(cases, tables, seed), {k: v for k, v in (only or {}).items() if v is not None}
@@ -147,156 +102,6 @@ def track_records(
         track_record(c.law, c.table, by, method=work.method(c), name=work.members(c, c.own, DRAWS).predictive.name)
         for c in chosen
     ]
-
-
-def own_sweep(tables: Iterable[Observations]) -> bool:
-    """Were all runs trained by this package? Its ladders have priors of their own."""
-    return all(t.compute_definition == OWN_SWEEPS for t in tables)
-
-
-def prior_rule(tables: Iterable[Observations], known: Points | None = None) -> PriorRule:
-    """The priors for the fits of a table's questions; of this package's own ladders they depend on whether some bucket
-    gets worse with compute, as seen from the runs in `known` (None: all)."""
-    tables = list(tables)
-    if not own_sweep(tables):
-        return default_priors
-    return TURNING if worsening(tables, known) else LADDER
-
-
-def worsening(tables: Iterable[Observations], known: Points | None = None) -> tuple[str, ...]:
-    """The questions about a bucket that gets worse with compute, as seen from the runs in `known`."""
-    return tuple(Subject(*t.one_metric()).label for t in tables if _gets_worse(t, known))
-
-
-def _gets_worse(table: Observations, known: Points | None) -> bool:
-    if table.one_metric()[2] == OVERALL or table.axis != STAGED_AXIS:
-        return False  # the map's own axis: elsewhere nothing rests on this
-    points = points_of(LAWS["power"], table)
-    points = points if known is None else same_runs(points, known)
-    return len(points) > 0 and verdict_of(points, default_objective(points.value)[0].scale) == INVERSE
-
-
-def same_runs(points: Points, known: Points) -> Points:
-    """The points of one question that are of the same base trials, at the same compute, as those of another."""
-    runs = set(zip(known.base_trial, known.x, strict=True))
-    return take(points, np.array([run in runs for run in zip(points.base_trial, points.x, strict=True)], bool))
-
-
-def _cases(table: Observations) -> list[Case]:
-    """The main question of a table; for the mean log pass rate GPT-4's law without a floor as a second one."""
-    plain = replace(table, frame=table.frame.drop(columns="loss"))
-    default = default_law(plain)
-    laws = [default] if "floor" in default.names else [LAWS["power"], default]
-    found: list[Case] = []
-    refused: list[NotEarned] = []
-    for law in laws:
-        own = points_of(law, plain)
-        try:
-            check_enough(law, own)
-        except NotEarned as error:
-            refused.append(error)
-            continue
-        mapped = map_points(table) if law is laws[0] and table.axis == STAGED_AXIS else None
-        found.append(Case(plain, law, own, mapped))
-    if not found:
-        raise refused[0]
-    return found
-
-
-class Workshop:
-    """Fits of all cases to any part of the runs, each made once: the loss serves all two-stage forecasts.
-
-    `tables` (those that the cases are from, and others) choose the priors: for every part anew, from its runs only.
-    """
-
-    def __init__(self, cases: Iterable[Case], tables: Iterable[Observations], seed: int) -> None:
-        self.tables, self.seed = list(tables), seed
-        self.losses = [c for c in cases if _is_loss(c)]
-        self.setting = OWN_LADDER if own_sweep(self.tables) else SETTING
-        self._fits: dict[tuple[str, Subject, frozenset, int, int], Fit] = {}
-        self._averages: dict[tuple[Subject, frozenset, int], Average] = {}
-        self._rules: dict[frozenset, PriorRule] = {}
-
-    def answer(self, case: Case, compute: float, resamples: int) -> tuple[Fit, Forecast, list[BacktestRow]]:
-        members = self.members(case, case.own, resamples)
-        rows = self.backtest(case)
-        own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
-        own = with_backtests(replace(own, gates=case.table.gates), rows)
-        return own, assess(own, compute, rows, replace(members, own=own).predictive)[0], rows
-
-    def members(self, case: Case, known: Points, resamples: int) -> Members:
-        """All methods on the runs in `known`, some points of the case's own."""
-        own = self._fit(case.law, case.own, known, self.seed, resamples)
-        averaged = None if case.law.straight else self._average(known, resamples)
-        return Members(own, averaged, self._staged(case, known, resamples))
-
-    def method(self, case: Case) -> Method:
-        """The rule as a method of back-tests."""
-        return lambda known, at: self.members(case, known, DRAWS).predictive.draws(at.x)[0]
-
-    def backtest(self, case: Case) -> list[BacktestRow]:
-        """Rolling origin, as `fits.backtest`."""
-        name = self.members(case, case.own, DRAWS).predictive.name
-        return rolling_origin(self.method(case), case.own, first_cut(case.law), name)
-
-    def _staged(self, case: Case, known: Points, resamples: int) -> TwoStage | None:
-        if case.mapped is None or len(self.losses) != 1:
-            return None
-        losses, mapped = same_runs(self.losses[0].own, known), same_runs(case.mapped, known)
-        if any(not len(p) or p.n_scales < FEWEST_SCALES for p in (losses, mapped)):
-            return None
-        if self._fit(self.losses[0].law, self.losses[0].own, losses, self.seed, resamples).status in UNUSABLE:
-            return None
-        law = MAPS[case.own.subject.metric]
-        made = self._fit(law, case.mapped, mapped, map_seed(self.seed), resamples)
-        if made.status in UNUSABLE:
-            return None
-        return TwoStage(self._average(losses, resamples), made, self._because(case, known))
-
-    def _because(self, case: Case, known: Points) -> str:
-        """What chose the prior of a forecast's map where it is not the usual one: a threshold lies behind it."""
-        if self._priors(known) is not TURNING or MAPS[case.own.subject.metric].link == "neg_log":
-            return ""
-        (centre, spread), (usual, wide) = TURNING.mean_log_bend, LADDER.mean_log_bend
-        found = worsening(self.tables, known)
-        return (
-            f"; log bend ~ N(log {centre:g}, {spread:g}) because {' and '.join(found)} "
-            f"get{'s' if len(found) == 1 else ''} worse with compute, else N(log {usual:g}, {wide:g})"
-        )
-
-    def _priors(self, known: Points) -> PriorRule:
-        runs = _runs(known)
-        if runs not in self._rules:
-            self._rules[runs] = prior_rule(self.tables, known)
-        return self._rules[runs]
-
-    def _fit(self, law: Law, whole: Points, known: Points, seed: int, resamples: int) -> Fit:
-        """The fit to the points in `known`, made once: the pool, its members and other questions share it. Of `whole`
-        it takes the reference scale only."""
-        key = (law.name, known.subject, _runs(known), seed, resamples)
-        if key not in self._fits:
-            self._fits[key] = fit_points(
-                law,
-                known,
-                priors=self._priors(known),
-                references=references_of(law, whole.inputs),
-                seed=seed,
-                resamples=resamples,
-            )
-        return self._fits[key]
-
-    def _average(self, known: Points, resamples: int) -> Average:
-        key = (known.subject, _runs(known), resamples)
-        if key not in self._averages:
-            particles = PARTICLES if resamples > DRAWS else PARTICLES // 2
-            self._averages[key] = average(
-                curve_of(known), setting=self.setting, seed=self.seed, draws=resamples, particles=particles
-            )
-        return self._averages[key]
-
-
-def _runs(points: Points) -> frozenset:
-    return frozenset(zip(points.base_trial, points.x, strict=True))
 
 
 def checked(forecast: Forecast, main: Forecast) -> Forecast:
@@ -327,8 +132,3 @@ def checked_all(forecasts: Iterable[Forecast], best: Best) -> list[Forecast]:
 
 def _has_floor(law: str) -> bool:
     return law not in LAWS or not LAWS[law].straight  # a pool is in no list: its own law has one
-
-
-def _is_loss(case: Case) -> bool:
-    subject = case.own.subject
-    return (subject.metric, subject.stage, subject.bucket) == ("loss", "pretrain", OVERALL)

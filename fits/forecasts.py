@@ -157,6 +157,10 @@ class Needed:
         )
         return cls(value, middle, low, high, float(np.mean(~np.isfinite(x))), level)
 
+    def to_json(self) -> dict[str, float | None]:
+        """Every field; an infinite compute is null."""
+        return {k: v if math.isfinite(v) else None for k, v in vars(self).items()}
+
     def __str__(self) -> str:
         show = [format_compute(v) if math.isfinite(v) else "never" for v in (self.median, self.low, self.high)]
         never = f", never in {100 * self.never:.0f} % of the draws" if self.never else ""
@@ -166,11 +170,13 @@ class Needed:
 def solve(found: Fit | Predictive, value: float, *, level: float = 0.9) -> Needed:
     """The compute that brings the mean of runs to `value`: median, interval, and the share of draws that never do.
 
-    A Fit is solved by its law, draw by draw: one law's own uncertainty. Anything else that forecasts (an average, a
-    pool) by where each draw's curve of the mean first passes `value`, to 1 % of compute; a draw that has not passed it
-    SEARCHED times beyond the data counts as never.
+    One law (a Fit) is solved by its formula, draw by draw: its own uncertainty only. Anything else that forecasts (an
+    average, a pool) by where each draw's curve of the mean first passes `value`, to 1 % of compute; a draw that has not
+    passed it SEARCHED times beyond the data counts as never.
     """
     metric_named(found.subject.metric).check(value, "value")
+    if isinstance(found, OneLaw):
+        found = found.fit
     if isinstance(found, Fit):
         law = law_named(found.law)
         axis_symbol(law, found.subject.axis)

@@ -44,7 +44,7 @@ def sensitivities(
 
     A fit by another method than one law is examined by the law that its metric has. Laws that are equations are left
     to `diagnose`: they cost as much as all the rest."""
-    from fits.combined import prior_rule  # which knows this room's other methods
+    from fits.workshop import prior_rule  # which knows this room's other methods
 
     tables = {table.one_metric(): table for table in subjects(observations.below(target))}
     rule, laws = prior_rule(tables.values()), [law for law in LAWS.values() if law.output is None]

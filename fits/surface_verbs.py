@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,5 +177,4 @@ def _json(answer: dict[str, Any]) -> dict[str, Any]:
     """JSON has no infinity: compute that never suffices is null."""
     if answer["needed"] is None:
         return answer
-    found = vars(answer["needed"])
-    return {**answer, "needed": {k: v if math.isfinite(v) else None for k, v in found.items()}}
+    return {**answer, "needed": answer["needed"].to_json()}

@@ -7,13 +7,14 @@ import pytest
 from worlds import LOG_PASS, NINE, POWER, replicates
 
 import fits
-from fits.combined import TWO_STAGE, checked, prior_rule
+from fits.combined import checked
 from fits.estimate import subjects
 from fits.floorless import lack_of_fit
 from fits.forecasts import NO_FLOOR
 from fits.plain import bootstrap_quantiles
 from fits.points import points_of, take
 from fits.priors import LADDER, TURNING, default_priors
+from fits.workshop import TWO_STAGE, prior_rule
 from scaling.fitted import Grade
 from scaling.laws import LAWS
 from scaling.observations import Observation, Observations

@@ -129,5 +129,5 @@ def test_an_average_knows_how_far_its_laws_disagree():
     found = fits.averaged(POWER.runs(replicates(NINE, 4), noise=0.04))
     parts = found.parts(AT)
     assert set(parts) == {"parameters", "law form", "misfit", "seed"}
-    assert sum(parts.values()) == pytest.approx(variance(np.log(found.draws([AT])[0][:, 0])), rel=0.2)
+    assert sum(parts.values()) == pytest.approx(variance(np.log(found.draws([AT])[0][:, 0])), rel=0.35)
     assert fits.forecast(fits.fit(LAWS["power"], POWER.runs(replicates(NINE, 4), noise=0.04)), AT, by=found).parts

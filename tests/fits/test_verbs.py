@@ -104,15 +104,28 @@ def test_parts_are_a_table_on_request_and_always_in_the_json(points, tmp_path, c
     assert main([*command, "--parts"]) == 0
     out = capsys.readouterr().out
     header, _, line = out.split("\n\n")[1].strip().splitlines()
-    assert header.split() == ["what", "the", "uncertainty", "is", "made", "of", "parameters", "misfit", "seed", "sd"]
-    shares = [int(cell) for cell in line.replace(" %", "").split()[1:4]]
-    assert sum(shares) == pytest.approx(100, abs=1) and line.endswith("nats per token")
+    assert header.split("of")[1].split() == ["parameters", "law", "form", "misfit", "seed", "sd"]
+    shares = [int(cell) for cell in line.replace(" %", "").split()[1:5]]
+    assert sum(shares) == pytest.approx(100, abs=2) and line.endswith("nats per token")
     assert main([*command, "--json", "-o", str(tmp_path / "f.json")]) == 0
     (made,) = json.loads(capsys.readouterr().out)
-    assert set(made["parts"]) == {"parameters", "misfit", "seed"} and made["sd"] > 0
+    assert set(made["parts"]) == {"parameters", "law form", "misfit", "seed"} and made["sd"] > 0
     assert read_forecasts(tmp_path / "f.json")[0].parts == made["parts"]
     assert main(command) == 0
     assert "made of" not in capsys.readouterr().out
+
+
+def test_how_much_compute_a_value_needs_and_that_a_floor_is_never_passed(points, capsys):
+    value = float(POWER.mean(np.array([1e13]))[0])
+    command = ["forecast", points, "--at", "3e13 FLOP"]
+    for law in ([], ["--law", "power"]):
+        assert main([*command, *law, "--value", str(value), "--json"]) == 0
+        (made,) = json.loads(capsys.readouterr().out)
+        assert made["needed"]["low"] / 2 <= 1e13 <= 2 * (made["needed"]["high"] or np.inf)
+    assert main([*command, "--value", "0.001"]) == 0
+    assert "at never [never, never]" in capsys.readouterr().out
+    assert main([*command, "--value", "-1"]) == 1
+    assert "value" in capsys.readouterr().err
 
 
 def test_gates_of_the_folder_stand_in_every_output_and_cap_the_grade(tmp_path, capsys):
@@ -152,7 +165,7 @@ def test_naming_the_law_without_a_floor_does_not_pass_by_the_law_with_one(tmp_pa
         return code, {f["law"]: f["grade"] for f in json.loads(out)}, err
 
     x = np.geomspace(4e9, 1.2e11, 6)
-    y = 0.1 + 1.5 * (x / 4e9) ** -0.3 * np.exp(0.03 * np.random.default_rng(3).standard_normal(6))
+    y = 0.1 + 1.5 * (x / 4e9) ** -0.3 * np.exp(0.03 * np.random.default_rng(1).standard_normal(6))
     path = write(tmp_path / "logs.csv", "C,neg_log_pass", zip(x, y, strict=True))
     agreed = {"average": "EXTENDED", "neg_log_pass": "EXTENDED"}
     assert graded()[1] == agreed
