@@ -103,13 +103,8 @@ def scales_of(x: np.ndarray) -> np.ndarray:
 
 def final_rows(observations: Observations) -> Observations:
     """Finished runs with a known axis: the rows an across-run law may use; what is left out keeps its reason."""
-    frame = observations.frame
-    table = observations.without(~frame["final"].to_numpy(bool), "not the end of a run")
-    if observations.axis not in frame.columns:
-        raise InputError(
-            f"there is no compute column {observations.axis!r}", f"inputs: {', '.join(observations.inputs)}"
-        )
-    x = table.frame[observations.axis].to_numpy(float)
+    table = observations.without(~observations.frame["final"].to_numpy(bool), "not the end of a run")
+    x = table.x
     table = table.without(~(np.isfinite(x) & (x > 0)), f"no {observations.axis}")
     if not len(table):
         raise InputError("no finished run is in the table", "laws across runs use rows with final = true")

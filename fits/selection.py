@@ -70,7 +70,7 @@ def _score(made: Fit, rows: list[BacktestRow]) -> LawScore:
 
 def _candidates(observations: Observations) -> list[Law]:
     metric = metric_named(observations.one_metric()[0])
-    x = final_rows(observations).frame[observations.axis].to_numpy(float)
+    x = final_rows(observations).x
     scales = len(set(scales_of(x)))
     return [
         law
