@@ -14,7 +14,7 @@ import fits
 from scaling.laws import LAWS
 from scaling.units import FLOP_PER_UNIT
 
-VERBS = ("fit", "forecast", "backtest", "diagnose")
+VERBS = ("fit", "forecast", "backtest", "diagnose", "compare")
 X = np.geomspace(1e18, 1e22, 7)
 Y = 1.7 + 2 * (X / 1e18) ** -0.2 * np.exp(0.01 * np.sin(2.3 * np.arange(7)))
 PAIRS = list(zip(X, Y, strict=True))
@@ -23,9 +23,9 @@ OK, INPUT, REFUSED = 0, 1, 3
 # name -> (rows, exit codes by verb in the order of VERBS; one code for all, what standard error says)
 TABLES = {
     "fewer points than parameters": (PAIRS[:2], REFUSED, "TOO_FEW_POINTS"),
-    "as many points as parameters": (PAIRS[:3], (OK, REFUSED, OK, OK), ""),
-    "all values equal": ([(x, 2.0) for x in X], (OK, REFUSED, OK, OK), ""),
-    "all values 0": ([(x, 0.0) for x in X], (OK, REFUSED, OK, OK), ""),
+    "as many points as parameters": (PAIRS[:3], (OK, REFUSED, OK, OK, OK), ""),
+    "all values equal": ([(x, 2.0) for x in X], (OK, REFUSED, OK, OK, OK), ""),
+    "all values 0": ([(x, 0.0) for x in X], (OK, REFUSED, OK, OK, OK), ""),
     "every row twice": (PAIRS + PAIRS, OK, ""),
     "unsorted": (PAIRS[::-1][3:] + PAIRS[::-1][:3], OK, ""),
     "infinite": ([*PAIRS[:6], (X[6], "inf")], INPUT, "loss is inf"),
@@ -38,7 +38,10 @@ TABLES = {
     "a huge range of compute": (list(zip(np.geomspace(1e-300, 1e300, 7), Y, strict=True)), INPUT, "no law spans"),
     "a huge range of values": (list(zip(X, np.geomspace(1e300, 1e-300, 7), strict=True)), INPUT, "value of size"),
     "compute in parameters and FLOP": ([*PAIRS[:6], (1e-20, 1.9)], INPUT, "no law spans"),
+    "all accuracies 1": ([(x, 1) for x in X], (OK, REFUSED, OK, OK, OK), ""),
+    "errors a million times the values": ([(*pair, 1e6) for pair in PAIRS], (OK, REFUSED, OK, OK, OK), ""),
 }
+HEADERS = {"all accuracies 1": "C,accuracy", "errors a million times the values": "C,loss,se"}
 
 
 def write(path, rows, header="C,loss"):
@@ -55,19 +58,21 @@ def arguments(verb, path):
 def test_a_bad_table_gets_a_status_or_one_sentence(name, verb, main, tmp_path, capsys):
     rows, codes, says = TABLES[name]
     code = codes if isinstance(codes, int) else codes[VERBS.index(verb)]
-    path = write(tmp_path / "t.csv", rows)
-    found = main(arguments(verb, path))
+    path = write(tmp_path / "t.csv", rows, HEADERS.get(name, "C,loss"))
+    found = main(arguments(verb, path))  # a RuntimeWarning of numpy is an error in every test
     out, err = capsys.readouterr()
     assert found == code, err
     assert says in err and "Traceback" not in err
     assert not re.search(r"\b(nan|inf)\b", out.lower())
+    assert not re.search(r"\d\.\d{10}|\d{14}", out)  # more digits than anybody reads
     assert not (code == INPUT and out)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_json_of_a_bad_table_is_finite(verb, main, tmp_path, capsys):
-    path = write(tmp_path / "t.csv", TABLES["zero"][0])
-    assert main([*arguments(verb, path), "--json"]) == OK
+@pytest.mark.parametrize("name", ["zero", "errors a million times the values"])
+def test_json_of_a_bad_table_is_finite(name, verb, main, tmp_path, capsys):
+    path = write(tmp_path / "t.csv", TABLES[name][0], HEADERS.get(name, "C,loss"))
+    assert main([*arguments(verb, path), "--json"]) in (OK, REFUSED)
     json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
 
 
