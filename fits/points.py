@@ -138,6 +138,8 @@ def points_of(law: Law, observations: Observations, *, weights: str = "") -> Poi
         raise InputError(f"law {law.name} needs the input {missing[0]}", f"inputs: {', '.join(table.inputs)}")
     for column in ("value", *columns.values()):
         _check_range(frame[column].to_numpy(float), metric if column == "value" else column, column != "value")
+    se = _usable_errors(frame)
+    _check_range(se[np.isfinite(se)], "se", False)
     for column in columns.values():
         gone = int((~np.isfinite(frame[column].to_numpy(float))).sum())
         if gone:
@@ -149,7 +151,7 @@ def points_of(law: Law, observations: Observations, *, weights: str = "") -> Poi
         inputs={s: frame[c].to_numpy(float) for s, c in columns.items()},
         x=frame[table.axis].to_numpy(float),
         value=frame["value"].to_numpy(float),
-        se=_usable_errors(frame),
+        se=se,
         trial=tuple(frame["trial"].astype(str).tolist()),
         base_trial=tuple(frame["base_trial"].astype(str).tolist()),
         weight=_weights(frame, weights) if weights else None,

@@ -249,14 +249,8 @@ def _width(row: BacktestRow) -> float:
 
 def _cells(s: BacktestSummary) -> list[Any]:
     inside = [f"{100 * share:.0f} %" for share in s.coverage.values()]
-    return [
-        s.rows,
-        format_percent(s.error),
-        format_percent(s.bias, "+"),
-        *inside,
-        format_percent(s.width),
-        f"{s.crps:.3g}" if math.isfinite(s.crps) else "",
-    ]
+    crps = f"{s.crps:.3g}" if math.isfinite(s.crps) else ""
+    return [s.rows, format_percent(s.error), format_percent(s.bias, "+"), *inside, format_percent(s.width), crps]
 
 
 def _plain(s: BacktestSummary) -> dict[str, Any]:

@@ -64,22 +64,14 @@ def compare(choice: Choice, as_json: bool) -> None:
     """
     from fits.selection import compare as ranked
     from scaling.laws import law_named
-    from scaling.units import format_percent
+    from scaling.units import format_fixed, format_percent
 
     laws = [law_named(choice.law)] if choice.law else None
     scores = each(choice.subjects(), lambda one: ranked(laws, one, seed=choice.seed))
     found = [(one, s) for one, some in scores for s in some]
     rows = [
-        [
-            _label(t),
-            s.law,
-            format_percent(s.error, "+"),
-            _number(s.crps),
-            s.tests,
-            _times(s.earned_factor),
-            s.status,
-            s.verdict,
-        ]
+        [_label(t), s.law, format_percent(s.error, "+"), format_fixed(s.crps, 4), s.tests, _times(s.earned_factor)]
+        + [s.status, s.verdict]
         for t, s in found
     ]
     headers = ["subject", "law", "error at largest", "CRPS", "tests", "earned", "status", "verdict"]
@@ -160,10 +152,6 @@ def _label(one: Observations) -> str:
 
     metric, stage, bucket, protocol = one.one_metric()
     return Subject(metric, stage, bucket, protocol).label
-
-
-def _number(value: float) -> str:
-    return f"{value:.{'4f' if abs(value) < 1e6 else '3g'}}" if math.isfinite(value) else ""
 
 
 def _times(factor: float | None) -> str:

@@ -90,6 +90,10 @@ def test_intervals_share_their_decimals():
     assert format_interval(-1e-28, 3.82e-27) == ("-1e-28", "3.82e-27")
 
 
+def test_an_error_without_end_is_short():
+    assert format_value(45390, 1.7e40) == "4.54e+04 ± 1.7e+40"
+
+
 def test_percent():
     assert format_percent(-0.0321, "+") == "-3.2 %"
     assert format_percent(2.5e259) == "2.5e+261 %"
