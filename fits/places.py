@@ -6,19 +6,22 @@ K places, I = 2 inputs: log N and log D.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from fits.estimate import optimum
 from fits.misfit import Misfit
-from fits.noise import REPLICATES
-from fits.objectives import Scale, backward, default_objective, forward, slope
+from fits.noise import REPLICATES, extra_scatter
+from fits.objectives import LeastSquares, Scale, backward, default_objective, forward, slope
 from fits.points import Points
 from fits.verdicts import INVERSE, LEVEL, NO_TREND, PREDICTABLE, UNTESTED, upper_tail
 from scaling.compute import six_nd
 from scaling.errors import InputError
 from scaling.fitted import Subject
+from scaling.laws import CHINCHILLA
 from scaling.metrics import metric as metric_named
 
 THIN = 0.1  # e-folds: places nearer than this to one line (root mean square) do not tell size from data
@@ -32,7 +35,11 @@ SAYS = {
 
 @dataclass(frozen=True)
 class Places:
-    """One point per (N, D): mean z of its runs and the relative standard deviation of its noise, as averaging.Curve."""
+    """One point per (N, D): mean z of its runs and the relative standard deviation of its noise.
+
+    `known`: errors are declared. The shape is then what they and the scatter of runs beyond them make of a mean, and
+    sigma how far that is off. `within`: sum of squares of runs around their place's mean, over `one_run`^2, and its
+    degrees of freedom. `evaluation`: share of the declared errors in the variance of one more run."""
 
     subject: Subject
     link: str
@@ -42,7 +49,8 @@ class Places:
     shape_K: np.ndarray
     known: bool
     within: tuple[float, int]
-    one_run: float
+    one_run: float  # relative standard deviation of one more run
+    evaluation: float | None
     anchor_I: np.ndarray
     z_anchor: float
     runs: int
@@ -109,11 +117,15 @@ def places_of(points: Points) -> Places:
     _, first, place = np.unique(np.round(log_nI, 9), axis=0, return_index=True, return_inverse=True)
     units_K = np.bincount(place, points.share)
     mean_K = np.bincount(place, points.share * z) / units_K
-    declared = points.se * np.abs(slope(scale, points.value))
-    known = bool(np.all(declared > 0))
     dof = len(np.unique(points.cluster * len(points) + place)) - len(first)
-    inside = float(np.sum(points.share * (z - mean_K[place]) ** 2))
-    precision_K = np.bincount(place, points.share / declared**2) if known else units_K
+    inside_n = z - mean_K[place]
+    declared_n = points.se * np.abs(slope(scale, points.value))
+    known = bool(np.all(declared_n > 0))
+    typical, run, variance_n = 0.0, 1.0, np.ones(len(points))
+    if known:
+        typical, run = float(np.median(declared_n)), _beyond_declared(points, scale, inside_n, declared_n, dof)
+        variance_n = declared_n**2 + run**2
+    squares = float(np.sum(points.share * inside_n**2 / variance_n))
     upper = np.argsort(points.x[first], kind="stable")[len(first) // 2 :]
     return Places(
         subject=points.subject,
@@ -121,12 +133,24 @@ def places_of(points: Points) -> Places:
         scale=scale,
         log_KI=log_nI[first],
         z_K=mean_K,
-        shape_K=1 / np.sqrt(precision_K),
+        shape_K=np.sqrt(np.bincount(place, points.share * variance_n)) / units_K,
         known=known,
-        within=(inside, dof) if dof >= REPLICATES and not known else (0.0, 0),
-        one_run=float(np.median(declared)) if known else 1.0,
+        within=(squares, dof) if dof >= REPLICATES else (0.0, 0),
+        one_run=math.hypot(typical, run),
+        evaluation=typical**2 / (typical**2 + run**2) if known else None,
         anchor_I=log_nI[first][upper].mean(0),
         z_anchor=float(mean_K[upper].mean()),
         runs=len(points),
         counted=float(np.median(points.x / six_nd(points.inputs["N"], points.inputs["D"]))),
     )
+
+
+def _beyond_declared(points: Points, scale: Scale, inside_n: np.ndarray, declared_n: np.ndarray, dof: int) -> float:
+    """Standard deviation of a run beyond its declared error: of replicates, else around one law (noise.py)."""
+    if dof >= REPLICATES:
+        return extra_scatter(inside_n, declared_n, points.share, dof)
+    if metric_named(points.subject.metric).better == "lower":
+        return optimum(CHINCHILLA, points)[0].noise.run
+    high = float(forward(scale, np.array(1.0)))  # of a rate: what is missing falls, in the same unit
+    falling = replace(points, value=high - forward(scale, points.value), se=declared_n)
+    return optimum(CHINCHILLA, falling, LeastSquares("absolute"))[0].noise.run

@@ -50,8 +50,9 @@ class Setting:
     level: float = 0.5  # s_X
     exponent: tuple[float, float] = (0.25, 0.8)
     noise: tuple[float, float] = (0.005, 2.0)
-    known_noise: float = 0.5  # spread of log(true / declared standard error)
+    known_noise: float = 0.5  # spread of log sigma where errors are declared
     misfit: tuple[float, float] = (0.005, 1.0)
+    trust: float = 1.0  # power of the evidence
 
 
 SETTING = Setting()
@@ -291,7 +292,7 @@ def fit_surface(
         for k, m in enumerate(members)
     )
     evidence = np.array([s.log_evidence for s in samples])
-    weight = np.exp(evidence - evidence.max())
+    weight = np.exp(setting.trust * (evidence - evidence.max()))
     return Surface(places, members, samples, tuple((weight / weight.sum()).tolist()), seed, draws)
 
 

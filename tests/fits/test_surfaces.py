@@ -249,6 +249,42 @@ def test_replicates_say_how_large_the_noise_is_and_copies_are_not_places():
     assert twice.status == FitStatus.CONVERGED and np.all(np.isfinite(twice.draws(1e10, 1e11)[0]))
 
 
+def declared(table, se):
+    """The same runs with a declared error of `se` times their value."""
+    return replace(table, frame=table.frame.assign(se=se * table.frame["value"], se_kind="declared"))
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_runs_that_scatter_beyond_their_declared_errors_are_covered(copies, metric):
+    """Seeds scatter by 3 %, evaluations by .1 %: the 90 % interval of one more run is that of the seeds."""
+    n, d = (np.tile(x, copies) for x in isoflop())
+    place = best(1e20), 1e20 / 6 / best(1e20)
+
+    def values(excess):
+        return truth(*place) + excess if metric == "loss" else np.exp(-0.1 - excess)
+
+    hits, seed_share = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        scattered = values(truth(n, d) - truth(*place)) * np.exp(0.03 * rng.standard_normal(len(n)))
+        scattered = scattered if metric == "loss" else np.minimum(scattered, 1.0)
+        made = fits.surface(declared(runs(n, d, scattered, metric), 0.001), seed=seed, **FEW)
+        low, high = made.quantile([0.05, 0.95], N=place[0], D=place[1])
+        more = values(0.0) * np.exp(0.03 * rng.standard_normal(100))
+        hits.append(np.mean((low < more) & (more < high)))
+        seed_share.append(made.places.evaluation)
+    assert 0.7 < np.mean(hits) < 0.98
+    assert np.max(seed_share) < 0.05
+
+
+def test_declared_errors_that_explain_the_scatter_stay_the_noise():
+    made = fits.surface(declared(world(0, 0.01), 0.01), **FEW)
+    sigma = np.median(made.members[0].hyper(made.samples[0].u_SD)[1])
+    assert made.places.one_run * sigma == pytest.approx(0.01, rel=0.35)
+    assert made.places.evaluation > 0.5
+
+
 def test_one_place_is_refused_and_so_is_a_law_of_compute():
     with pytest.raises(NotEarned, match="one \\(N, D\\)"):
         fits.surface(runs([1e9, 1e9], [1e10, 1e10], [2.0, 2.1]))
