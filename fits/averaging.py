@@ -112,15 +112,7 @@ class Average(Predictive):
             centres.append(float(np.median(own[0])))
             weights.append(float(np.mean(member_S == k)))
         parts = mixed(made, centres, weights)
-        return {**parts, **told_apart(parts["seed"], self._evaluation)}
-
-    @property
-    def _evaluation(self) -> float | None:
-        """Share of declared evaluation errors in the variance of one run; None where none are declared."""
-        if not self.curve.known:
-            return None
-        sigma = np.concatenate([m.hyper(s.u_SD)[1] for m, s in zip(self.members, self.samples, strict=True)])
-        return min(1.0, 1.0 / float(np.median(sigma)) ** 2)
+        return {**parts, **told_apart(parts["seed"], self.curve.evaluation)}
 
 
 def average(

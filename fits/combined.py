@@ -4,10 +4,10 @@
     two-stage   compute -> loss, by such an average, -> metric (two_stage.py), where the base trials' loss was measured
     pool        a share TWO_STAGE of the draws from the second, the others from the first: a mixture of distributions
 
-A way whose law is DIVERGED or NOT_IDENTIFIED is left out. Where there is no second one (the loss itself, a user's
-table) the first stands alone. Why these weights: docs/log.md. GPT-4's law without a floor is a second question about
-the mean log pass rate, one law alone, never a member, and refused where the first answer excludes it or is refused
-(`checked`).
+Where the loss or the map is DIVERGED or NOT_IDENTIFIED, or was not measured (the loss itself, a user's table), the
+average stands alone; where the question's own law is, its runs alone say too little: two-stage alone, and refused. Why
+these weights: docs/log.md. GPT-4's law without a floor is a second question about the mean log pass rate, one law
+alone, never a member, and refused where the first answer excludes it or is refused (`checked`).
 """
 
 from __future__ import annotations

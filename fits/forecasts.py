@@ -51,7 +51,8 @@ def forecast(
 
     `by` is what draws it, `fits.averaged(runs)` for several laws; default: the fit's own law. The fit speaks for the
     data in any case (verdict, baselines).
-    `backtests` (rows of `backtest`) decide what was earned; without them the factors stored in the fit do.
+    `backtests` (rows of `backtest`, by the same method) decide what was earned; without them the factors stored in the
+    fit do, for its own law only.
     Raises NotEarned, with the forecast as `.estimate`, where it is REFUSED; `beyond=True` returns it as UNEARNED.
     """
     found, why = assess(fit, compute, backtests, by)
@@ -81,6 +82,8 @@ def assess(
 
     if backtests is not None:
         fit = replace(fit, earned_factor=earned_factor(backtests), failed_factor=failed_factor(backtests))
+    elif by is not None and by.name != fit.law:  # the fit's own factors are those of its law
+        fit = replace(fit, earned_factor=None, failed_factor=None)
     target = target_of(compute)
     smallest = float(np.min(fit.points["x"]))
     if target < smallest * (1 - 1e-9):
@@ -138,7 +141,8 @@ def baselines(fit: Fit, target: float) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Needed:
-    """Compute at which the law's mean reaches a value; infinite where it never does. `never` is the share of draws."""
+    """Compute at which the mean of runs reaches a value; infinite where it never does (`never`: the share of draws).
+    `smallest`: the smallest run; a draw that has the value there already counts as that."""
 
     value: float
     median: float
@@ -146,59 +150,65 @@ class Needed:
     high: float
     never: float
     level: float = 0.9
+    smallest: float = 0.0
 
     @classmethod
-    def of(cls, value: float, compute_S: np.ndarray, level: float) -> Needed:
+    def of(cls, value: float, compute_S: np.ndarray, level: float, smallest: float = 0.0) -> Needed:
         """From draws, infinite where one never reaches the value. Order statistics: between a finite number and
         infinity there is nothing to interpolate."""
         x = np.sort(compute_S)
         middle, low, high = (
             float(x[min(int(q * len(x)), len(x) - 1)]) for q in (0.5, (1 - level) / 2, (1 + level) / 2)
         )
-        return cls(value, middle, low, high, float(np.mean(~np.isfinite(x))), level)
+        return cls(value, middle, low, high, float(np.mean(~np.isfinite(x))), level, smallest)
 
     def to_json(self) -> dict[str, float | None]:
         """Every field; an infinite compute is null."""
         return {k: v if math.isfinite(v) else None for k, v in vars(self).items()}
 
     def __str__(self) -> str:
-        show = [format_compute(v) if math.isfinite(v) else "never" for v in (self.median, self.low, self.high)]
+        show = [self._says(v) for v in (self.median, self.low, self.high)]
         never = f", never in {100 * self.never:.0f} % of the draws" if self.never else ""
         return f"value {self.value:g} at {show[0]} [{show[1]}, {show[2]}] {100 * self.level:.0f} %{never}"
+
+    def _says(self, compute: float) -> str:
+        if not math.isfinite(compute):
+            return "never"
+        return f"{'at most ' if compute <= self.smallest else ''}{format_compute(compute)}"
 
 
 def solve(found: Fit | Predictive, value: float, *, level: float = 0.9) -> Needed:
     """The compute that brings the mean of runs to `value`: median, interval, and the share of draws that never do.
 
     One law (a Fit) is solved by its formula, draw by draw: its own uncertainty only. Anything else that forecasts (an
-    average, a pool) by where each draw's curve of the mean first passes `value`, to 1 % of compute; a draw that has not
-    passed it SEARCHED times beyond the data counts as never.
+    average, a pool) by where each draw's curve of the mean first has `value`, to 1 % of compute; a draw that has not
+    reached it SEARCHED times beyond the data counts as never. A value that the smallest run has needs no more than it.
     """
-    metric_named(found.subject.metric).check(value, "value")
-    if isinstance(found, OneLaw):
-        found = found.fit
-    if isinstance(found, Fit):
-        law = law_named(found.law)
-        axis_symbol(law, found.subject.axis)
-        x = law.solve(value, found.draws_SP, **found.references)
-    else:
-        x = passed(found, value)
-    return Needed.of(value, np.where(np.isfinite(x), x, math.inf), level)
+    by = OneLaw(found) if isinstance(found, Fit) else found
+    metric_named(by.subject.metric).check(value, "value")
+    x_S = reached(by, value)
+    if isinstance(by, OneLaw):
+        law = law_named(by.fit.law)
+        axis_symbol(law, by.subject.axis)
+        exact_S = law.solve(value, by.fit.draws_SP, **by.fit.references)
+        x_S = np.where(x_S <= by.reach[0], x_S, np.where(np.isfinite(exact_S), exact_S, math.inf))
+    return Needed.of(value, x_S, level, by.reach[0])
 
 
-def passed(found: Predictive, value: float) -> np.ndarray:
-    """Compute (S,) at which each draw's mean of runs first takes `value`, by straight lines in log x between the points
-    of a grid; infinite where it does not. Searched from SEARCHED^-1/2 below the data to SEARCHED beyond them."""
+def reached(found: Predictive, value: float) -> np.ndarray:
+    """Compute (S,) from the smallest run on at which each draw's mean of runs first has `value` or better, by straight
+    lines in log x between the points of a grid; infinite where it does not SEARCHED times beyond the data."""
     low, high = found.reach
-    grid_G = np.geomspace(low / math.sqrt(SEARCHED), high * SEARCHED, STEPS)
-    gap_SG = found.draws(grid_G)[1] - value
-    crosses_SG = (gap_SG[:, 1:] > 0) != (gap_SG[:, :-1] > 0)
-    at = np.argmax(crosses_SG, axis=1)
-    rows, log_x = np.arange(len(at)), np.log(grid_G)
-    before, after = gap_SG[rows, at], gap_SG[rows, at + 1]
+    grid_G = np.geomspace(low, high * SEARCHED, STEPS)
+    sign = 1.0 if metric_named(found.subject.metric).better == "higher" else -1.0
+    gap_SG = sign * (found.draws(grid_G)[1] - value)
+    there_SG = gap_SG >= 0
+    at = np.argmax(there_SG, axis=1)
+    rows, log_x, before = np.arange(len(at)), np.log(grid_G), np.maximum(at - 1, 0)
+    start, end = gap_SG[rows, before], gap_SG[rows, at]
     with np.errstate(all="ignore"):
-        x = np.exp(log_x[at] + (log_x[at + 1] - log_x[at]) * before / (before - after))
-    return np.where(crosses_SG.any(axis=1), x, math.inf)
+        x_S = np.exp(log_x[before] + (log_x[at] - log_x[before]) * start / (start - end))
+    return np.where(there_SG.any(axis=1), np.where(at == 0, low, x_S), math.inf)
 
 
 def target_of(compute: str | float) -> float:

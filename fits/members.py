@@ -3,7 +3,7 @@
 On the linked value m (loss: m = value; pass rate: m = -log value) every law is E + A h(C; shape). With the fitting
 scale z (objectives.py), C_n the largest fitted compute and m_n the linked value there:
 
-    E = m_n max(0, (Phi(u_1) - p) / (1 - p))   floor: none with probability p, else anything up to the best value seen
+    E = m_n max(0, (Phi(u_1) - p) / (1 - p))   floor: none with probability p, else anything up to m_n
     A h(C_n) = (m_n - E) exp(s_A u_2)          what is left above it there
     shape                                      one or more u each, by role: SHAPES; `exponent` is the steepness far out
     sigma, a                                   noise of a run and size of the misfit (misfit.py), log-normal
@@ -23,13 +23,14 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtr
 
+from fits.estimate import optimum
 from fits.misfit import Misfit
 from fits.noise import DECAY, MOST, REPLICATES
 from fits.objectives import Scale, backward, default_objective, forward, slope
 from fits.points import Points
 from fits.priors import LADDER as LADDER_PRIOR
 from scaling.fitted import Subject
-from scaling.laws import BROKEN, ONSET, POWER, Law
+from scaling.laws import BROKEN, ONSET, PASS_RATE, POWER, Law
 from scaling.metrics import metric as metric_named
 
 TAIL, STEEPEST = 1.2, np.log(20.0)  # TAIL and T above
@@ -48,7 +49,7 @@ class Setting:
     turn: float = 0.5  # s_t
     width: tuple[float, float] = (0.5, 0.7)  # of a break, e-folds
     noise: tuple[float, float] = (0.005, 2.0)
-    known_noise: float = 0.5  # spread of log(true / declared standard error)
+    known_noise: float = 0.5  # spread of log sigma where errors are declared
     misfit: tuple[float, float] = (0.01, 1.0)
     odds: Mapping[str, float] = field(default_factory=lambda: {"power": 1.0, "onset": 2.0, "broken": 2.0})
     trust: float = 0.5  # power of the evidence
@@ -75,8 +76,9 @@ SHAPES = {
 class Curve:
     """One point per compute scale: mean z and the relative standard deviation of its noise.
 
-    `known`: the shape is a declared error, sigma its true size over the declared one. `within`: sum of squares of runs
-    around their scale's mean, and its degrees of freedom."""
+    `known`: errors are declared. The shape is then what they and the scatter of runs beyond them (noise.py, around one
+    law) make of a mean, and sigma how far that is off. Else `within`: sum of squares of runs around their scale's mean,
+    and its degrees of freedom. `evaluation`: share of declared errors in the variance of one more run."""
 
     subject: Subject
     link: str
@@ -84,9 +86,10 @@ class Curve:
     x_K: np.ndarray
     z_K: np.ndarray
     shape_K: np.ndarray
-    known: bool
-    within: tuple[float, int]
-    one_run: float  # relative standard deviation of one more run
+    known: bool = False
+    within: tuple[float, int] = (0.0, 0)
+    one_run: float = 1.0  # relative standard deviation of one more run
+    evaluation: float | None = None
 
     @cached_property
     def unit(self) -> float:
@@ -102,6 +105,11 @@ class Curve:
         with np.errstate(all="ignore"):
             return forward(self.scale, np.exp(-m) if self.link == "neg_log" else m)
 
+    def to_m(self, z: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            value = backward(self.scale, z)
+            return -np.log(np.maximum(value, 1e-300)) if self.link == "neg_log" else value
+
     def slope(self, m: np.ndarray) -> np.ndarray:
         """|dz / dm|."""
         with np.errstate(all="ignore"):
@@ -109,38 +117,49 @@ class Curve:
             return np.abs(slope(self.scale, value)) * (value if self.link == "neg_log" else 1.0)
 
     @cached_property
+    def origin(self) -> float:
+        """The lowest floor: 0; of a metric that falls below 0, two spans of the data below the best value."""
+        m_K = self.to_m(self.z_K)
+        return 0.0 if self.link == "neg_log" or np.min(m_K) > 0 else float(np.min(m_K) - 2 * (np.ptp(m_K) or 1.0))
+
+    @cached_property
     def last(self) -> float:
-        """m_n: the linked value at the largest compute, from a straight line through the last three means."""
+        """m_n: the linked value at the largest compute, from a straight line through the last three means. Where that
+        is beyond the metric's range (rates near 1) their mean, and else the smallest value of the data above it."""
         log_x, z_3 = np.log(self.x_K[-3:]), self.z_K[-3:]
         at = log_x - log_x.mean()
         rate = float(at @ z_3 / (at @ at)) if len(z_3) > 1 else 0.0
-        value = float(backward(self.scale, z_3.mean() + rate * at[-1]))
-        return float(-np.log(max(value, 1e-300))) if self.link == "neg_log" else value
+        m_K = self.to_m(self.z_K)
+        tried = [*self.to_m(np.array([z_3.mean() + rate * at[-1], z_3.mean()])), *np.sort(m_K), 1e-3 + self.origin]
+        return float(next(m for m in tried if m > self.origin))
 
 
 def curve_of(points: Points) -> Curve:
     """Points of one question as a curve of scale means."""
     metric = metric_named(points.subject.metric)
     scale = default_objective(points.value)[0].scale
+    link = "neg_log" if metric.better == "higher" else "identity"
     z = forward(scale, points.value)
-    units_K = np.bincount(points.scale, points.share)
-    mean_K = points.means(z)
     declared = points.se * np.abs(slope(scale, points.value))
-    known = bool(np.all(declared > 0))
-    inside = z - mean_K[points.scale]
-    dof = points.n_units - points.n_scales
-    precision_K = np.bincount(points.scale, points.share / declared**2) if known else units_K
-    return Curve(
+    curve = Curve(
         subject=points.subject,
-        link="neg_log" if metric.better == "higher" else "identity",
+        link=link,
         scale=scale,
         x_K=points.scale_x,
-        z_K=mean_K,
-        shape_K=1 / np.sqrt(precision_K),
-        known=known,
-        within=(float(np.sum(points.share * inside**2)), dof) if dof >= REPLICATES and not known else (0.0, 0),
-        one_run=float(np.median(declared)) if known else 1.0,
+        z_K=points.means(z),
+        shape_K=1 / np.sqrt(np.bincount(points.scale, points.share)),
     )
+    if np.all(declared > 0):
+        run = optimum(PASS_RATE if link == "neg_log" else POWER, points)[0].noise.run
+        precision_K = np.bincount(points.scale, points.share / (declared**2 + run**2))
+        typical = float(np.median(declared))
+        total = float(np.hypot(typical, run))
+        return replace(
+            curve, known=True, shape_K=1 / np.sqrt(precision_K), one_run=total, evaluation=(typical / total) ** 2
+        )
+    inside = z - curve.z_K[points.scale]
+    dof = points.n_units - points.n_scales
+    return replace(curve, within=(float(np.sum(points.share * inside**2)), dof)) if dof >= REPLICATES else curve
 
 
 class Member:
@@ -176,8 +195,9 @@ class Member:
         """(E, excess over it at the largest compute), (S,) each."""
         at = len(self.roles)
         none = self.setting.no_floor
-        floor = self.curve.last * np.maximum(0.0, (ndtr(u_SD[:, at]) - none) / (1 - none))
-        return floor, (self.curve.last - floor) * np.exp(self.setting.level * u_SD[:, at + 1])
+        origin, last = self.curve.origin, self.curve.last
+        floor = origin + (last - origin) * np.maximum(0.0, (ndtr(u_SD[:, at]) - none) / (1 - none))
+        return floor, (last - floor) * np.exp(self.setting.level * u_SD[:, at + 1])
 
     def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(a, sigma), (S,) each, on the fitting scale."""

@@ -33,6 +33,7 @@ from scaling.observations import OVERALL, Observations
 TWO_STAGE = {"pass_rate": 0.75, "neg_log_pass": 0.9}  # of the pool's draws
 STAGED_AXIS = "C_pre"  # the axis that a run shares with the loss of its base trial
 OWN_SWEEPS = "algorithmic-v1"  # the compute definition of trials that this package trained
+Rows = tuple[tuple[str, float, float], ...]
 UNUSABLE = (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED)
 
 
@@ -96,8 +97,8 @@ class Workshop:
         self.tables, self.seed = list(tables), seed
         self.losses = [c for c in cases if _is_loss(c)]
         self.setting = OWN_LADDER if own_sweep(self.tables) else SETTING
-        self._fits: dict[tuple[str, Subject, frozenset, int, int], Fit] = {}
-        self._averages: dict[tuple[Subject, frozenset, int], Average] = {}
+        self._fits: dict[tuple[str, Subject, Rows, int, int], Fit] = {}
+        self._averages: dict[tuple[Subject, Rows, int], Average] = {}
         self._rules: dict[frozenset, PriorRule] = {}
 
     def answer(self, case: Case, compute: float, resamples: int) -> tuple[Fit, Forecast, Predictive, list[BacktestRow]]:
@@ -128,7 +129,7 @@ class Workshop:
     def _staged(self, case: Case, known: Points, resamples: int) -> TwoStage | None:
         if case.mapped is None or len(self.losses) != 1:
             return None
-        losses, mapped = same_runs(self.losses[0].own, known), same_runs(case.mapped, known)
+        losses, mapped = same_runs(self.losses[0].own, known), same_rows(case.mapped, known)
         if any(not len(p) or p.n_scales < FEWEST_SCALES for p in (losses, mapped)):
             return None
         if self._fit(self.losses[0].law, self.losses[0].own, losses, self.seed, resamples).status in UNUSABLE:
@@ -159,7 +160,7 @@ class Workshop:
     def _fit(self, law: Law, whole: Points, known: Points, seed: int, resamples: int) -> Fit:
         """The fit to the points in `known`, made once: the pool, its members and other questions share it. Of `whole`
         it takes the reference scale only."""
-        key = (law.name, known.subject, _runs(known), seed, resamples)
+        key = (law.name, known.subject, _rows(known), seed, resamples)
         if key not in self._fits:
             self._fits[key] = fit_points(
                 law,
@@ -172,7 +173,7 @@ class Workshop:
         return self._fits[key]
 
     def _average(self, known: Points, resamples: int) -> Average:
-        key = (known.subject, _runs(known), resamples)
+        key = (known.subject, _rows(known), resamples)
         if key not in self._averages:
             particles = PARTICLES if resamples > DRAWS else PARTICLES // 2
             self._averages[key] = average(
@@ -183,6 +184,11 @@ class Workshop:
 
 def _runs(points: Points) -> frozenset:
     return frozenset(zip(points.base_trial, points.x, strict=True))
+
+
+def _rows(points: Points) -> Rows:
+    """What tells one part of a question's rows from every other: siblings of one base trial are not alike."""
+    return tuple(zip(points.trial, points.x.tolist(), points.value.tolist(), strict=True))
 
 
 def own_sweep(tables: Iterable[Observations]) -> bool:
@@ -214,8 +220,14 @@ def _gets_worse(table: Observations, known: Points | None) -> bool:
 
 def same_runs(points: Points, known: Points) -> Points:
     """The points of one question that are of the same base trials, at the same compute, as those of another."""
-    runs = set(zip(known.base_trial, known.x, strict=True))
+    runs = _runs(known)
     return take(points, np.array([run in runs for run in zip(points.base_trial, points.x, strict=True)], bool))
+
+
+def same_rows(points: Points, known: Points) -> Points:
+    """The points of a question under another law that are rows of `known`."""
+    rows = set(_rows(known))
+    return take(points, np.array([row in rows for row in _rows(points)], bool))
 
 
 def _is_loss(case: Case) -> bool:
