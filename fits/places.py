@@ -24,6 +24,7 @@ from scaling.fitted import Subject
 from scaling.laws import CHINCHILLA
 from scaling.metrics import metric as metric_named
 
+LEAST = 0.005  # of the anchor above 0, in units of a relative error
 THIN = 0.1  # e-folds: places nearer than this to one line (root mean square) do not tell size from data
 SAYS = {
     "place": "all runs lie at one (N, D)",
@@ -71,8 +72,12 @@ class Places:
 
     @cached_property
     def m_anchor(self) -> float:
-        value = float(backward(self.scale, np.array(self.z_anchor)))
-        return float(-np.log(max(value, 1e-300))) if self.link == "neg_log" else value
+        """Where it could be 0 (rates that end at 1, losses of 0) at least LEAST units above: laws share out what is
+        above 0."""
+        value = float(metric_named(self.subject.metric).clip(backward(self.scale, np.array(self.z_anchor))))
+        if self.link == "neg_log":
+            return max(float(-np.log(max(value, 1e-300))), LEAST * self.unit)
+        return value if self.scale == "log" else max(value, LEAST * self.unit)
 
     @cached_property
     def flat(self) -> str:
@@ -106,6 +111,11 @@ class Places:
 def places_of(points: Points) -> Places:
     """Points with the inputs N and D as means over the runs of each place."""
     metric = metric_named(points.subject.metric)
+    if metric.low < 0 and np.min(points.value) <= 0:
+        raise InputError(
+            f"laws of size and data need values above 0: {metric.name} is {np.min(points.value):g} in some row",
+            "give another metric, or its distance from a bound that it cannot pass",
+        )
     scale = default_objective(points.value)[0].scale
     z = forward(scale, points.value)
     for name in ("N", "D"):

@@ -31,7 +31,7 @@ def test_a_table_of_n_and_d_gives_forecast_split_and_compute(main, runs, capsys)
     true = 1.82 + 482 * 7e9**-0.348 + 2085 * 1.4e11**-0.366
     assert here["quantiles"]["0.025"] < true < here["quantiles"]["0.975"]
     assert here["beyond"] == pytest.approx({"N": 7.0, "D": 1.4e11 / 6e10, "C": 7e9 * 1.4e11 / 6e19})
-    assert here["grade"] == "EXTENDED" and set(here["variance"]) == {"law form", "parameters", "misfit", "run"}
+    assert here["grade"] == "EXTENDED" and set(here["parts"]) == {"law form", "parameters", "misfit", "seed"}
     assert best["compute_flop"] == pytest.approx(1e22) and best["N"] == made["split"]["N"]["median"]
     assert made["split"]["N"]["low"] < made["split"]["N"]["high"]
     assert made["needed"]["low"] < made["needed"]["median"]
