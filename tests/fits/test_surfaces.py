@@ -133,7 +133,7 @@ def test_a_value_that_the_smallest_run_has_needs_no_more_than_it(found):
     smallest = BUDGETS[0]
     easy = fits.needed(found, 10.0)
     assert easy.low == easy.median == easy.high == pytest.approx(smallest)
-    assert "at most 1e18 FLOP" in str(easy)
+    assert "at or below the smallest run, 1e18 FLOP [at most 1e18 FLOP" in str(easy)
     n = best(smallest)
     close = fits.needed(found, truth(n, smallest / 6 / n))
     assert close.low == pytest.approx(smallest) and close.median < 1.5 * smallest
