@@ -38,9 +38,9 @@ SAYS = {
 class Places:
     """One point per (N, D): mean z of its runs and the relative standard deviation of its noise.
 
-    `known`: errors are declared. The shape is then what they and the scatter of runs beyond them make of a mean, and
-    sigma how far that is off. `within`: sum of squares of runs around their place's mean, over `one_run`^2, and its
-    degrees of freedom. `evaluation`: share of the declared errors in the variance of one more run."""
+    Where errors are declared, the shape is what they and the scatter of runs beyond them make of a mean, and sigma how
+    far that is off. `within`: sum of squares of runs around their place's mean, over `one_run`^2, and its degrees of
+    freedom. `evaluation`: share of declared errors in the variance of one more run; None where none are."""
 
     subject: Subject
     link: str
@@ -48,7 +48,6 @@ class Places:
     log_KI: np.ndarray
     z_K: np.ndarray
     shape_K: np.ndarray
-    known: bool
     within: tuple[float, int]
     one_run: float  # relative standard deviation of one more run
     evaluation: float | None
@@ -144,7 +143,6 @@ def places_of(points: Points) -> Places:
         log_KI=log_nI[first],
         z_K=mean_K,
         shape_K=np.sqrt(np.bincount(place, points.share * variance_n)) / units_K,
-        known=known,
         within=(squares, dof) if dof >= REPLICATES else (0.0, 0),
         one_run=math.hypot(typical, run),
         evaluation=typical**2 / (typical**2 + run**2) if known else None,

@@ -7,7 +7,9 @@ anchor (N_a, D_a), the geometric mean of the upper half of the places by compute
     E = m_a max(0, (Phi(u) - p) / (1 - p))    floor: none with probability p, else uniform up to the anchor's value
     X = (m_a - E) exp(s_X u)                  what is left above it at the anchor
     share = Phi(u)                            of it, what the data cost (1 - share: what the size costs): uniform
-    exponents, a, sigma                       log-normal; size of the misfit and noise of a run as in members.py
+    exponents, a, sigma                       log-normal; size of the misfit and noise of a run as in members.py, but
+                                              where errors are declared, a share e of the variance (places.py),
+                                              sigma^2 = e exp(2 s_1 u) + (1 - e) exp(2 s_2 u)
 
 u ~ N(0, I) is the prior, one setting for all data (`Setting`), chosen on simulated worlds only (docs/log.md). h has no
 floor and scale 1, so that all laws of size_and_data.py share this prior. Sampling: sampling.py, at a cost that grows
@@ -50,7 +52,7 @@ class Setting:
     level: float = 0.5  # s_X
     exponent: tuple[float, float] = (0.25, 0.8)
     noise: tuple[float, float] = (0.005, 2.0)
-    known_noise: float = 0.5  # spread of log sigma where errors are declared
+    known_noise: float = 0.5  # spread of log(true / declared standard error)
     misfit: tuple[float, float] = (0.005, 1.0)
     trust: float = AVERAGES.trust  # power of the evidence
 
@@ -106,9 +108,12 @@ class Member:
 
     def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(a, sigma), (S,) each, on the fitting scale."""
-        s, unit = self.setting, self.places.unit
-        sigma = (1.0, s.known_noise) if self.places.known else (unit * s.noise[0], s.noise[1])
-        return _log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2]), _log_normal(sigma, u_SD[:, -1])
+        s, unit, share = self.setting, self.places.unit, self.places.evaluation
+        size = _log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2])
+        if share is None:
+            return size, _log_normal((unit * s.noise[0], s.noise[1]), u_SD[:, -1])
+        declared, run = (_log_normal((1.0, spread), u_SD[:, -1]) for spread in (s.known_noise, s.noise[1]))
+        return size, np.sqrt(share * declared**2 + (1 - share) * run**2)
 
     def log_likelihood(self, u_SD: np.ndarray) -> np.ndarray:
         size, sigma = self.hyper(u_SD)

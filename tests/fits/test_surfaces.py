@@ -356,6 +356,18 @@ def test_declared_errors_that_explain_the_scatter_stay_the_noise():
     assert made.places.evaluation > 0.5
 
 
+def test_the_misfit_of_one_law_is_not_taken_for_scatter():
+    """Kaplan's truth, errors declared rightly: the law that measures the scatter misses it by ten times as much."""
+    n, d = isoflop()
+    kaplan = 1.6 + ((4.75e7 / n) ** (0.3 / 0.35) + 4.65e8 / d) ** 0.35
+    table = runs(n, d, kaplan * np.exp(0.001 * np.random.default_rng(0).standard_normal(25)))
+    widths = [
+        np.ptp(fits.surface(one, **FEW).quantile([0.05, 0.95], N=n[-3], D=d[-3]))
+        for one in (table, declared(table, 0.001))
+    ]
+    assert widths[1] < 2 * widths[0]
+
+
 def test_one_place_is_refused_and_so_is_a_law_of_compute():
     with pytest.raises(NotEarned, match="one \\(N, D\\)"):
         fits.surface(runs([1e9, 1e9], [1e10, 1e10], [2.0, 2.1]))
