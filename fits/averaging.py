@@ -131,13 +131,13 @@ def average(
         sample(m.log_likelihood, m.dimensions, np.random.default_rng([seed, 0, k]), particles=particles, moves=moves)
         for k, m in enumerate(members)
     )
-    return Average(curve, members, samples, weights_of(samples, members, setting), seed, draws)
+    odds = [setting.odds.get(m.law.name, 1.0) for m in members]
+    return Average(curve, members, samples, weights_of(samples, odds, setting.trust), seed, draws)
 
 
-def weights_of(samples: Sequence[Sample], members: Sequence[Member], setting: Setting) -> tuple[float, ...]:
+def weights_of(samples: Sequence[Sample], odds: Sequence[float], trust: float) -> tuple[float, ...]:
     evidence = np.array([s.log_evidence for s in samples])
-    odds = np.array([setting.odds.get(m.law.name, 1.0) for m in members])
-    weight = odds * np.exp(setting.trust * (evidence - evidence.max()))
+    weight = np.asarray(odds) * np.exp(trust * (evidence - evidence.max()))
     return tuple((weight / weight.sum()).tolist())
 
 

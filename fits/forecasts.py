@@ -168,6 +168,8 @@ class Needed:
 
     def __str__(self) -> str:
         show = [self._says(v) for v in (self.median, self.low, self.high)]
+        if self.median <= self.smallest:
+            show[0] = f"or below the smallest run, {format_compute(self.median)}"
         never = f", never in {100 * self.never:.0f} % of the draws" if self.never else ""
         return f"value {self.value:g} at {show[0]} [{show[1]}, {show[2]}] {100 * self.level:.0f} %{never}"
 

@@ -95,7 +95,7 @@ def estimate_noise(
     none = np.zeros(len(points))
     left = points.n_units - free
     if np.all(declared > 0):
-        run = _extra_scatter(residual_n / g_n, declared / g_n, points.share, max(left, 1))
+        run = extra_scatter(residual_n / g_n, declared / g_n, points.share, max(left, 1))
         source = "declared standard errors" + (f" and extra scatter {run:.2g}" if run else "")
         return Noise(run, float(max(left, 1)) if run else None, 0.0, declared, source, g_n)
     partly = "; errors declared for some rows only are not used" if np.any(declared > 0) else ""
@@ -149,7 +149,7 @@ def _misfit(points: Points, residual_n: np.ndarray, within_n: np.ndarray, free: 
     return math.sqrt(max(0.0, between - own) / float(np.mean(units)))
 
 
-def _extra_scatter(residual: np.ndarray, declared: np.ndarray, share: np.ndarray, left: int) -> float:
+def extra_scatter(residual: np.ndarray, declared: np.ndarray, share: np.ndarray, left: int) -> float:
     """s >= 0 with sum share r^2 / (d^2 + s^2) = left, by bisection on s."""
 
     def chi2(s: float) -> float:

@@ -6,21 +6,25 @@ K places, I = 2 inputs: log N and log D.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from fits.estimate import optimum
 from fits.misfit import Misfit
-from fits.noise import REPLICATES
-from fits.objectives import Scale, backward, default_objective, forward, slope
+from fits.noise import REPLICATES, extra_scatter
+from fits.objectives import LeastSquares, Scale, backward, default_objective, forward, slope
 from fits.points import Points
 from fits.verdicts import INVERSE, LEVEL, NO_TREND, PREDICTABLE, UNTESTED, upper_tail
 from scaling.compute import six_nd
 from scaling.errors import InputError
 from scaling.fitted import Subject
+from scaling.laws import CHINCHILLA
 from scaling.metrics import metric as metric_named
 
+LEAST = 0.005  # of the anchor above 0, in units of a relative error
 THIN = 0.1  # e-folds: places nearer than this to one line (root mean square) do not tell size from data
 SAYS = {
     "place": "all runs lie at one (N, D)",
@@ -32,7 +36,11 @@ SAYS = {
 
 @dataclass(frozen=True)
 class Places:
-    """One point per (N, D): mean z of its runs and the relative standard deviation of its noise, as averaging.Curve."""
+    """One point per (N, D): mean z of its runs and the relative standard deviation of its noise.
+
+    Where errors are declared, the shape is what they and the scatter of runs beyond them make of a mean, and sigma how
+    far that is off. `within`: sum of squares of runs around their place's mean, over `one_run`^2, and its degrees of
+    freedom. `evaluation`: share of declared errors in the variance of one more run; None where none are."""
 
     subject: Subject
     link: str
@@ -40,9 +48,9 @@ class Places:
     log_KI: np.ndarray
     z_K: np.ndarray
     shape_K: np.ndarray
-    known: bool
     within: tuple[float, int]
-    one_run: float
+    one_run: float  # relative standard deviation of one more run
+    evaluation: float | None
     anchor_I: np.ndarray
     z_anchor: float
     runs: int
@@ -63,8 +71,12 @@ class Places:
 
     @cached_property
     def m_anchor(self) -> float:
-        value = float(backward(self.scale, np.array(self.z_anchor)))
-        return float(-np.log(max(value, 1e-300))) if self.link == "neg_log" else value
+        """Where it could be 0 (rates that end at 1, losses of 0) at least LEAST units above: laws share out what is
+        above 0."""
+        value = float(metric_named(self.subject.metric).clip(backward(self.scale, np.array(self.z_anchor))))
+        if self.link == "neg_log":
+            return max(float(-np.log(max(value, 1e-300))), LEAST * self.unit)
+        return value if self.scale == "log" else max(value, LEAST * self.unit)
 
     @cached_property
     def flat(self) -> str:
@@ -98,6 +110,11 @@ class Places:
 def places_of(points: Points) -> Places:
     """Points with the inputs N and D as means over the runs of each place."""
     metric = metric_named(points.subject.metric)
+    if metric.low < 0 and np.min(points.value) <= 0:
+        raise InputError(
+            f"laws of size and data need values above 0: {metric.name} is {np.min(points.value):g} in some row",
+            "give another metric, or its distance from a bound that it cannot pass",
+        )
     scale = default_objective(points.value)[0].scale
     z = forward(scale, points.value)
     for name in ("N", "D"):
@@ -109,11 +126,15 @@ def places_of(points: Points) -> Places:
     _, first, place = np.unique(np.round(log_nI, 9), axis=0, return_index=True, return_inverse=True)
     units_K = np.bincount(place, points.share)
     mean_K = np.bincount(place, points.share * z) / units_K
-    declared = points.se * np.abs(slope(scale, points.value))
-    known = bool(np.all(declared > 0))
     dof = len(np.unique(points.cluster * len(points) + place)) - len(first)
-    inside = float(np.sum(points.share * (z - mean_K[place]) ** 2))
-    precision_K = np.bincount(place, points.share / declared**2) if known else units_K
+    inside_n = z - mean_K[place]
+    declared_n = points.se * np.abs(slope(scale, points.value))
+    known = bool(np.all(declared_n > 0))
+    typical, run, variance_n = 0.0, 1.0, np.ones(len(points))
+    if known:
+        typical, run = float(np.median(declared_n)), _beyond_declared(points, scale, inside_n, declared_n, dof)
+        variance_n = declared_n**2 + run**2
+    squares = float(np.sum(points.share * inside_n**2 / variance_n))
     upper = np.argsort(points.x[first], kind="stable")[len(first) // 2 :]
     return Places(
         subject=points.subject,
@@ -121,12 +142,23 @@ def places_of(points: Points) -> Places:
         scale=scale,
         log_KI=log_nI[first],
         z_K=mean_K,
-        shape_K=1 / np.sqrt(precision_K),
-        known=known,
-        within=(inside, dof) if dof >= REPLICATES and not known else (0.0, 0),
-        one_run=float(np.median(declared)) if known else 1.0,
+        shape_K=np.sqrt(np.bincount(place, points.share * variance_n)) / units_K,
+        within=(squares, dof) if dof >= REPLICATES else (0.0, 0),
+        one_run=math.hypot(typical, run),
+        evaluation=typical**2 / (typical**2 + run**2) if known else None,
         anchor_I=log_nI[first][upper].mean(0),
         z_anchor=float(mean_K[upper].mean()),
         runs=len(points),
         counted=float(np.median(points.x / six_nd(points.inputs["N"], points.inputs["D"]))),
     )
+
+
+def _beyond_declared(points: Points, scale: Scale, inside_n: np.ndarray, declared_n: np.ndarray, dof: int) -> float:
+    """Standard deviation of a run beyond its declared error: of replicates, else around one law (noise.py)."""
+    if dof >= REPLICATES:
+        return extra_scatter(inside_n, declared_n, points.share, dof)
+    if metric_named(points.subject.metric).better == "lower":
+        return optimum(CHINCHILLA, points)[0].noise.run
+    high = float(forward(scale, np.array(1.0)))  # of a rate: what is missing falls, in the same unit
+    falling = replace(points, value=high - forward(scale, points.value), se=declared_n)
+    return optimum(CHINCHILLA, falling, LeastSquares("absolute"))[0].noise.run

@@ -5,7 +5,8 @@ Per draw s of a surface (surfaces.py), with a cost C(N, D) that rises in both, b
     law       N*_s(C) = argmin over N of law_s(N, D(N)),  C(N, D(N)) = C: the sign of the slope, bisected in log N
     split     the same for law_s + misfit_s, whose slope t_s along the curve N, D(N) is drawn at the law's best place
               and fades from there as the process expects it to, t_s (1 - sqrt(3) r) exp(-sqrt(3) r)
-    needed    C_s = least C at which law_s + misfit_s, split as law_s wants it, reaches the value, bisected in log C
+    needed    C_s = least C, from the smallest run on, at which law_s + misfit_s, split as law_s wants it, reaches the
+              value, bisected in log C
 
 A small tilt moves the best split far, because losses around it are nearly equal; for the same reason it hardly moves
 the value, and `needed` leaves it out.
@@ -31,7 +32,7 @@ from scaling.units import format_compute
 
 Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
 REACH = 60.0  # e-folds around the anchor in which a split is looked for
-DECADES = 40.0  # around the anchor in which compute is looked for
+DECADES = 40.0  # beyond the smallest run in which compute is looked for
 FARTHEST_DATA = 300.0  # e-folds of tokens
 STEP = 1e-3  # e-folds, for the sign of a slope
 HALVINGS = 28  # of an interval: to 1e-6 e-folds
@@ -70,8 +71,8 @@ def split(surface: Surface, compute: str | float, cost: Cost = six_nd) -> Split:
 
 
 def needed(surface: Surface, value: float, cost: Cost = six_nd, *, level: float = 0.9) -> Needed:
-    """The compute at which the mean of runs reaches `value` when it is split best; infinite for the draws that keep
-    away from it over 40 decades."""
+    """The compute at which the mean of runs reaches `value` when it is split best: that of the smallest run for the
+    draws that have the value there already, infinite for those that keep away from it over 40 decades."""
     metric_named(surface.places.subject.metric).check(value, "value")
     with np.errstate(all="ignore"):
         goal = float(forward(surface.places.scale, np.array(value)))
@@ -81,15 +82,16 @@ def needed(surface: Surface, value: float, cost: Cost = six_nd, *, level: float 
         z_S = surface.latent_z(_best(surface, log_c_S, cost)[:, None])[:, 0]
         return z_S >= goal if rising else z_S <= goal
 
-    n_a, d_a = np.exp(surface.places.anchor_I)
-    centre = math.log(float(cost(n_a, d_a)))
-    low_S, high_S = (np.full(surface.count, centre + s * DECADES * math.log(10)) for s in (-1, 1))
-    never_S = ~reached(high_S)
+    smallest = float(np.min(cost(*np.exp(surface.places.log_KI.T))))
+    low_S = np.full(surface.count, math.log(smallest))
+    high_S = low_S + DECADES * math.log(10)
+    already_S, never_S = reached(low_S), ~reached(high_S)
     for _ in range(HALVINGS):
         middle_S = (low_S + high_S) / 2
         there_S = reached(middle_S)
         low_S, high_S = np.where(there_S, low_S, middle_S), np.where(there_S, middle_S, high_S)
-    return Needed.of(value, np.where(never_S, math.inf, np.exp(high_S)), level)
+    found_S = np.where(already_S, smallest, np.where(never_S, math.inf, np.exp(high_S)))
+    return Needed.of(value, found_S, level, smallest)
 
 
 def _best(surface: Surface, log_c_S: np.ndarray, cost: Cost, normal_S: np.ndarray | None = None) -> np.ndarray:

@@ -12,8 +12,9 @@ from scaling.cli import emit, json_option, note, output_option, table
 
 if TYPE_CHECKING:
     from fits.splits import Split
+    from fits.support import Backtested
     from fits.surfaces import Surface
-    from scaling.fitted import BacktestRow
+    from scaling.fitted import Grade
 
 REFUSED_EXIT = 3
 
@@ -54,10 +55,12 @@ def surface(
     bring, runs have to differ in both: some sizes at some budgets each. Where they do not (status NOT_IDENTIFIED),
     forecasts along their line stay good, and intervals off it and of the best split get wide.
 
-    The grade is EARNED inside the data, EXTENDED beyond it (`beyond`: times the largest N, D and C of the runs), and
-    REFUSED (exit code 3) from too few runs, from runs that do not get better with scale, or more than 1,000x beyond;
-    --beyond prints it all the same, as UNEARNED. With --backtest, every larger budget of the runs is first forecast
-    from the cheaper ones: as far beyond as that held is EARNED, from where it failed on is REFUSED.
+    The grade is EARNED among the runs (inside their convex hull in log N and log D, and on their line where they have
+    only one), EXTENDED elsewhere (`beyond`: times the largest N, D and C of the runs), and REFUSED (exit code 3) from
+    too few runs, from runs that do not get better with scale, or more than 1,000x beyond; --beyond prints it all the
+    same, as UNEARNED. With --backtest, every larger budget of the runs is first forecast from the cheaper ones: as far
+    outside as that held is EARNED, from where it failed on is REFUSED. The compute that a --value needs is graded
+    alike, but for more than 1,000x beyond, which is UNEARNED. Below the smallest run nothing is answered.
 
     \b
     scaling surface runs.csv --at-n 7e10 --at-d 1.4e12
@@ -65,6 +68,7 @@ def surface(
     scaling surface runs.csv --value 2.1 --json
     """
     from fits.backtests import backtest
+    from fits.support import Backtested
     from fits.surfaces import LAWS, by_surface
     from fits.surfaces import surface as fitted
     from scaling.laws import CHINCHILLA, law_named
@@ -78,34 +82,36 @@ def surface(
     laws = (law_named(choice.law),) if choice.law else LAWS
     answers: list[dict[str, Any]] = []
     for one, made in each(choice.subjects(), lambda one: fitted(one, laws, seed=choice.seed)):
-        rows = backtest(CHINCHILLA, one, method=by_surface(laws, seed=choice.seed)) if tested else None
-        answers.append(_answer(made, rows, n, d, target, value, beyond))
-    emit(
-        [_json(answer) for answer in answers], lambda: "\n\n".join(map(_text, answers)), as_json=as_json, output=output
-    )
+        rows = backtest(CHINCHILLA, one, method=by_surface(laws, seed=choice.seed)) if tested else []
+        answers.append(_answer(made, Backtested.of(rows), n, d, target, value, beyond))
+    emit(answers, lambda: "\n\n".join(map(_text, answers)), as_json=as_json, output=output)
     for answer in answers:
         for warning in answer["warnings"]:
             note(f"{answer['subject']}: {warning}")
-    refused = [row["grade"] == "REFUSED" for answer in answers for row in answer["forecasts"]]
+    graded = [one for answer in answers for one in (*answer["forecasts"], answer["needed"]) if one]
+    refused = [one["grade"] == "REFUSED" for one in graded]
     return REFUSED_EXIT if refused and all(refused) else 0
 
 
 def _answer(
     made: Surface,
-    rows: list[BacktestRow] | None,
+    tested: Backtested,
     n: float | None,
     d: float | None,
     target: float | None,
     value: float | None,
     beyond: bool,
 ) -> dict[str, Any]:
-    """All that was asked of one surface; `rows` are its back-tests."""
-    from fits.backtests import earned_factor, failed_factor
-    from fits.splits import needed, split
+    """All that was asked of one surface."""
+    from fits.splits import split
+    from fits.support import check_compute
 
-    earned, failed = (None, None) if rows is None else (earned_factor(rows), failed_factor(rows))
-    best = split(made, target) if target else None
-    places = ([] if n is None or d is None else [(n, d)]) + ([best.place] if best else [])
+    asked = [] if n is None or d is None else [_forecast(made, n, d, beyond, tested, chosen=True)]
+    best = None
+    if target:
+        check_compute(made.places, target)
+        best = split(made, target)
+        asked.append(_forecast(made, *best.place, beyond, tested))
     return {
         "subject": made.places.subject.label,
         "runs": made.places.runs,
@@ -113,37 +119,58 @@ def _answer(
         "status": str(made.status),
         "verdict": made.places.verdict,
         "weights": {m.law.name: w for m, w in zip(made.members, made.weights, strict=True)},
-        "earned_factor": earned,
-        "failed_factor": failed,
-        "forecasts": [_forecast(made, *place, beyond, earned, failed) for place in places],
-        "split": None if best is None else _split(best),
-        "needed": None if value is None else needed(made, value),
+        "earned_factor": tested.earned,
+        "failed_factor": tested.failed,
+        "forecasts": asked,
+        "split": None if best is None else _split(made, best, asked[-1]["grade"]),
+        "needed": None if value is None else _needed(made, value, beyond, tested),
         "warnings": made.warnings,
     }
 
 
 def _forecast(
-    made: Surface, n: float, d: float, beyond: bool, earned: float | None, failed: float | None
+    made: Surface, n: float, d: float, beyond: bool, tested: Backtested, chosen: bool = False
 ) -> dict[str, Any]:
+    """`chosen` places are the user's own, and not below the runs."""
+    from fits.support import ahead, check_place, grade
     from scaling.compute import six_nd
-    from scaling.fitted import LEVELS, Grade
+    from scaling.fitted import LEVELS
 
     quantiles = dict(zip(map(str, LEVELS), made.quantile(LEVELS, N=n, D=d).tolist(), strict=True))
-    why, ahead = made.refusal(N=n, D=d), made.beyond(N=n, D=d)
-    grade = Grade.EXTENDED if max(ahead.values()) > max(1.0, earned or 1.0) * (1 + 1e-9) else Grade.EARNED
-    if not why and failed is not None and ahead["C"] >= failed:
-        why = f"refused: back-tests on these runs failed at {failed:.3g}x"
-    if why:
-        note(f"{made.places.subject.label} at N {n:.3g}, D {d:.3g}: {why}")
-        grade = Grade.UNEARNED if beyond else Grade.REFUSED
+    if chosen:
+        check_place(made.places, n, d)
+    found, why = grade(made, n, d, tested)
+    _say(made, f" at N {n:.3g}, D {d:.3g}", why)
     return {"N": n, "D": d, "compute_flop": six_nd(n, d), "median": quantiles["0.5"], "quantiles": quantiles,
-            "variance": made.parts(N=n, D=d), "beyond": ahead, "grade": str(grade)}  # fmt: skip
+            "parts": made.parts(N=n, D=d), "beyond": ahead(made.places, n, d),
+            "grade": _shown(found, beyond)}  # fmt: skip
 
 
-def _split(best: Split) -> dict[str, Any]:
+def _say(made: Surface, where: str, why: str) -> None:
+    if why:
+        note(f"{made.places.subject.label}{where}: {why}")
+
+
+def _shown(found: Grade, beyond: bool) -> str:
+    return "UNEARNED" if beyond and found == "REFUSED" else str(found)
+
+
+def _needed(made: Surface, value: float, beyond: bool, tested: Backtested) -> dict[str, Any]:
+    from fits.splits import needed
+    from fits.support import grade_needed
+
+    found = needed(made, value)
+    grade, why = grade_needed(made, found, tested)
+    _say(made, f" for the value {value:g}", why)
+    return {**found.to_json(), "says": f"{found}, at the best split", "grade": _shown(grade, beyond)}
+
+
+def _split(made: Surface, best: Split, grade: str) -> dict[str, Any]:
+    """Its grade is that of the forecast there; where the runs do not tell size from data, no split is earned."""
     levels = {"median": 0.5, "low": 0.05, "high": 0.95}
     names = {name: {k: float(best.quantile(name, q)) for k, q in levels.items()} for name in ("N", "D", "value")}
-    return {"compute_flop": best.compute, "level": 0.9, **names}
+    grade = "EXTENDED" if made.places.flat and grade == "EARNED" else grade
+    return {"compute_flop": best.compute, "level": 0.9, **names, "grade": grade}
 
 
 def _text(answer: dict[str, Any]) -> str:
@@ -167,14 +194,8 @@ def _text(answer: dict[str, Any]) -> str:
         lines += ["", table(headers, rows)]
     if best := answer["split"]:
         n, d = ("{median:.3g} [{low:.3g}, {high:.3g}]".format(**best[name]) for name in ("N", "D"))
-        lines += ["", f"best split of {format_compute(best['compute_flop'])}: N = {n} parameters, D = {d} tokens, 90 %"]
-    if answer["needed"]:
-        lines += ["", f"{answer['needed']}, at the best split"]
+        budget = format_compute(best["compute_flop"])
+        lines += ["", f"best split of {budget}: N = {n} parameters, D = {d} tokens, 90 %: {best['grade']}"]
+    if found := answer["needed"]:
+        lines += ["", f"{found['says']}: {found['grade']}"]
     return "\n".join(lines)
-
-
-def _json(answer: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: compute that never suffices is null."""
-    if answer["needed"] is None:
-        return answer
-    return {**answer, "needed": answer["needed"].to_json()}

@@ -1,4 +1,4 @@
-"""Surfaces L(N, D): laws of model size and data averaged by evidence, each with a misfit process in (log N, log D).
+"""Surfaces L(N, D): laws of size and data averaged as in averaging.py, each with a misfit process in (log N, log D).
 
 On the linked value m (loss: m = value; pass rate: m = -log value), with the fitting scale z (objectives.py) and the
 anchor (N_a, D_a), the geometric mean of the upper half of the places by compute, where m is m_a:
@@ -7,14 +7,16 @@ anchor (N_a, D_a), the geometric mean of the upper half of the places by compute
     E = m_a max(0, (Phi(u) - p) / (1 - p))    floor: none with probability p, else uniform up to the anchor's value
     X = (m_a - E) exp(s_X u)                  what is left above it at the anchor
     share = Phi(u)                            of it, what the data cost (1 - share: what the size costs): uniform
-    exponents, a, sigma                       log-normal; size of the misfit and noise of a run as in averaging.py
+    exponents, a, sigma                       log-normal; size of the misfit and noise of a run as in members.py, but
+                                              where errors are declared, a share e of the variance (places.py),
+                                              sigma^2 = e exp(2 s_1 u) + (1 - e) exp(2 s_2 u)
 
 u ~ N(0, I) is the prior, one setting for all data (`Setting`), chosen on simulated worlds only (docs/log.md). h has no
 floor and scale 1, so that all laws of size_and_data.py share this prior. Sampling: sampling.py, at a cost that grows
 with the square of the number of places.
 
 Shapes: S draws, K places (distinct (N, D) of the runs), G places asked for, I = 2 inputs.
-Source: Hoffmann et al. (2022), approach 3, for the split; averaging and misfit as in averaging.py.
+Source: Hoffmann et al. (2022), approach 3, for the split; averaging.py and members.py for the average and misfit.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
+from fits.averaging import weights_of
 from fits.backtests import Method
-from fits.forecasts import FARTHEST
+from fits.members import SETTING as AVERAGES
 from fits.objectives import backward
+from fits.parts import Parts, added, bounded, mixed, told_apart
 from fits.places import SAYS, Places, places_of
 from fits.points import Points, points_of
 from fits.sampling import MOVES, PARTICLES, Sample, sample
-from fits.verdicts import PREDICTABLE, UNTESTED
-from scaling.compute import six_nd
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import FitStatus
 from scaling.laws import CHINCHILLA, CHINCHILLA_TIED, KAPLAN, Law
@@ -52,6 +54,7 @@ class Setting:
     noise: tuple[float, float] = (0.005, 2.0)
     known_noise: float = 0.5  # spread of log(true / declared standard error)
     misfit: tuple[float, float] = (0.005, 1.0)
+    trust: float = AVERAGES.trust  # power of the evidence
 
 
 SETTING = Setting()
@@ -105,9 +108,12 @@ class Member:
 
     def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(a, sigma), (S,) each, on the fitting scale."""
-        s, unit = self.setting, self.places.unit
-        sigma = (1.0, s.known_noise) if self.places.known else (unit * s.noise[0], s.noise[1])
-        return _log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2]), _log_normal(sigma, u_SD[:, -1])
+        s, unit, share = self.setting, self.places.unit, self.places.evaluation
+        size = _log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2])
+        if share is None:
+            return size, _log_normal((unit * s.noise[0], s.noise[1]), u_SD[:, -1])
+        declared, run = (_log_normal((1.0, spread), u_SD[:, -1]) for spread in (s.known_noise, s.noise[1]))
+        return size, np.sqrt(share * declared**2 + (1 - share) * run**2)
 
     def log_likelihood(self, u_SD: np.ndarray) -> np.ndarray:
         size, sigma = self.hyper(u_SD)
@@ -202,36 +208,18 @@ class Surface:
     def probability_above(self, threshold: float, *, N: float, D: float) -> float:
         return float(np.mean(self.draws(N, D)[0] > threshold))
 
-    def parts(self, *, N: float, D: float) -> dict[str, float]:
-        """Variance of z by source: law form (between the laws' means), parameters (within), misfit, run. They sum to
-        more than the whole near the data, where a misfit makes up for a law that misses."""
+    def parts(self, *, N: float, D: float) -> Parts:
+        """Variance of one run by source (parts.py): of every law by its weight, and "law form" between them."""
         found = self._parts(_logs(N, D))
-        law, sizes = found["law"][:, 0], [len(u_SD) for _, u_SD, _ in self._drawn]
-        means = np.repeat([one.mean() for one in np.split(law, np.cumsum(sizes)[:-1])], sizes)
-        form = float(np.var(means))
-        return {
-            "law form": form,
-            "parameters": float(np.var(law)) - form,
-            "misfit": float(np.var(found["misfit"])),
-            "run": float(np.var(found["run"])),
-        }
-
-    def beyond(self, *, N: float, D: float) -> dict[str, float]:
-        """How far N, D and 6 N D lie beyond the largest of the runs."""
-        log_n, log_d = self.places.log_KI.T
-        reached = {"N": np.exp(log_n).max(), "D": np.exp(log_d).max(), "C": six_nd(1.0, np.exp(log_n + log_d)).max()}
-        return {name: float(at / reached[name]) for name, at in (("N", N), ("D", D), ("C", six_nd(N, D)))}
-
-    def refusal(self, *, N: float, D: float) -> str:
-        """Why the runs do not support a forecast there; "" where they do."""
-        name, factor = max(self.beyond(N=N, D=D).items(), key=lambda item: item[1])
-        if self.status == FitStatus.TOO_FEW_POINTS:
-            return f"refused: {self.status}, {len(self.places.z_K)} places (N, D)"
-        if self.places.verdict not in (PREDICTABLE, UNTESTED):
-            return f"refused: the verdict on the runs is '{self.places.verdict}'"
-        if factor > FARTHEST * (1 + 1e-2):
-            return f"refused: {name} is {factor:.3g}x beyond the runs; {FARTHEST:,.0f}x at most"
-        return ""
+        mean = found["law"] + found["misfit"]
+        ends = np.cumsum([len(u_SD) for _, u_SD, _ in self._drawn])
+        levels = [
+            np.split(bounded(self.places.scale, self.places.subject.metric, z[:, 0]), ends[:-1])
+            for z in (found["law"], mean, mean + found["run"])
+        ]
+        made = [added(zip(("parameters", "misfit", "seed"), own, strict=True)) for own in zip(*levels, strict=True)]
+        parts = mixed(made, [float(np.median(law)) for law in levels[0]], np.diff(ends, prepend=0).tolist())
+        return {**parts, **told_apart(parts["seed"], self.places.evaluation)}
 
     @property
     def status(self) -> FitStatus:
@@ -250,8 +238,10 @@ class Surface:
             says = f"{SAYS[self.places.flat]}: what size and data bring apart is the prior's; trust that line only"
             found.append(f"{FitStatus.NOT_IDENTIFIED}: {says}")
         if COUNTED < abs(np.log(self.places.counted)) < np.log(10):  # beyond: in another unit
+            times = f"{self.places.counted:.3g}"
             found.append(
-                f"the table counts {self.places.counted:.3g} times 6 N D, in which splits are given: pass a cost"
+                f"the table counts {times} times 6 N D, in which splits and compute needed are given: "
+                f"divide the table's compute by {times} to ask, multiply answers by it"
             )
         for member, drawn, weight in zip(self.members, self.samples, self.weights, strict=True):
             if weight > HEAVY and (drawn.moved < MOVED or drawn.distinct < DISTINCT):
@@ -279,7 +269,7 @@ def fit_surface(
     moves: int = MOVES,
     draws: int = DRAWS,
 ) -> Surface:
-    """Fit every law to the places and weigh them by evidence."""
+    """Fit every law to the places and weigh them by a power of their evidence."""
     if places.flat == "place":
         raise NotEarned(
             f"{places.subject.label}: {SAYS['place']}: {FitStatus.TOO_FEW_POINTS}",
@@ -290,9 +280,7 @@ def fit_surface(
         sample(m.log_likelihood, m.dimensions, np.random.default_rng([seed, 0, k]), particles=particles, moves=moves)
         for k, m in enumerate(members)
     )
-    evidence = np.array([s.log_evidence for s in samples])
-    weight = np.exp(evidence - evidence.max())
-    return Surface(places, members, samples, tuple((weight / weight.sum()).tolist()), seed, draws)
+    return Surface(places, members, samples, weights_of(samples, [1.0] * len(members), setting.trust), seed, draws)
 
 
 def surface(observations: Observations, laws: Sequence[Law] = LAWS, **options: Any) -> Surface:

@@ -31,7 +31,7 @@ def test_a_table_of_n_and_d_gives_forecast_split_and_compute(main, runs, capsys)
     true = 1.82 + 482 * 7e9**-0.348 + 2085 * 1.4e11**-0.366
     assert here["quantiles"]["0.025"] < true < here["quantiles"]["0.975"]
     assert here["beyond"] == pytest.approx({"N": 7.0, "D": 1.4e11 / 6e10, "C": 7e9 * 1.4e11 / 6e19})
-    assert here["grade"] == "EXTENDED" and set(here["variance"]) == {"law form", "parameters", "misfit", "run"}
+    assert here["grade"] == "EXTENDED" and set(here["parts"]) == {"law form", "parameters", "misfit", "seed"}
     assert best["compute_flop"] == pytest.approx(1e22) and best["N"] == made["split"]["N"]["median"]
     assert made["split"]["N"]["low"] < made["split"]["N"]["high"]
     assert made["needed"]["low"] < made["needed"]["median"]
@@ -84,6 +84,37 @@ def test_too_few_runs_and_too_far_are_refused_and_beyond_prints_them(main, runs,
         assert "UNEARNED" in capsys.readouterr().out
 
 
+def test_split_and_compute_are_refused_for_the_same_reasons_and_say_so(main, tmp_path, capsys):
+    few = write(tmp_path / "few.csv", columns=(N[:3], D[:3], NOISY[:3]))
+    worse = write(tmp_path / "worse.csv", columns=(N, D, NOISY[::-1]))
+    for path, says in ((few, "TOO_FEW_POINTS"), (worse, "the verdict on the runs is 'inverse'")):
+        for asked, begins in ((["--value", "2.9"], "value 2.9 at"), (["--at", "1e19 FLOP"], "best split of")):
+            assert main(["surface", path, *asked]) == 3
+            out, err = capsys.readouterr()
+            (line,) = [one for one in out.splitlines() if one.startswith(begins)]
+            assert line.endswith(": REFUSED") and "refused: " in err and says in err
+            assert main(["surface", path, *asked, "--beyond"]) == 0
+            assert ": UNEARNED" in capsys.readouterr().out
+        assert main(["surface", path, "--value", "2.9", "--json"]) == 3
+        assert json.loads(capsys.readouterr().out)[0]["needed"]["grade"] == "REFUSED"
+
+
+def test_the_compute_of_a_value_is_graded_by_how_far_it_lies(main, runs, capsys):
+    for value, grade in ((2.7, "EARNED"), (2.2, "EXTENDED"), (1.95, "UNEARNED")):
+        assert main(["surface", runs, "--value", str(value), "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)[0]["needed"]["grade"] == grade
+        assert ("more than 1,000x beyond the runs" in err) == (grade == "UNEARNED")
+    assert main(["surface", runs, "--value", "9"]) == 0
+    assert "value 9 at or below the smallest run, " in capsys.readouterr().out
+
+
+def test_below_the_smallest_run_nothing_is_answered(main, runs, capsys):
+    for asked in (["--at-n", "1", "--at-d", "1"], ["--at-n", "1e9", "--at-d", "1e3"], ["--at", "1e-300 FLOP"]):
+        assert main(["surface", runs, *asked]) == 1
+        assert "lies below the smallest run" in capsys.readouterr().err
+
+
 def test_back_tests_grade_where_asked_for(main, runs, tmp_path, capsys):
     place = ["--at-n", "2e9", "--at-d", "6e10", "--json"]
     assert main(["surface", runs, *place]) == 0
@@ -105,6 +136,9 @@ def test_runs_on_one_line_are_said_to_be(main, tmp_path, capsys):
     assert main(["surface", path, "--at", "1e21 FLOP"]) == 0
     out, err = capsys.readouterr()
     assert "NOT_IDENTIFIED" in out and "one line" in err
+    assert main(["surface", path, "--at-n", "1e8", "--at-d", "1e10", "--at", "2e18 FLOP"]) == 0
+    out = capsys.readouterr().out
+    assert "EARNED" not in out and out.count("EXTENDED") == 3
 
 
 @pytest.mark.parametrize(

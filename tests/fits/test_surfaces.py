@@ -8,14 +8,17 @@ from scipy.special import ndtr
 
 import fits
 from fits.backtests import leave_one_out
+from fits.parts import variance
 from fits.places import places_of
 from fits.points import points_of
 from fits.splits import Curve, six_nd
+from fits.support import Backtested, check_compute, check_place, grade, outside, refusal
 from fits.surfaces import LAWS, SETTING, Member
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import FitStatus
 from scaling.laws import CHINCHILLA, POWER
 from scaling.observations import Observation, Observations
+from scaling.parts import checked_parts
 
 FEW = {"particles": 256, "moves": 4, "draws": 500}
 BUDGETS, SIZES = np.geomspace(1e18, 1e20, 5), (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -74,7 +77,7 @@ def test_the_laws_are_told_apart():
     kaplan = 1.6 + ((4.75e7 / n) ** (0.3 / 0.35) + 4.65e8 / d) ** 0.35
     made = fits.surface(runs(n, d, kaplan * np.exp(0.002 * np.random.default_rng(0).standard_normal(25))), **FEW)
     weights = dict(zip((m.law.name for m in made.members), made.weights, strict=True))
-    assert weights["kaplan"] > 0.9
+    assert weights["kaplan"] > 0.7
     assert sum(made.weights) == pytest.approx(1)
 
 
@@ -126,6 +129,73 @@ def test_the_true_split_and_the_compute_of_a_true_value_are_inside(found):
     assert nothing.never > 0.9 and nothing.median == np.inf and "never" in str(nothing)
 
 
+def test_a_value_that_the_smallest_run_has_needs_no_more_than_it(found):
+    smallest = BUDGETS[0]
+    easy = fits.needed(found, 10.0)
+    assert easy.low == easy.median == easy.high == pytest.approx(smallest)
+    assert "at or below the smallest run, 1e18 FLOP [at most 1e18 FLOP" in str(easy)
+    n = best(smallest)
+    close = fits.needed(found, truth(n, smallest / 6 / n))
+    assert close.low == pytest.approx(smallest) and close.median < 1.5 * smallest
+
+
+def test_only_places_among_the_runs_are_earned(found):
+    """A triangle of places, so that the corner of many tokens for a small model is outside of it."""
+    n, d = np.array([1e8, 1e9, 1e9, 3e8, 5e8, 7e8]), np.array([1e9, 1e9, 1e10, 2e9, 1.5e9, 4e9])
+    corners = replace(found, places=places_of(points_of(CHINCHILLA, runs(n, d, truth(n, d)))))
+
+    def of(n, d, made=corners, **tested):
+        return grade(made, n, d, Backtested(**tested))[0]
+
+    for inside in (*zip(n, d, strict=True), (5e8, 2e9), (3e8, 2.9e9)):
+        assert of(*inside) == "EARNED"
+    for off in ((1e8, 1e10), (2e8, 5e9), (1e9, 1.2e10), (1.2e9, 5e9)):
+        assert of(*off) == "EXTENDED"
+    assert outside(corners.places, 1e8, 1e10) == pytest.approx(np.log(10) / np.sqrt(2), rel=0.01)
+    assert of(2e8, 5e9, earned=3.0) == "EARNED" and of(1e8, 1e10, earned=3.0) == "EXTENDED"
+    assert of(3e9, 1e9, failed=3.0) == "REFUSED" and of(2e9, 1e9, failed=3.0) == "EXTENDED"
+
+
+def test_off_the_only_line_of_the_runs_nothing_is_earned(found):
+    n = best(np.geomspace(1e18, 1e20, 12))
+    line = replace(found, places=places_of(points_of(CHINCHILLA, runs(n, 20 * n, truth(n, 20 * n)))))
+    size = replace(found, places=places_of(points_of(CHINCHILLA, runs(np.full(12, 1e9), 20 * n, truth(1e9, 20 * n)))))
+    for made, on, off in (
+        (line, (n[3], 20 * n[3]), (2 * n[3], 20 * n[3])),
+        (size, (1e9, 40 * n[3]), (1.3e9, 40 * n[3])),
+    ):
+        assert made.status == FitStatus.NOT_IDENTIFIED
+        assert grade(made, *on, Backtested())[0] == "EARNED"
+        assert grade(made, *off, Backtested(earned=100.0))[0] == "EXTENDED"
+    assert grade(line, 3 * n[-1], 60 * n[-1], Backtested(earned=10.0))[0] == "EARNED"
+
+
+@pytest.mark.parametrize("place", [(1.0, 1.0), (1e9, 1e3), (1e3, 1e10)])
+def test_below_the_smallest_run_nothing_is_answered(found, place):
+    with pytest.raises(InputError, match="below the smallest run"):
+        check_place(found.places, *place)
+    with pytest.raises(InputError, match=r"1e-300 FLOP lies below the smallest run .*1e18 FLOP"):
+        check_compute(found.places, 1e-300)
+    n, d = isoflop()
+    check_place(found.places, n.min(), d.min())
+    check_compute(found.places, BUDGETS[0])
+
+
+@pytest.mark.parametrize("ceiling", [1.0, 1 - 1e-9])
+def test_rates_that_end_at_1_have_a_forecast(ceiling):
+    n, d = isoflop()
+    values = np.where(6 * n * d < 9e18, np.exp(-0.1 * (truth(n, d) - 1.8)), ceiling)
+    made = fits.surface(runs(n, d, values, "accuracy"), **FEW)
+    low, high = made.quantile([0.05, 0.95], N=n[-1], D=d[-1])
+    assert made.places.m_anchor > 0 and 0.9 < low < high <= 1.0
+
+
+def test_a_metric_below_0_is_no_matter_for_these_laws():
+    n, d = isoflop()
+    with pytest.raises(InputError, match="need values above 0: gain is -"):
+        fits.surface(runs(n, d, truth(n, d) - 5, "gain"))
+
+
 def test_another_cost_moves_the_split(found):
     """Tokens served later cost 2 N each, and favour a smaller model: C = 6 N D + 2 N x 1e12."""
     plain = fits.split(found, 1e21)
@@ -138,9 +208,10 @@ def test_another_cost_moves_the_split(found):
 
 def test_the_parts_of_the_variance_add_up_where_the_data_no_longer_bend_the_misfit(found):
     parts = found.parts(N=1e14, D=1e15)
-    assert set(parts) == {"law form", "parameters", "misfit", "run"}
-    assert min(parts.values()) >= -1e-12
-    assert sum(parts.values()) == pytest.approx(np.var(np.log(found.draws(1e14, 1e15)[0])), rel=0.2)
+    assert list(checked_parts(parts)) == ["parameters", "law form", "misfit", "seed"]
+    assert sum(parts.values()) == pytest.approx(variance(np.log(found.draws(1e14, 1e15)[0][:, 0])), rel=0.3)
+    told = fits.surface(declared(world(0, 0.01), 0.01), **FEW).parts(N=1e10, D=1e11)
+    assert told["evaluation"] > told["seed"]
 
 
 def test_a_draw_is_the_same_at_every_place(found):
@@ -220,7 +291,7 @@ def test_values_without_a_trend_give_finite_answers(values):
     made = fits.surface(runs(*isoflop(), values), **FEW)
     assert np.quantile(made.draws(*isoflop(BUDGETS[-1:]))[0], 0.5) == pytest.approx(values[0], abs=0.05)
     assert np.all(np.isfinite(fits.split(made, 1e21).n_S))
-    assert "no identifiable trend" in made.refusal(N=1e10, D=1e11)
+    assert "no identifiable trend" in refusal(made)
 
 
 def test_the_verdict_is_that_of_scale_whatever_the_split():
@@ -249,6 +320,54 @@ def test_replicates_say_how_large_the_noise_is_and_copies_are_not_places():
     assert twice.status == FitStatus.CONVERGED and np.all(np.isfinite(twice.draws(1e10, 1e11)[0]))
 
 
+def declared(table, se):
+    """The same runs with a declared error of `se` times their value."""
+    return replace(table, frame=table.frame.assign(se=se * table.frame["value"], se_kind="declared"))
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_runs_that_scatter_beyond_their_declared_errors_are_covered(copies, metric):
+    """Seeds scatter by 3 %, evaluations by .1 %: the 90 % interval of one more run is that of the seeds."""
+    n, d = (np.tile(x, copies) for x in isoflop())
+    place = best(1e20), 1e20 / 6 / best(1e20)
+
+    def values(excess):
+        return truth(*place) + excess if metric == "loss" else np.exp(-0.1 - excess)
+
+    hits, seed_share = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        scattered = values(truth(n, d) - truth(*place)) * np.exp(0.03 * rng.standard_normal(len(n)))
+        scattered = scattered if metric == "loss" else np.minimum(scattered, 1.0)
+        made = fits.surface(declared(runs(n, d, scattered, metric), 0.001), seed=seed, **FEW)
+        low, high = made.quantile([0.05, 0.95], N=place[0], D=place[1])
+        more = values(0.0) * np.exp(0.03 * rng.standard_normal(100))
+        hits.append(np.mean((low < more) & (more < high)))
+        seed_share.append(made.places.evaluation)
+    assert 0.7 < np.mean(hits) < 0.98
+    assert np.max(seed_share) < 0.05
+
+
+def test_declared_errors_that_explain_the_scatter_stay_the_noise():
+    made = fits.surface(declared(world(0, 0.01), 0.01), **FEW)
+    sigma = np.median(made.members[0].hyper(made.samples[0].u_SD)[1])
+    assert made.places.one_run * sigma == pytest.approx(0.01, rel=0.35)
+    assert made.places.evaluation > 0.5
+
+
+def test_the_misfit_of_one_law_is_not_taken_for_scatter():
+    """Kaplan's truth, errors declared rightly: the law that measures the scatter misses it by ten times as much."""
+    n, d = isoflop()
+    kaplan = 1.6 + ((4.75e7 / n) ** (0.3 / 0.35) + 4.65e8 / d) ** 0.35
+    table = runs(n, d, kaplan * np.exp(0.001 * np.random.default_rng(0).standard_normal(25)))
+    widths = [
+        np.ptp(fits.surface(one, **FEW).quantile([0.05, 0.95], N=n[-3], D=d[-3]))
+        for one in (table, declared(table, 0.001))
+    ]
+    assert widths[1] < 2 * widths[0]
+
+
 def test_one_place_is_refused_and_so_is_a_law_of_compute():
     with pytest.raises(NotEarned, match="one \\(N, D\\)"):
         fits.surface(runs([1e9, 1e9], [1e10, 1e10], [2.0, 2.1]))
@@ -262,7 +381,7 @@ def test_one_place_is_refused_and_so_is_a_law_of_compute():
 def test_compute_that_is_not_6nd_and_a_size_of_0_are_noticed():
     n, d = isoflop()
     made = fits.surface(runs(n, d, truth(n, d), c=7.5 * n * d), **FEW)
-    assert any("1.25 times 6 N D" in w for w in made.warnings)
+    assert any("1.25 times 6 N D" in w and "divide the table's compute by 1.25" in w for w in made.warnings)
     with pytest.raises(InputError, match="N is 0 in some row"):
         fits.surface(
             runs(np.append(n, 0.0), np.append(d, 1e9), np.append(truth(n, d), 3.0), c=np.append(6 * n * d, 1e18))
