@@ -89,7 +89,7 @@ def smoke(
 
 def quick(
     *,
-    instance: int = 21,
+    instance: int = 41,
     smallest: str = "4e9 FLOP",
     span: float = 30.0,
     rungs: int = 6,
