@@ -38,7 +38,7 @@ from scaling.laws import Law
 from scaling.observations import Observations
 from scaling.parts import half_width
 from scaling.sensitivities import Sensitivity
-from scaling.units import format_compute
+from scaling.units import format_compute, format_fixed
 
 BEYOND = 10.0  # the default target, over the largest run
 DRAWS = 400
@@ -234,7 +234,6 @@ def _lag_one(u_SK: np.ndarray) -> np.ndarray:
 
 
 def _run_cells(run: RunCheck) -> list[Any]:
-    moved = [None if v is None else f"{v:+.2f} sd" for v in (run.forecast_moved, run.exponent_moved)]
-    large = "LARGE" if run.large else ""
-    return [run.trial, format_compute(run.x), f"{run.value:.4g}", f"{run.fitted:.4g}", f"{run.residual:+.2f} sd", large,
-            *moved]  # fmt: skip
+    moved = [None if v is None else format_fixed(v, 2, "+", " sd") for v in (run.forecast_moved, run.exponent_moved)]
+    numbers = [f"{run.value:.4g}", f"{run.fitted:.4g}", format_fixed(run.residual, 2, "+", " sd")]
+    return [run.trial, format_compute(run.x), *numbers, "LARGE" if run.large else "", *moved]

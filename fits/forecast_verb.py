@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -12,6 +13,7 @@ import click
 
 from fits.choices import Choice, choosing, compute_of, each
 from scaling.cli import emit, json_option, note, table
+from scaling.errors import NotEarned
 
 if TYPE_CHECKING:
     from fits.combined import Best
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from fits.predictive import Predictive
     from scaling.fitted import Forecast
     from scaling.observations import Observations
-
-REFUSED_EXIT = 3
 
 
 @click.command()
@@ -78,6 +78,8 @@ def forecast(
         return compute_of(target, of_stage, on) if target else parse_compute(compute or "", where="--at")
 
     tables = [one.below(where(one.one_metric()[1], one.axis)) for one in choice.subjects()]
+    if threshold is not None:
+        _check_threshold(threshold, tables)
 
     def best() -> Best:
         """The combined rule. The whole table is read: the base trials' loss serves every other metric."""
@@ -103,11 +105,20 @@ def forecast(
                 note(f"{name}: {warning}")
     if not kept:
         note("every forecast is refused: the numbers above are estimates that the data do not support")
-        return REFUSED_EXIT
+        return NotEarned.exit_code
     if output:
         write_forecasts(output, kept)
         note(f"{len(kept)} forecasts written to {output}; next: scaling register {output}")
     return 0
+
+
+def _check_threshold(threshold: float, tables: list[Observations]) -> None:
+    """It has to be a value that one of the metrics can have."""
+    from scaling.metrics import metric
+
+    metrics = [metric(one.one_metric()[0]) for one in tables]
+    if not any(m.low <= threshold <= m.high for m in metrics) or not math.isfinite(threshold):
+        metrics[0].check(threshold, "--threshold")
 
 
 def _by_rule(best: Best) -> tuple[list[Forecast], list[Predictive]]:

@@ -51,7 +51,7 @@ class Setting:
     noise: tuple[float, float] = (0.005, 2.0)
     known_noise: float = 0.5  # spread of log sigma where errors are declared
     misfit: tuple[float, float] = (0.01, 1.0)
-    odds: Mapping[str, float] = field(default_factory=lambda: {"power": 1.0, "onset": 2.0, "broken": 2.0})
+    odds: Mapping[str, float] = field(default_factory=lambda: {"power": 4.0, "onset": 1.0, "broken": 2.0})
     trust: float = 0.5  # power of the evidence
 
 

@@ -14,8 +14,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from fits.points import LARGEST
 from scaling.errors import InputError
 
+LOG_LARGEST = float(np.log(LARGEST))
 Scale = Literal["log", "absolute"]
 
 
@@ -84,8 +86,9 @@ def forward(scale: Scale, values: np.ndarray) -> np.ndarray:
 
 
 def backward(scale: Scale, z: np.ndarray) -> np.ndarray:
-    """The value of which z is the transform."""
-    return np.exp(z) if scale == "log" else np.asarray(z, float)
+    """The value of which z is the transform; what is larger than any value that can be fitted, the largest of them: a
+    draw far outside the range of numbers stays one that can be computed with."""
+    return np.exp(np.minimum(z, LOG_LARGEST)) if scale == "log" else np.clip(z, -LARGEST, LARGEST)
 
 
 def slope(scale: Scale, values: np.ndarray) -> np.ndarray:

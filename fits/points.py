@@ -103,13 +103,8 @@ def scales_of(x: np.ndarray) -> np.ndarray:
 
 def final_rows(observations: Observations) -> Observations:
     """Finished runs with a known axis: the rows an across-run law may use; what is left out keeps its reason."""
-    frame = observations.frame
-    table = observations.without(~frame["final"].to_numpy(bool), "not the end of a run")
-    if observations.axis not in frame.columns:
-        raise InputError(
-            f"there is no compute column {observations.axis!r}", f"inputs: {', '.join(observations.inputs)}"
-        )
-    x = table.frame[observations.axis].to_numpy(float)
+    table = observations.without(~observations.frame["final"].to_numpy(bool), "not the end of a run")
+    x = table.x
     table = table.without(~(np.isfinite(x) & (x > 0)), f"no {observations.axis}")
     if not len(table):
         raise InputError("no finished run is in the table", "laws across runs use rows with final = true")
@@ -143,6 +138,8 @@ def points_of(law: Law, observations: Observations, *, weights: str = "") -> Poi
         raise InputError(f"law {law.name} needs the input {missing[0]}", f"inputs: {', '.join(table.inputs)}")
     for column in ("value", *columns.values()):
         _check_range(frame[column].to_numpy(float), metric if column == "value" else column, column != "value")
+    se = _usable_errors(frame)
+    _check_range(se[np.isfinite(se)], "se", False)
     for column in columns.values():
         gone = int((~np.isfinite(frame[column].to_numpy(float))).sum())
         if gone:
@@ -154,7 +151,7 @@ def points_of(law: Law, observations: Observations, *, weights: str = "") -> Poi
         inputs={s: frame[c].to_numpy(float) for s, c in columns.items()},
         x=frame[table.axis].to_numpy(float),
         value=frame["value"].to_numpy(float),
-        se=_usable_errors(frame),
+        se=se,
         trial=tuple(frame["trial"].astype(str).tolist()),
         base_trial=tuple(frame["base_trial"].astype(str).tolist()),
         weight=_weights(frame, weights) if weights else None,

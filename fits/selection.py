@@ -11,7 +11,7 @@ import numpy as np
 from fits.backtests import DRAWS, backtest, with_backtests
 from fits.estimate import default_law, fit, subjects
 from fits.points import final_rows, on_axis, scales_of
-from scaling.errors import NotEarned
+from scaling.errors import InputError, NotEarned
 from scaling.fitted import BacktestRow, Fit
 from scaling.laws import LAWS, POWER, Law
 from scaling.metrics import metric as metric_named
@@ -39,17 +39,19 @@ def compare(laws: Iterable[Law] | None, observations: Observations, *, seed: int
 
     Laws that do not speak of the metric, or have more parameters than there are scales, are left out. None: every law
     of LAWS on the table's axis that leaves `SPARE` scales to be judged by (and, where higher is better, names the
-    metric or is `power`, the yardstick: the other laws fall).
+    metric or is `power`, the yardstick: the other laws fall). Where none is left, the first one's NotEarned is raised.
     """
-    tried = []
+    tried, refused = [], []
     for law in _candidates(observations) if laws is None else laws:
         if law.metrics and observations.one_metric()[0] not in law.metrics:
             continue
         try:
             rows = backtest(law, observations, seed=seed)
             tried.append((with_backtests(fit(law, observations, seed=seed, resamples=DRAWS), rows), rows))
-        except NotEarned:
-            continue
+        except NotEarned as error:
+            refused.append(error)
+    if not tried:
+        raise refused[0] if refused else InputError(f"no such law speaks of {observations.one_metric()[0]}")
     # a law of more parameters starts at a later cut, nearer to what is held out: all are judged on what all have
     first = max((min(r.cut for r in rows) for _, rows in tried if rows), default=0.0)
     found = [_score(made, [r for r in rows if r.cut >= first]) for made, rows in tried]
@@ -70,7 +72,7 @@ def _score(made: Fit, rows: list[BacktestRow]) -> LawScore:
 
 def _candidates(observations: Observations) -> list[Law]:
     metric = metric_named(observations.one_metric()[0])
-    x = final_rows(observations).frame[observations.axis].to_numpy(float)
+    x = final_rows(observations).x
     scales = len(set(scales_of(x)))
     return [
         law

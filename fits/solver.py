@@ -206,12 +206,16 @@ def _step(
     free: Held,
     tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The projected step of each problem, and whether it is negligible."""
+    """The projected step of each problem, and whether it is negligible. A parameter whose curvature is beyond the
+    range of numbers stays where it is."""
     low, high = free.bounds_F2.T
     held = ((phi <= low) & (gradient > 0)) | ((phi >= high) & (gradient < 0))
     size = np.arange(phi.shape[1])
+    diagonal = curvature[:, size, size]
+    lost = ~np.isfinite(diagonal)
+    held |= lost
     # unit diagonal first: parameters differ in size by many orders of magnitude
-    root = np.sqrt(np.maximum(curvature[:, size, size], 1e-300))
+    root = np.sqrt(np.where(lost, 1.0, np.maximum(diagonal, 1e-300)))
     system = curvature / (root[:, :, None] * root[:, None, :])
     system = np.where(held[:, :, None] | held[:, None, :], 0.0, system)
     system[:, size, size] = np.where(held, 1.0, system[:, size, size] + damping[:, None])

@@ -36,6 +36,7 @@ from scaling.laws import Law
 from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
 from scaling.scores import QuantileDistribution
+from scaling.units import format_percent
 
 COVERAGE = (0.5, 0.8, 0.9, 0.95)
 BINS = 10
@@ -63,7 +64,7 @@ class PitSummary:
 
     `distance` is Kolmogorov's, max |F(u) - u|, `error` its jackknife over cuts. `chance` is what as many independent
     values as there are cuts exceed in 5 % of cases (Stephens 1970): tests of one cut count as one value, so only a
-    gross failure stands out.
+    gross failure stands out. `undefined` rows, whose forecast is no number, have no PIT value and count in nothing.
     """
 
     histogram: tuple[float, ...]  # share in each of 10 bins
@@ -72,14 +73,16 @@ class PitSummary:
     error: float | None
     chance: float
     cuts: int
+    undefined: int = 0
 
     def __str__(self) -> str:
         error = "" if self.error is None else f" ± {self.error:.2f}"
         judged = "too far from uniform" if self.distance > self.chance else "within chance of uniform"
         shares = " ".join(f"{100 * share:.0f}" for share in self.histogram)
+        lost = f"; {self.undefined} runs without a forecast" if self.undefined else ""
         return (
             f"PIT: mean {self.mean:.2f}, distance {self.distance:.2f}{error} over {self.cuts} cuts "
-            f"(5 % by chance: {self.chance:.2f}): {judged}; % in tenths: {shares}"
+            f"(5 % by chance: {self.chance:.2f}): {judged}; % in tenths: {shares}{lost}"
         )
 
 
@@ -120,7 +123,7 @@ class TrackRecord:
         numbers = ["runs", "error", "bias", *(f"in {100 * c:.0f} %" for c in COVERAGE), "80 % width", "CRPS"]
         if self.rows:
             lines = [[f"{s.factor:.3g}x", *_cells(s)] for s in self.by_factor]
-            parts += [table(["beyond", *numbers], lines), str(self.pit)]
+            parts += [table(["beyond", *numbers], lines), *([str(self.pit)] if self.pit else [])]
         if self.left_out:
             lines = [[label, f"{s.factor:.3g}x", *_cells(s)] for label, s in self.by_group.items()]
             parts += [f"each {self.grouped_by} left out in turn (at: x over the largest x that was kept)"]
@@ -138,7 +141,7 @@ class TrackRecord:
             "grouped_by": self.grouped_by,
             "left_out": {label: _plain(s) for label, s in self.by_group.items()},
             "pit": self.pit and vars(self.pit),
-            "pit_values": [pit(row) for row in self.rows],
+            "pit_values": [u if math.isfinite(u) else None for u in map(pit, self.rows)],
         }
 
 
@@ -183,10 +186,11 @@ def pit(row: BacktestRow) -> float:
 
 
 def pit_summary(rows: Sequence[BacktestRow]) -> PitSummary | None:
-    """None without rows."""
-    if not rows:
+    """None without rows that have a PIT value."""
+    found = [(row, u) for row in rows if math.isfinite(u := pit(row))]
+    if not found:
         return None
-    u_R = np.array([pit(row) for row in rows])
+    undefined, rows, u_R = len(rows) - len(found), [row for row, _ in found], np.array([u for _, u in found])
     weight_R = _weights(rows)
     cut_R = np.unique([row.cut for row in rows], return_inverse=True)[1]
     cuts = int(cut_R.max()) + 1
@@ -202,6 +206,7 @@ def pit_summary(rows: Sequence[BacktestRow]) -> PitSummary | None:
         error=error,
         chance=min(1.0, 1.358 / (math.sqrt(cuts) + 0.12 + 0.11 / math.sqrt(cuts))),
         cuts=cuts,
+        undefined=undefined,
     )
 
 
@@ -243,11 +248,9 @@ def _width(row: BacktestRow) -> float:
 
 
 def _cells(s: BacktestSummary) -> list[Any]:
-    def percent(share: float, sign: str = "") -> str:
-        return f"{100 * share:{sign}.1f} %" if math.isfinite(share) else ""
-
     inside = [f"{100 * share:.0f} %" for share in s.coverage.values()]
-    return [s.rows, percent(s.error), percent(s.bias, "+"), *inside, percent(s.width), f"{s.crps:.3g}"]
+    crps = f"{s.crps:.3g}" if math.isfinite(s.crps) else ""
+    return [s.rows, format_percent(s.error), format_percent(s.bias, "+"), *inside, format_percent(s.width), crps]
 
 
 def _plain(s: BacktestSummary) -> dict[str, Any]:

@@ -64,11 +64,14 @@ def compare(choice: Choice, as_json: bool) -> None:
     """
     from fits.selection import compare as ranked
     from scaling.laws import law_named
+    from scaling.units import format_fixed, format_percent
 
     laws = [law_named(choice.law)] if choice.law else None
-    found = [(one, s) for one in choice.subjects() for s in ranked(laws, one, seed=choice.seed)]
+    scores = each(choice.subjects(), lambda one: ranked(laws, one, seed=choice.seed))
+    found = [(one, s) for one, some in scores for s in some]
     rows = [
-        [_label(t), s.law, _percent(s.error), _number(s.crps), s.tests, _times(s.earned_factor), s.status, s.verdict]
+        [_label(t), s.law, format_percent(s.error, "+"), format_fixed(s.crps, 4), s.tests, _times(s.earned_factor)]
+        + [s.status, s.verdict]
         for t, s in found
     ]
     headers = ["subject", "law", "error at largest", "CRPS", "tests", "earned", "status", "verdict"]
@@ -151,14 +154,6 @@ def _label(one: Observations) -> str:
     return Subject(metric, stage, bucket, protocol).label
 
 
-def _percent(share: float) -> str:
-    return "" if math.isnan(share) else f"{100 * share:+.1f} %"
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.4f}"
-
-
 def _times(factor: float | None) -> str:
     return "none" if factor is None else f"{factor:.3g}x"
 
@@ -183,5 +178,5 @@ def _scales(fit: Fit) -> int:
 
 
 def _fit_json(fit: Fit) -> dict[str, Any]:
-    errors = {n: fit.standard_error(n) for n in fit.parameters}
+    errors = _finite([{n: fit.standard_error(n) for n in fit.parameters}])[0]
     return {**fit.to_json(), "standard_errors": errors, "digest": fit.digest}

@@ -123,7 +123,10 @@ class Fit:
         return len(self.points["x"])
 
     def standard_error(self, name: str) -> float:
-        return float(np.std(self.draws_SP[:, list(self.parameters).index(name)], ddof=1))
+        """Infinite where draws of a fit that DIVERGED are beyond the range of numbers."""
+        with np.errstate(all="ignore"):
+            found = float(np.std(self.draws_SP[:, list(self.parameters).index(name)], ddof=1))
+        return found if math.isfinite(found) else math.inf
 
     def interval(self, name: str, level: float = 0.9) -> tuple[float, float]:
         column = self.draws_SP[:, list(self.parameters).index(name)]

@@ -117,6 +117,13 @@ class Observations:
     def inputs(self) -> list[str]:
         return [c for c in self.frame.columns if c not in KEYS]
 
+    @property
+    def x(self) -> np.ndarray:
+        """The column that is the axis; NaN where a row has none."""
+        if self.axis not in self.inputs:
+            raise InputError(f"there is no compute column {self.axis!r}", f"inputs: {', '.join(self.inputs)}")
+        return self.frame[self.axis].to_numpy(float)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the rows, sorted, so that order does not matter."""
@@ -202,7 +209,7 @@ class Observations:
 
     def below(self, x: float) -> Observations:
         """Rows cheaper than `x` on the axis: all that a forecast at `x` may use. The others count as dropped."""
-        beyond = (self.frame[self.axis] >= x * (1 - 1e-9)).to_numpy(bool)
+        beyond = self.x >= x * (1 - 1e-9)
         if beyond.all():
             raise InputError(f"every run costs at least the target's {x:.3g}", "a forecast needs cheaper runs")
         return self.without(beyond, "at or beyond the target") if beyond.any() else self

@@ -63,15 +63,15 @@ def canonical_rows(columns: Mapping[str, Sequence[Any]]) -> list[bytes]:
 
 
 def _canonical_each(values: list[Any]) -> list[bytes]:
-    """`canonical` of every value. Values of one simple kind are written once each and in one piece, which is taken
-    apart where no value can hold what separates them."""
+    """`canonical` of every value. Of one simple kind, each is written once; numbers in one piece, taken apart at commas
+    that no number holds."""
     kinds = set(map(type, values))
     if len(kinds) != 1 or not kinds <= {str, float, int, bool}:
         return [canonical(v) for v in values]
-    once, (ends, between) = list(dict.fromkeys(values)), (2, b'","') if kinds == {str} else (1, b",")
-    quote = b'"' * (ends - 1)
-    texts = dict(zip(once, canonical(once)[ends:-ends].split(between), strict=True))
-    return [quote + texts[v] + quote for v in values]
+    once = list(dict.fromkeys(values))
+    written = [canonical(v) for v in once] if kinds == {str} else canonical(once)[1:-1].split(b",")
+    texts = dict(zip(once, written, strict=True))
+    return [texts[v] for v in values]
 
 
 def digest(value: Any) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling.fitted import FitStatus, Subject
-from scaling.units import format_interval
+from scaling.units import format_fixed, format_interval
 
 UNUSABLE = (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED)
 
@@ -29,7 +29,7 @@ class Sensitivity:
         if self.median is None or self.low is None or self.high is None:
             return [self.change, None, None, None, self.remark]
         middle, low, high = format_interval(self.low, self.high, middle=self.median)
-        moved = None if self.moved is None else f"{self.moved:+.2f} sd"
+        moved = None if self.moved is None else format_fixed(self.moved, 2, "+", " sd")
         return [self.change, middle, f"[{low}, {high}]", moved, self.remark]
 
     @property

@@ -54,6 +54,8 @@ UNITS = {
 COUNTS = {"k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 COMPUTE_COLUMNS = ("C", "C_pre", "C_rl", "C_total")
 
+MOST_PLACES, LONG = 9, 1e6  # decimals that are printed; from where on numbers get three digits and an exponent
+
 _QUANTITY = re.compile(r"\A\s*([0-9.+-]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z/_-]*)\s*\Z")
 
 
@@ -126,17 +128,31 @@ def format_value(value: float, uncertainty: float | None = None, *, digits: int 
     if uncertainty is None or not math.isfinite(uncertainty) or uncertainty <= 0:
         return f"{value:.{digits}g}"
     places = decimals(uncertainty)
-    if abs(value) >= 1e6 or places > 9:
+    if max(abs(value), uncertainty) >= LONG or places > MOST_PLACES:
         return f"{value:.{digits}g} ± {uncertainty:.2g}"
     return f"{value:.{places}f} ± {uncertainty:.{places}f}"
 
 
 def format_interval(low: float, high: float, middle: float | None = None) -> tuple[str, ...]:
-    """(middle,) low, high with as many decimals as the interval's half-width earns."""
+    """(middle,) low, high with as many decimals as the interval's half-width earns; more than MOST_PLACES nobody reads:
+    three digits then."""
     width = (high - low) / 2
     places = decimals(width) if math.isfinite(width) and width > 0 else 3
     numbers = (low, high) if middle is None else (middle, low, high)
-    return tuple(f"{n:.{places}f}" if math.isfinite(n) and abs(n) < 1e6 else f"{n:.3g}" for n in numbers)
+    fixed = places <= MOST_PLACES
+    return tuple(f"{n:.{places}f}" if fixed and math.isfinite(n) and abs(n) < LONG else f"{n:.3g}" for n in numbers)
+
+
+def format_fixed(value: float, places: int, sign: str = "", unit: str = "") -> str:
+    """A number with so many decimals, `sign` "+" or not; nothing for what is not finite."""
+    if not math.isfinite(value):
+        return ""
+    return f"{value:{sign}.{places}f}{unit}" if abs(value) < LONG else f"{value:{sign}.3g}{unit}"
+
+
+def format_percent(share: float, sign: str = "") -> str:
+    """'-3.2 %' with `sign` "+"."""
+    return format_fixed(100 * share, 1, sign, " %")
 
 
 def format_duration(seconds: float) -> str:

@@ -1,6 +1,8 @@
 """Back-tests: what is held out, what it earns, and that a broken world earns nothing."""
 
 import json
+import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -10,7 +12,7 @@ from worlds import HALF_DECADES, NINE, POWER, PURE_POWER, replicates, table
 import fits
 from fits.backtests import backtest, earned_factor, failed_factor, leave_one_out, rolling_origin, with_backtests
 from fits.points import points_of
-from fits.track_record import backtest_summary, pit_summary, track_record
+from fits.track_record import TrackRecord, backtest_summary, pit_summary, track_record
 from scaling.errors import InputError
 from scaling.fitted import LEVELS, BacktestRow, Grade, Subject
 from scaling.laws import LAWS
@@ -169,6 +171,15 @@ def test_pit_is_uniform_where_forecasts_tell_the_truth():
 def test_runs_of_one_cut_count_as_one_in_the_pit():
     many = [row(1, 3)] * 50 + [row(2, 6, hit=False)]
     assert pit_summary(many).histogram[-1] == pytest.approx(0.5)
+
+
+def test_a_forecast_that_is_no_number_is_counted_and_left_out_of_the_pit():
+    lost = replace(row(2, 6), quantiles=(math.nan,) * len(LEVELS), median=math.nan, crps=math.nan)
+    found, alone = pit_summary([row(1, 3), lost]), pit_summary([row(1, 3)])
+    assert found == replace(alone, undefined=1) and "1 runs without a forecast" in str(found)
+    assert pit_summary([lost]) is None
+    record = TrackRecord(SUBJECT, "power", (row(1, 3), lost), "C", {})
+    assert "nan" not in str(record) and json.loads(canonical(record))["pit_values"][1] is None
 
 
 def test_a_track_record_prints_and_travels():

@@ -6,7 +6,7 @@ import pytest
 from worlds import HALF_DECADES, LOG_PASS, NINE, PASS, POWER, replicates
 
 import fits
-from scaling.errors import NotEarned
+from scaling.errors import InputError, NotEarned
 from scaling.laws import LAWS
 
 
@@ -52,3 +52,10 @@ def test_lazy_names():
     assert callable(fits.fit)
     with pytest.raises(AttributeError, match="no attribute 'plan'"):
         _ = fits.plan
+
+
+def test_where_no_law_can_be_tried_the_first_says_why():
+    with pytest.raises(NotEarned, match="TOO_FEW_POINTS"):
+        fits.compare(None, POWER.runs(HALF_DECADES[:2], noise=0.01))
+    with pytest.raises(InputError, match="no such law speaks of loss"):
+        fits.compare([LAWS["pass_rate"]], POWER.runs(HALF_DECADES, noise=0.01))

@@ -9,7 +9,7 @@ from worlds import HALF_DECADES, LOG_PASS, NINE, PASS, POWER, replicates
 from fits.held import hold
 from fits.objectives import HuberLog, LeastSquares, forward
 from fits.priors import Prior
-from fits.solver import Problems, minimise, solve, starts
+from fits.solver import Problems, _step, minimise, solve, starts
 from scaling.errors import InputError
 from scaling.fitted import FitStatus
 from scaling.laws import LAWS
@@ -233,3 +233,12 @@ def test_every_row_has_a_status():
     assert found.status_S[1] in (FitStatus.BOUND_HIT, FitStatus.NOT_IDENTIFIED)
     assert found.status_S[2] == FitStatus.DIVERGED
     assert sum(found.counts().values()) == 3
+
+
+@pytest.mark.parametrize("lost", [np.full((3, 3), np.nan), np.full((3, 3), np.inf), np.diag([np.nan, 1, 1])])
+def test_a_curvature_that_is_no_number_stops_no_other_problem(lost):
+    curvature, gradient = np.array([2 * np.eye(3), lost]), np.full((2, 3), -0.1)
+    with np.errstate(all="ignore"):
+        trial, small = _step(np.ones((2, 3)), gradient, curvature, np.full(2, 1e-12), hold(LAWS["power"]), 1e-9)
+    assert trial[0] == pytest.approx(1.05) and not small[0]
+    assert trial[1] == pytest.approx(np.where(np.isfinite(np.diag(lost)), 1.1, 1.0))

@@ -180,6 +180,9 @@ def test_naming_the_law_without_a_floor_does_not_pass_by_the_law_with_one(tmp_pa
     assert graded("--law", "power")[:2] == (0, {"power": "EXTENDED"})
 
 
+SHORT = "C,loss\n1e9,1\n1e10,.9\n1e11,.8\n"
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "code", "says"),
     [
@@ -190,12 +193,16 @@ def test_naming_the_law_without_a_floor_does_not_pass_by_the_law_with_one(tmp_pa
         ("compute,loss\n1e9,1\n", ["fit"], 1, "no compute column"),
         ("C,loss\n1e9,-1\n", ["fit"], 1, "outside"),
         ("C,loss\n1e9,inf\n", ["fit"], 1, "loss is inf"),
-        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["forecast", "--at", "1e12"], 1, "no unit"),
-        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["fit", "--law", "cubic"], 1, "no law 'cubic'"),
-        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["fit", "--law", "pass_rate"], 1, "speaks of pass_rate"),
-        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["fit", "--metric", "pass_rate"], 1, "metric = 'pass_rate'"),
-        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["fit", "--axis", "C_rl"], 1, "no compute column 'C_rl'"),
-        ("C,loss\n1e9,1\n1e10,.9\n1e11,.8\n", ["forecast"], 2, "--at"),
+        (SHORT, ["forecast", "--at", "1e12"], 1, "no unit"),
+        (SHORT, ["fit", "--law", "cubic"], 1, "no law 'cubic'"),
+        (SHORT, ["fit", "--law", "pass_rate"], 1, "speaks of pass_rate"),
+        (SHORT, ["fit", "--metric", "pass_rate"], 1, "metric = 'pass_rate'"),
+        (SHORT, ["fit", "--axis", "C_rl"], 1, "no compute column 'C_rl'"),
+        (SHORT, ["forecast", "--at", "1e12 FLOP", "--axis", "C_rl"], 1, "no compute column 'C_rl'"),
+        (SHORT, ["forecast", "--at", "1e12 FLOP", "--axis", "metric"], 1, "no compute column 'metric'"),
+        (SHORT, ["forecast", "--at", "1e12 FLOP", "--threshold", "nan"], 1, "--threshold: loss is nan"),
+        (SHORT, ["forecast", "--at", "1e12 FLOP", "--threshold", "-1"], 1, "--threshold: loss -1 is outside"),
+        (SHORT, ["forecast"], 2, "--at"),
     ],
 )
 def test_every_slip_gets_one_sentence(text, arguments, code, says, tmp_path, capsys):

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling.errors import InputError
-from scaling.units import FLOP_PER_UNIT, decimals, format_compute, format_interval, format_value, parse_compute
+from scaling.units import (
+    FLOP_PER_UNIT,
+    decimals,
+    format_compute,
+    format_interval,
+    format_percent,
+    format_value,
+    parse_compute,
+)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +86,15 @@ def test_kept_digits_are_one_or_two(uncertainty):
 def test_intervals_share_their_decimals():
     assert format_interval(0.5812, 0.7523, middle=0.67001) == ("0.67", "0.58", "0.75")
     assert format_interval(1.0, math.inf)[1] == "inf"
+    assert format_interval(1 - 2e-15, 1 - 1e-15, middle=1 - 2e-15) == ("1", "1", "1")
+    assert format_interval(-1e-28, 3.82e-27) == ("-1e-28", "3.82e-27")
+
+
+def test_an_error_without_end_is_short():
+    assert format_value(45390, 1.7e40) == "4.54e+04 ± 1.7e+40"
+
+
+def test_percent():
+    assert format_percent(-0.0321, "+") == "-3.2 %"
+    assert format_percent(2.5e259) == "2.5e+261 %"
+    assert format_percent(math.nan) == format_percent(1e308) == ""
