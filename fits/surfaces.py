@@ -219,7 +219,15 @@ class Surface:
         ]
         made = [added(zip(("parameters", "misfit", "seed"), own, strict=True)) for own in zip(*levels, strict=True)]
         parts = mixed(made, [float(np.median(law)) for law in levels[0]], np.diff(ends, prepend=0).tolist())
-        return {**parts, **told_apart(parts["seed"], self.places.evaluation)}
+        return {**parts, **told_apart(parts["seed"], self._evaluation)}
+
+    @property
+    def _evaluation(self) -> float | None:
+        """Share of declared errors in the variance of one run; None where none are declared."""
+        if self.places.evaluation is None:
+            return None
+        sigma = np.concatenate([member.hyper(u_SD)[1] for member, u_SD, _ in self._drawn])
+        return min(1.0, self.places.evaluation / float(np.median(sigma)) ** 2)
 
     @property
     def status(self) -> FitStatus:
