@@ -9,14 +9,13 @@ import click
 
 from fits.choices import Choice, choosing, each
 from scaling.cli import emit, json_option, note, output_option, table
+from scaling.errors import NotEarned
 
 if TYPE_CHECKING:
     from fits.splits import Split
     from fits.support import Backtested
     from fits.surfaces import Surface
     from scaling.fitted import Grade
-
-REFUSED_EXIT = 3
 
 
 @click.command()
@@ -90,7 +89,7 @@ def surface(
             note(f"{answer['subject']}: {warning}")
     graded = [one for answer in answers for one in (*answer["forecasts"], answer["needed"]) if one]
     refused = [one["grade"] == "REFUSED" for one in graded]
-    return REFUSED_EXIT if refused and all(refused) else 0
+    return NotEarned.exit_code if refused and all(refused) else 0
 
 
 def _answer(
