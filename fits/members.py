@@ -49,7 +49,7 @@ class Setting:
     turn: float = 0.5  # s_t
     width: tuple[float, float] = (0.5, 0.7)  # of a break, e-folds
     noise: tuple[float, float] = (0.005, 2.0)
-    known_noise: float = 0.5  # spread of log sigma where errors are declared
+    known_noise: float = 0.5  # spread of log sigma where declared errors are all the noise
     misfit: tuple[float, float] = (0.01, 1.0)
     odds: Mapping[str, float] = field(default_factory=lambda: {"power": 4.0, "onset": 1.0, "broken": 2.0})
     trust: float = 0.5  # power of the evidence
@@ -76,9 +76,9 @@ SHAPES = {
 class Curve:
     """One point per compute scale: mean z and the relative standard deviation of its noise.
 
-    `known`: errors are declared. The shape is then what they and the scatter of runs beyond them (noise.py, around one
-    law) make of a mean, and sigma how far that is off. Else `within`: sum of squares of runs around their scale's mean,
-    and its degrees of freedom. `evaluation`: share of declared errors in the variance of one more run."""
+    `evaluation`: share of declared errors in the variance of one more run; None where none are declared. Where they
+    are, the shape is what they and the scatter of runs beyond them (noise.py, around one law) make of a mean, and sigma
+    how far that is off. Else `within`: sum of squares of runs around their scale's mean, and its degrees of freedom."""
 
     subject: Subject
     link: str
@@ -86,7 +86,6 @@ class Curve:
     x_K: np.ndarray
     z_K: np.ndarray
     shape_K: np.ndarray
-    known: bool = False
     within: tuple[float, int] = (0.0, 0)
     one_run: float = 1.0  # relative standard deviation of one more run
     evaluation: float | None = None
@@ -154,9 +153,7 @@ def curve_of(points: Points) -> Curve:
         precision_K = np.bincount(points.scale, points.share / (declared**2 + run**2))
         typical = float(np.median(declared))
         total = float(np.hypot(typical, run))
-        return replace(
-            curve, known=True, shape_K=1 / np.sqrt(precision_K), one_run=total, evaluation=(typical / total) ** 2
-        )
+        return replace(curve, shape_K=1 / np.sqrt(precision_K), one_run=total, evaluation=(typical / total) ** 2)
     inside = z - curve.z_K[points.scale]
     dof = points.n_units - points.n_scales
     return replace(curve, within=(float(np.sum(points.share * inside**2)), dof)) if dof >= REPLICATES else curve
@@ -202,7 +199,10 @@ class Member:
     def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(a, sigma), (S,) each, on the fitting scale."""
         s, unit = self.setting, self.curve.unit
-        sigma = (1.0, s.known_noise) if self.curve.known else (unit * s.noise[0], s.noise[1])
+        if (known := self.curve.evaluation) is None:
+            sigma = unit * s.noise[0], s.noise[1]
+        else:  # what one law left over may be its misfit: only what is declared is known
+            sigma = 1.0, s.known_noise * known + s.noise[1] * (1 - known)
         return _log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2]), _log_normal(sigma, u_SD[:, -1])
 
     def excess(self, u_SD: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from scaling.observations import OVERALL, Observations
 TWO_STAGE = {"pass_rate": 0.75, "neg_log_pass": 0.9}  # of the pool's draws
 STAGED_AXIS = "C_pre"  # the axis that a run shares with the loss of its base trial
 OWN_SWEEPS = "algorithmic-v1"  # the compute definition of trials that this package trained
+QUICK = {"particles": PARTICLES // 2, "moves": 3}  # of the sampler, in back-tests
 Rows = tuple[tuple[str, float, float], ...]
 UNUSABLE = (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED)
 
@@ -175,9 +177,9 @@ class Workshop:
     def _average(self, known: Points, resamples: int) -> Average:
         key = (known.subject, _rows(known), resamples)
         if key not in self._averages:
-            particles = PARTICLES if resamples > DRAWS else PARTICLES // 2
+            effort: dict[str, Any] = {} if resamples > DRAWS else QUICK
             self._averages[key] = average(
-                curve_of(known), setting=self.setting, seed=self.seed, draws=resamples, particles=particles
+                curve_of(known), setting=self.setting, seed=self.seed, draws=resamples, **effort
             )
         return self._averages[key]
 

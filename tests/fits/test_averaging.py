@@ -75,7 +75,8 @@ def test_replicates_and_declared_errors_say_how_large_the_noise_is():
     x = np.append(NINE, NINE[-1] * 10)
     declared = table(x, POWER.mean(x), se=0.02 * POWER.mean(x), se_kind="declared")
     curve = curve_of(points(declared))
-    assert curve.known and curve.shape_K == pytest.approx(0.02) and curve.one_run == pytest.approx(0.02)
+    assert curve.evaluation == pytest.approx(1) and curve.shape_K == pytest.approx(0.02)
+    assert curve.one_run == pytest.approx(0.02)
 
 
 def test_the_prior_alone_knows_the_last_value_and_little_else():
