@@ -4,8 +4,8 @@
     draws              of every law's posterior (members.py, by sampling.py), as many as its weight says
 
 Evidence counts the points as if the laws with their misfit were the whole truth; a power of it (`trust`) keeps a few
-correlated points from deciding for one law. Priors, odds and trust are one setting for all data (members.SETTING; an
-exponent of their own for ladders that this package trained: LADDER).
+correlated points from deciding for one law. Priors, odds and trust are one setting for all data (members.SETTING; for
+ladders that this package trained, exponent, odds and floor of their own: LADDER).
 Source: Hoeting et al. (1999) for averaging by evidence; Gruenwald (2012) for a power of it where no law is true.
 """
 
@@ -32,7 +32,7 @@ from scaling.observations import Observations
 from scaling.records import digest, sha256
 
 DRAWS = 1000
-FEW_DISTINCT, FEW_MOVED, HEAVY = 0.3, 0.02, 0.1
+HEAVY = 0.1  # weight from which a law's sampler matters
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,7 @@ class Average(Predictive):
     def warnings(self) -> tuple[str, ...]:
         """Laws that count and whose draws are few: most of them copies, or moves that were hardly ever accepted."""
         poor = [
-            m.law.name
-            for m, s, w in zip(self.members, self.samples, self.weights, strict=True)
-            if w > HEAVY and (s.distinct < FEW_DISTINCT or s.moved < FEW_MOVED)
+            m.law.name for m, s, w in zip(self.members, self.samples, self.weights, strict=True) if w > HEAVY and s.poor
         ]
         return tuple(f"the draws of law {name} rest on few particles: its interval may be too narrow" for name in poor)
 

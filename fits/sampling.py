@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PARTICLES, MOVES = 1024, 5
+FEW_MOVED, FEW_DISTINCT = 0.02, 0.3  # below: the posterior was not explored
 LAST = 3  # times as many moves at the end, where the particles are kept
 EFFECTIVE = 0.5  # of the particles, at every step
 NUDGE = 1e-4  # keeps a move from staying within the span of the particles
@@ -33,6 +34,11 @@ class Sample:
     log_evidence: float
     moved: float
     distinct: float
+
+    @property
+    def poor(self) -> bool:
+        """Few of the particles carry it: most are copies, or moves were hardly ever accepted."""
+        return self.moved < FEW_MOVED or self.distinct < FEW_DISTINCT
 
 
 def sample(

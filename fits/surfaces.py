@@ -61,7 +61,6 @@ SETTING = Setting()
 LAWS: tuple[Law, ...] = (CHINCHILLA, CHINCHILLA_TIED, KAPLAN)
 ROLES = ("floor", "scale", "data_share", "size_scale", "data_scale")
 DRAWS = 2000
-MOVED, DISTINCT = 0.02, 0.3  # below: the sampler did not explore the posterior
 COUNTED = 0.1  # of a difference in log compute that matters
 HEAVY = 0.05  # weight from which a law's sampler matters
 
@@ -252,7 +251,7 @@ class Surface:
                 f"divide the table's compute by {times} to ask, multiply answers by it"
             )
         for member, drawn, weight in zip(self.members, self.samples, self.weights, strict=True):
-            if weight > HEAVY and (drawn.moved < MOVED or drawn.distinct < DISTINCT):
+            if weight > HEAVY and drawn.poor:
                 shares = f"{100 * drawn.moved:.0f} % of its last moves taken, {100 * drawn.distinct:.0f} % of its draws"
                 found.append(f"the sampler of {member.law.name} hardly moved: {shares} distinct; take more particles")
         return tuple(found)
