@@ -1,12 +1,12 @@
-"""Batches: sequences sorted by completion length and laid out position by position, as the network reads them.
+"""Batches: prompts and completions laid out position by position, as the network reads them.
 
-Legend: B sequences, R response tokens, S = prompt + R, T = S - 1 input positions, Q query columns (position i of the
-completion, sequences 0 .. counts[i] - 1).
+Legend: M prompts, B completions, P prompt tokens, R response tokens, S = P + R, Q predicted tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,36 +20,53 @@ CHUNK = 4096  # sequences drawn at a time
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs, targets of the query columns, the plan, and the original row of every sorted sequence."""
+    """Inputs, targets of the predicted tokens, the plan, and the original row of every sorted completion."""
 
     tokens: Tokens
     targets_Q: Tensor
     plan: Plan
     order: Tensor
 
-    @property
+    @cached_property
     def place_Q(self) -> Tensor:
-        """Index of every query column in a flattened (R, B) table."""
-        return torch.cat([torch.arange(n) + i * self.plan.batch for i, n in enumerate(self.plan.counts)])
+        """Index of every predicted token in a flattened (R, B) table."""
+        places = [torch.arange(n) + i * self.plan.batch for i, n in enumerate(self.plan.counts)]
+        return torch.cat(places).to(self.targets_Q.device)
 
     def spread(self, values_Q: Tensor) -> Tensor:
-        """Per-token values as a table (B, R) of sorted sequences, 0 beyond a completion's end. Differentiable."""
+        """Per-token values as a table (B, R) of sorted completions, 0 beyond a completion's end. Differentiable."""
         table = values_Q.new_zeros(len(self.plan.counts) * self.plan.batch)
         return table.index_copy(0, self.place_Q, values_Q).view(-1, self.plan.batch).t()
 
+    def to(self, device: torch.device) -> Batch:
+        if self.targets_Q.device == device:
+            return self
+        tokens = Tokens(self.tokens.distinct_U.to(device), self.tokens.place_C.to(device))
+        group = self.plan.group_B
+        plan = Plan(
+            self.plan.prompts, self.plan.prompt_tokens, self.plan.counts, None if group is None else group.to(device)
+        )
+        return Batch(tokens, self.targets_Q.to(device), plan, self.order.to(device))
 
-def arrange(ids_BS: Tensor, mask_BR: Tensor) -> Batch:
-    """Sort sequences by completion length, longest first (stable), and lay them out."""
+
+def arrange(prompts_MP: Tensor, completions_BR: Tensor, mask_BR: Tensor) -> Batch:
+    """Lay out completions with their prompts: B = M * G in the order m * G + j. G = 1: every sequence on its own."""
     order = torch.argsort(mask_BR.sum(1), descending=True, stable=True)
-    ids_SB = ids_BS[order].t().contiguous()
-    return _lay_out(ids_SB, tuple(mask_BR.sum(0).tolist()), order)
+    counts = tuple(mask_BR.sum(0).tolist())
+    group = len(completions_BR) // len(prompts_MP)
+    ids_RB = completions_BR[order].t().contiguous()
+    if group == 1:
+        return _lay_out(prompts_MP[order].t(), ids_RB, counts, order, None)
+    return _lay_out(prompts_MP.t(), ids_RB, counts, order, order // group)
 
 
-def _lay_out(ids_SB: Tensor, counts: tuple[int, ...], order: Tensor) -> Batch:
-    positions, batch = ids_SB.shape[0] - 1, ids_SB.shape[1]
-    first = positions - len(counts)
-    targets = torch.cat([ids_SB[first + 1 + i, :n] for i, n in enumerate(counts)])
-    return Batch(Tokens.of(ids_SB[:-1]), targets, Plan(batch, positions, first, counts), order)
+def _lay_out(
+    prompts_PM: Tensor, ids_RB: Tensor, counts: tuple[int, ...], order: Tensor, group_B: Tensor | None
+) -> Batch:
+    inputs = [prompts_PM.reshape(-1), *(ids_RB[i, :n] for i, n in enumerate(counts[1:]))]
+    targets = torch.cat([ids_RB[i, :n] for i, n in enumerate(counts)])
+    plan = Plan(prompts_PM.shape[1], prompts_PM.shape[0], counts, group_B)
+    return Batch(Tokens.of(torch.cat(inputs)), targets, plan, order)
 
 
 def chunk_steps(batch: int) -> int:
@@ -59,11 +76,14 @@ def chunk_steps(batch: int) -> int:
 
 def corpus(task: Task, seed: int, chunk: int, batch: int) -> list[Batch]:
     """The batches of chunk number `chunk`: drawn at once, sorted within each step."""
-    steps = chunk_steps(batch)
+    steps, first = chunk_steps(batch), task.prompt_tokens
     drawn = task.demonstrations(seed, chunk, steps * batch)
     mask = drawn.mask_BR.reshape(steps, batch, -1)
     order = np.argsort(-mask.sum(2), axis=1, kind="stable")
     sorted_ids = np.take_along_axis(drawn.ids_BS.reshape(steps, batch, -1), order[..., None], 1)
     ids = torch.from_numpy(np.ascontiguousarray(sorted_ids.transpose(0, 2, 1)))
     counts = mask.sum(1).tolist()
-    return [_lay_out(ids[i], tuple(counts[i]), torch.from_numpy(order[i])) for i in range(steps)]
+    return [
+        _lay_out(ids[i, :first], ids[i, first:], tuple(counts[i]), torch.from_numpy(order[i]), None)
+        for i in range(steps)
+    ]

@@ -48,9 +48,9 @@ def evaluate(spec: TrialSpec, tensors: Mapping[str, Tensor], *, base: Mapping[st
     """Measure the weights `tensors`: a base model's, or an RL trial's adapters on top of `base`."""
     net, task, asked = network_of(spec, tensors, base), task_of(spec.task), spec.evaluation
     held, problems = task.heldout(asked.sequences), task.problems(asked.problems)
-    nats_B = -sequence_logprobs(net, held.ids_BS, held.mask_BR)
+    nats_B = -sequence_logprobs(net, *np.split(held.ids_BS, [task.prompt_tokens], 1), held.mask_BR)
     loss, loss_se = _ratio(nats_B, held.mask_BR.sum(1))
-    log_p = sequence_logprobs(net, np.concatenate((problems.prompts_BP, problems.answers_BR), 1), problems.mask_BR)
+    log_p = sequence_logprobs(net, problems.prompts_BP, problems.answers_BR, problems.mask_BR)
     samples = None
     if asked.samples:
         samples = sample_passes(spec, net, problems.prompts_BP, asked.samples)
@@ -66,12 +66,14 @@ def network_of(spec: TrialSpec, tensors: Mapping[str, Tensor], base: Mapping[str
     return fold(Parameters.of(spec.model, base), Adapters.of(spec.model, spec.adapter, tensors))
 
 
-def sequence_logprobs(net: Network, ids_BS: np.ndarray, mask_BR: np.ndarray) -> np.ndarray:
+def sequence_logprobs(
+    net: Network, prompts_BP: np.ndarray, completions_BR: np.ndarray, mask_BR: np.ndarray
+) -> np.ndarray:
     """sum of log p over each row's masked completion tokens, teacher-forced: (B,), float64."""
-    total_B = np.empty(len(ids_BS))
-    for rows in _chunks(len(ids_BS)):
-        batch = arrange(torch.from_numpy(ids_BS[rows]), torch.from_numpy(mask_BR[rows]))
-        logits_VQ = forward(net, batch.tokens, batch.plan)[0]
+    total_B = np.empty(len(prompts_BP))
+    for rows in _chunks(len(prompts_BP)):
+        batch = arrange(*(torch.from_numpy(x[rows]) for x in (prompts_BP, completions_BR, mask_BR)))
+        logits_VQ = forward(net, batch.tokens, batch.plan).logits_VQ
         sums_B = batch.spread(token_logprobs(logits_VQ, batch.targets_Q).double()).sum(1)
         total_B[rows][batch.order.numpy()] = sums_B.numpy()
     return total_B

@@ -1,32 +1,32 @@
 """The fast forward and backward pass of a Llama decoder over `Parameters`, written out by hand.
 
-Legend: D width, F feed-forward width, H heads, K head size, T input positions, B sequences, N = T * B columns in the
-order t * B + b, Q query columns, U distinct tokens of a batch, V output alphabet, J keys seen by a query.
+Legend: D width, F feed-forward width, H heads, K head size, C columns of a plan, X query columns (the last X of C), U
+distinct tokens of a batch, V output alphabet, Q predicted tokens.
 
-Why it is fast at small widths, on one thread:
-- activations are feature-first (D, N): every reduction (norm, softmax, sum over heads) runs over an outer dimension,
-  so the contiguous inner one, the sequences, always vectorises;
-- norm gains and the attention scale are folded into the matrices once a step (`fold`), not applied to activations;
-- the last layer computes queries, attention output and MLP only for columns whose logits are used. Sequences come
-  sorted by completion length, so position i keeps its first `counts[i]` columns. The other columns get no gradient:
-  the pruning is exact;
+Why it is fast on one thread, small widths above all:
+- a prompt is computed once, however many completions its group has, and a finished completion not at all (plans.py);
+- activations are feature-first (D, C): every reduction (norm, softmax, sum over heads) runs over an outer dimension,
+  so the contiguous inner one, the columns, always vectorises;
+- norm gains, the attention scale and low-rank adapters are folded into the matrices once a step (`fold`);
+- the last layer computes queries, attention output and MLP only for columns that predict something: exact;
 - the first layer's queries, keys and values depend on the token alone (positions enter later, by rotation): they are
-  computed once per distinct token of the batch, some 80 instead of 2,640 columns, and then looked up;
-- the backward pass is explicit: no autograd graph, no saved duplicates.
-Prompts have a fixed length: no padding on the left, no mask but the causal one.
+  computed once per distinct token of the batch and then looked up;
+- the backward pass is explicit: no autograd graph, no saved duplicates. Gradients of matrices go to a `Sink`, which
+  never forms what it does not need (gradients.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from scaling.trials import ModelSpec
-from sweeps.attention import attend, attend_backward, rotate, rotation
+from sweeps.attention import Attention, attention, rotate, rotation
 from sweeps.models import NORM_EPS, Adapters, Layer, Parameters, rows
-from sweeps.plans import Plan, Tokens
+from sweeps.plans import Plan, Tokens, sum_by
 
 
 @dataclass
@@ -49,21 +49,24 @@ class Network:
     head: Tensor
 
 
+class Sink(Protocol):
+    """Takes the gradient of a folded matrix as its two factors: dW' = dy (out, X) h' (X, in), for rows from `start`."""
+
+    def take(self, layer: int, matrix: str, start: int, dy: Tensor, h: Tensor) -> None: ...
+
+
 @dataclass
 class Tape:
-    """What one layer's backward pass reads. h1, r1: normalised input and 1/rms, per column or per distinct token;
-    h1q: the same at the query columns; place, place_q: where columns and query columns look theirs up (first layer)."""
+    """What one layer's backward pass reads. h1, r1: normalised input and 1/rms, per column or per distinct token, whose
+    place is then `place` (first layer)."""
 
-    plan: Plan
     h1: Tensor
     r1: Tensor
-    h1q: Tensor | None
     place: Tensor | None
-    place_q: Tensor | None
     q: Tensor
+    attended: Any
     k: Tensor
     v: Tensor
-    probs: list[Tensor]
     mixed: Tensor
     h2: Tensor
     r2: Tensor
@@ -72,8 +75,19 @@ class Tape:
     active: Tensor
 
 
-def fold(p: Parameters, adapters: Adapters | None = None) -> Network:
-    """W <- (W + (alpha/r) B A) * gain per input column; query rows also by K^-1/2."""
+@dataclass
+class Pass:
+    """A forward pass: logits (V, Q) of the predicted tokens, and what going back needs."""
+
+    logits_VQ: Tensor
+    plan: Plan
+    tapes: list[Tape]
+    h: Tensor
+    r: Tensor
+
+
+def fold(p: Parameters, adapters: Adapters | None = None, *, dtype: torch.dtype = torch.float32) -> Network:
+    """W <- (W + (alpha/r) B A) * gain per input column; query rows also by K^-1/2. `dtype`: of the copies."""
     spec, layers = p.spec, []
     for i, layer in enumerate(p.layers):
         qkv, o, gate_up, down = (
@@ -81,8 +95,8 @@ def fold(p: Parameters, adapters: Adapters | None = None) -> Network:
         )
         qkv = qkv * layer.norm1
         qkv[: spec.width] *= spec.head_dim**-0.5
-        layers.append(Folded(qkv, o, gate_up * layer.norm2, down))
-    return Network(spec, p.embed, layers, p.embed[: spec.outputs] * p.norm)
+        layers.append(Folded(*(w.to(dtype) for w in (qkv, o, gate_up * layer.norm2, down))))
+    return Network(spec, p.embed.to(dtype), layers, (p.embed[: spec.outputs] * p.norm).to(dtype))
 
 
 def _adapted(adapters: Adapters, i: int, layer: Layer) -> tuple[Tensor, ...]:
@@ -93,42 +107,43 @@ def _adapted(adapters: Adapters, i: int, layer: Layer) -> tuple[Tensor, ...]:
     return new.qkv, new.o, new.gate_up, new.down
 
 
-def forward(net: Network, tokens: Tokens, plan: Plan) -> tuple[Tensor, list[Tape], tuple[Tensor, Tensor]]:
-    """Logits (V, Q) of the wanted columns, the tape of every layer, and the final norm's (output, 1/rms)."""
-    x = net.embed.index_select(0, tokens.distinct_U).t().contiguous()
-    tapes = []
+def forward(net: Network, tokens: Tokens, plan: Plan) -> Pass:
+    """Logits of the predicted tokens, float32."""
+    x, tapes = net.embed.index_select(0, tokens.distinct_U).t().contiguous(), []
+    way = attention(net.spec, plan.prompt_tokens + len(plan.steps), x.device)
     for i, layer in enumerate(net.layers):
-        here = plan if i == len(net.layers) - 1 else plan.dense
-        x, tape = _layer(net.spec, layer, x, here, tokens.place_N if i == 0 else None)
+        queries = plan.queries if i == len(net.layers) - 1 else plan.columns
+        x, tape = _layer(net.spec, way, layer, x, plan, queries, tokens.place_C if i == 0 else None)
         tapes.append(tape)
     h, r = normalise(x)
-    return net.head @ h, tapes, (h, r)
+    return Pass(plan.spread((net.head @ h).float()), plan, tapes, h, r)
 
 
-def _layer(spec: ModelSpec, w: Folded, x: Tensor, plan: Plan, place: Tensor | None) -> tuple[Tensor, Tape]:
-    """One layer over columns x (D, N), or over distinct tokens (D, U) with their places (N,): output (D, Q)."""
-    d, (h1, r1), h1q, place_q = spec.width, normalise(x), None, None
+def _layer(
+    spec: ModelSpec, way: Attention, w: Folded, x: Tensor, plan: Plan, queries: int, place: Tensor | None
+) -> tuple[Tensor, Tape]:
+    """One layer over columns x (D, C), or over distinct tokens (D, U) with their places (C,): output (D, X)."""
+    d, (h1, r1), skipped = spec.width, normalise(x), plan.columns - queries
     if place is None:
-        h1q = plan.take(h1)
-        q, kv, xq = w.qkv[:d] @ h1q, w.qkv[d:] @ h1, plan.take(x)
+        q, kv, xq = w.qkv[:d] @ h1[:, skipped:], w.qkv[d:] @ h1, x[:, skipped:]
     else:
-        place_q, qkv = plan.take(place[None])[0], w.qkv @ h1
-        q, kv, xq = qkv[:d].index_select(1, place_q), qkv[d:].index_select(1, place), x.index_select(1, place_q)
-    q, k = rotate(q, *rotation(spec, plan)), rotate(kv[:d], *rotation(spec, plan.dense))
-    k, v = (t.view(spec.heads, spec.head_dim, plan.positions, plan.batch) for t in (k, kv[d:]))
-    mixed, probs = attend(q.view(spec.heads, spec.head_dim, -1), k, v, plan.spans)
+        qkv, asking = w.qkv @ h1, place[skipped:]
+        q, kv, xq = (t.index_select(1, at) for t, at in ((qkv[:d], asking), (qkv[d:], place), (x, asking)))
+    cos, sin = rotation(spec, plan, x.device, x.dtype)
+    q, k, v = rotate(q, cos[:, skipped:], sin[:, skipped:]), rotate(kv[:d], cos, sin), kv[d:]
+    mixed, attended = way.forward(spec, plan, q, k, v)
     y = torch.addmm(xq, w.o, mixed)
     h2, r2 = normalise(y)
     gate_up = w.gate_up @ h2
     gated = torch.nn.functional.silu(gate_up[: spec.ffn])
     active = gated * gate_up[spec.ffn :]
     torch.addmm(y, w.down, active, out=y)  # in place, and seen by torch's FLOP counter, which overlooks addmm_
-    return y, Tape(plan, h1, r1, h1q, place, place_q, q, k, v, probs, mixed, h2, r2, gate_up, gated, active)
+    return y, Tape(h1, r1, place, q, attended, k, v, mixed, h2, r2, gate_up, gated, active)
 
 
 def normalise(x_DN: Tensor) -> tuple[Tensor, Tensor]:
     """RMSNorm without its gain (Zhang and Sennrich 2019): x r, r = (mean x^2 + eps)^-1/2; r has shape (N,)."""
-    r = (x_DN * x_DN).mean(0).add_(NORM_EPS).rsqrt_()
+    r = (x_DN * x_DN).mean(0, dtype=torch.float32).add_(NORM_EPS).rsqrt_().to(x_DN.dtype)
     return x_DN * r, r
 
 
@@ -139,103 +154,59 @@ def normalise_backward(g_DN: Tensor, h_DN: Tensor, r_N: Tensor) -> Tensor:
 
 
 def backward(
-    net: Network, tapes: list[Tape], final: tuple[Tensor, Tensor], dlogits_VQ: Tensor, *, embedding: bool = True
-) -> tuple[list[Folded], Tensor, Tensor | None]:
-    """Gradients of the folded layers, of the head, and of the embedded tokens (D, U) unless `embedding` is False."""
-    h, r = final
-    dhead = dlogits_VQ @ h.t()
-    dz, dx = normalise_backward(net.head.t() @ dlogits_VQ, h, r), None
-    grads = []
+    net: Network, done: Pass, dlogits_VQ: Tensor, sink: Sink, *, embedding: bool = True
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of the folded matrices go to `sink`; returned are those of the head (V, D) and of the embedded tokens
+    (D, U), unless `embedding` is False: adapters need neither."""
+    d_VC = done.plan.gather(dlogits_VQ).to(done.h.dtype)
+    dhead = d_VC @ done.h.t() if embedding else None
+    dz, dx = normalise_backward(net.head.t() @ d_VC, done.h, done.r), None
+    way = attention(net.spec, done.plan.prompt_tokens + len(done.plan.steps), dz.device)
     for i in reversed(range(len(net.layers))):
-        dw, dx = _layer_backward(net.spec, net.layers[i], tapes[i], dz, inputs=embedding or i > 0)
-        grads.append(dw)
+        dx = _layer_backward(net, i, way, done, dz, sink, inputs=embedding or i > 0)
         if dx is not None:
             dz = dx
-    return grads[::-1], dhead, dx
+    return dhead, dx
 
 
 def _layer_backward(
-    spec: ModelSpec, w: Folded, tape: Tape, dz: Tensor, *, inputs: bool
-) -> tuple[Folded, Tensor | None]:
+    net: Network, i: int, way: Attention, done: Pass, dz: Tensor, sink: Sink, *, inputs: bool
+) -> Tensor | None:
+    spec, w, tape, plan = net.spec, net.layers[i], done.tapes[i], done.plan
+    sink.take(i, "down", 0, dz, tape.active)
     dactive = w.down.t() @ dz
     gate, up = tape.gate_up[: spec.ffn], tape.gate_up[spec.ffn :]
     dgate_up = torch.empty_like(tape.gate_up)
     torch.mul(dactive, tape.gated, out=dgate_up[spec.ffn :])
     torch.ops.aten.silu_backward.grad_input(dactive.mul_(up), gate, grad_input=dgate_up[: spec.ffn])
+    sink.take(i, "gate_up", 0, dgate_up, tape.h2)
     dy = normalise_backward(w.gate_up.t() @ dgate_up, tape.h2, tape.r2).add_(dz)
-    dmixed = (w.o.t() @ dy).view(spec.heads, spec.head_dim, -1)
-    dq, dkv = attend_backward(dmixed, tape.q.view(dmixed.shape), tape.k, tape.v, tape.probs, tape.plan.spans)
-    dq, dkv = _unrotate(spec, tape.plan, dq.view(spec.width, -1), dkv.view(2 * spec.width, -1))
-    dqkv, dx = _project_backward(w, tape, dq, dkv, dy, inputs=inputs)
-    return Folded(dqkv, dy @ tape.mixed.t(), dgate_up @ tape.h2.t(), dz @ tape.active.t()), dx
+    sink.take(i, "o", 0, dy, tape.mixed)
+    dq, dkv = way.backward(spec, plan, w.o.t() @ dy, tape.q, tape.attended)
+    cos, sin = rotation(spec, plan, dz.device, dz.dtype)
+    skipped = plan.columns - dq.shape[1]
+    dq = rotate(dq, cos[:, skipped:], -sin[:, skipped:])
+    dkv[: spec.width] = rotate(dkv[: spec.width], cos, -sin)
+    return _project_backward(i, w, tape, dq, dkv, dy, sink, inputs=inputs)
 
 
 def _project_backward(
-    w: Folded, tape: Tape, dq: Tensor, dkv: Tensor, dy: Tensor, *, inputs: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Gradients of qkv (3D, D) and, if asked for, of the layer's input; dy (D, Q) is that of the residual stream."""
-    d = len(dq)
-    if tape.h1q is not None:
-        dqkv = torch.cat((dq @ tape.h1q.t(), dkv @ tape.h1.t()))
+    i: int, w: Folded, tape: Tape, dq: Tensor, dkv: Tensor, dy: Tensor, sink: Sink, *, inputs: bool
+) -> Tensor | None:
+    """Gradients of qkv (3D, D) and, if asked for, of the layer's input; dy (D, X) is that of the residual stream."""
+    d, skipped = len(dq), dkv.shape[1] - dq.shape[1]
+    if tape.place is None:
+        sink.take(i, "qkv", 0, dq, tape.h1[:, skipped:])
+        sink.take(i, "qkv", d, dkv, tape.h1)
         dh = w.qkv[d:].t() @ dkv
-        tape.plan.add_back(dh, w.qkv[:d].t() @ dq)
+        dh[:, skipped:] += w.qkv[:d].t() @ dq
         dx = normalise_backward(dh, tape.h1, tape.r1)
-        tape.plan.add_back(dx, dy)
-        return dqkv, dx
-    distinct = tape.h1.shape[1]
-    dqkv_3DU = torch.cat((_sum_by(tape.place_q, dq, distinct), _sum_by(tape.place, dkv, distinct)))
-    dqkv = dqkv_3DU @ tape.h1.t()
+        dx[:, skipped:] += dy
+        return dx
+    distinct, asking = tape.h1.shape[1], tape.place[skipped:]
+    dqkv_3DU = torch.cat((sum_by(asking, dq, distinct), sum_by(tape.place, dkv, distinct)))
+    sink.take(i, "qkv", 0, dqkv_3DU, tape.h1)
     if not inputs:
-        return dqkv, None
+        return None
     dx = normalise_backward(w.qkv.t() @ dqkv_3DU, tape.h1, tape.r1)
-    return dqkv, dx.add_(_sum_by(tape.place_q, dy, distinct))
-
-
-def _sum_by(place_N: Tensor | None, x_XN: Tensor, distinct: int) -> Tensor:
-    """Transpose of a look-up: columns of x summed by their place, (X, U)."""
-    assert place_N is not None
-    return x_XN.new_zeros(distinct, len(x_XN)).index_add_(0, place_N, x_XN.t().contiguous()).t()
-
-
-def _unrotate(spec: ModelSpec, plan: Plan, dq_DQ: Tensor, dkv_XN: Tensor) -> tuple[Tensor, Tensor]:
-    cos, sin = rotation(spec, plan)
-    dq = rotate(dq_DQ, cos, -sin)
-    cos, sin = rotation(spec, plan.dense)
-    dkv_XN[: spec.width] = rotate(dkv_XN[: spec.width], cos, -sin)
-    return dq, dkv_XN
-
-
-def unfold(
-    p: Parameters, grads: list[Folded], dhead: Tensor, dx: Tensor | None, tokens: Tokens, out: Parameters
-) -> None:
-    """Chain rule through `fold` into `out`: dW = dW' gain; dgain = sum over rows of dW' W."""
-    spec = p.spec
-    out.embed.zero_()
-    if dx is not None:
-        out.embed[tokens.distinct_U] = dx.t()
-    out.embed[: spec.outputs].addcmul_(dhead, p.norm)
-    torch.sum(dhead * p.embed[: spec.outputs], 0, out=out.norm)
-    for layer, dw, to in zip(p.layers, grads, out.layers, strict=True):
-        dqkv = dw.qkv
-        dqkv[: spec.width] *= spec.head_dim**-0.5
-        torch.sum(dqkv * layer.qkv, 0, out=to.norm1)
-        torch.mul(dqkv, layer.norm1, out=to.qkv)
-        torch.sum(dw.gate_up * layer.gate_up, 0, out=to.norm2)
-        torch.mul(dw.gate_up, layer.norm2, out=to.gate_up)
-        to.o.copy_(dw.o)
-        to.down.copy_(dw.down)
-
-
-def unfold_adapters(p: Parameters, adapters: Adapters, grads: list[Folded], out: Adapters) -> None:
-    """dB = s dW A', dA = s B' dW for W + s B A, with dW unfolded from the norm gains first (' transposes)."""
-    spec = p.spec
-    for i, (layer, dw) in enumerate(zip(p.layers, grads, strict=True)):
-        dqkv = dw.qkv * layer.norm1
-        dqkv[: spec.width] *= spec.head_dim**-0.5
-        full = Layer(layer.norm1, dqkv, dw.o, layer.norm2, dw.gate_up * layer.norm2, dw.down)
-        for matrix, (a, b) in adapters.layers[i].items():
-            da, db = out.layers[i][matrix]
-            dw_matrix = rows(full, matrix)
-            torch.mm(dw_matrix, a.t(), out=db)
-            torch.mm(b.t(), dw_matrix, out=da)
-    out.flat.mul_(adapters.scale)
+    return dx.add_(sum_by(asking, dy, distinct))

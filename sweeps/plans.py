@@ -1,67 +1,110 @@
-"""What a batch asks of the network: which columns, which logits, which distinct tokens.
+"""The layout of a batch: which columns the network computes, and which tokens they predict.
 
-Legend: T input positions, B sequences, N = T * B columns in the order t * B + b, Q query columns, U distinct tokens.
+Legend: M prompts of P tokens, B completions (G of each prompt), R response tokens, C columns, Q predicted tokens,
+U distinct tokens.
+
+A prompt stands once, however many completions it has. Completions are sorted by length, longest first, so that the
+ones that still run at position i are the first `counts[i]`. Columns are position-major:
+
+    prompts       p * M + m                      position p of prompt m; the last one predicts the first response token
+    completions   P * M + starts[i] + b          response token i as input, for b < counts[i + 1]; predicts token i + 1
+
+Finished completions have no columns. Prompts have a fixed length: no padding, no mask but the causal one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-Span = tuple[int, int, int]  # first query column, number of columns (= sequences 0 .. n-1), keys seen
-
 
 @dataclass(frozen=True)
 class Plan:
-    """Which columns a batch needs: `batch` sequences, `positions` inputs, logits wanted from position `first` on for
-    the first `counts[i]` sequences of position first + i (never increasing)."""
+    """`counts[i]` completions have a response token i to predict (never increasing; () for prompts alone, whose next
+    token is then predicted once each). `group_B` says whose prompt each completion has; None: its own, B = M."""
 
-    batch: int
-    positions: int
-    first: int
-    counts: tuple[int, ...]
+    prompts: int
+    prompt_tokens: int
+    counts: tuple[int, ...] = ()
+    group_B: Tensor | None = field(default=None, compare=False)
+
+    @property
+    def batch(self) -> int:
+        """B: completions."""
+        return self.counts[0] if self.counts else 0
+
+    @property
+    def prompt_columns(self) -> int:
+        return self.prompts * self.prompt_tokens
 
     @property
     def columns(self) -> int:
-        return self.batch * self.positions
+        """C: columns of every layer but the last's queries."""
+        return self.prompt_columns + sum(self.counts[1:])
+
+    @property
+    def first_query(self) -> int:
+        """The last layer computes queries from here on: the prompts' last position, and every completion column."""
+        return self.prompt_columns - self.prompts
 
     @property
     def queries(self) -> int:
-        return sum(self.counts)
+        return self.columns - self.first_query
 
     @property
-    def dense(self) -> Plan:
-        """The plan of every layer but the last: all columns are queries."""
-        return Plan(self.batch, self.positions, 0, (self.batch,) * self.positions)
+    def tokens(self) -> int:
+        """Q: predicted tokens, in the order of positions; those of position 0 share their prompt's column."""
+        return sum(self.counts) if self.counts else self.prompts
 
-    @property
-    def spans(self) -> list[Span]:
-        starts = [sum(self.counts[:i]) for i in range(len(self.counts))]
-        return [(s, n, self.first + i + 1) for i, (s, n) in enumerate(zip(starts, self.counts, strict=True)) if n]
+    @cached_property
+    def steps(self) -> list[tuple[int, int]]:
+        """(first column, number) of each input position of the completions, counted from `prompt_columns`."""
+        inputs = self.counts[1:]
+        return [(start, n) for start, n in zip(accumulate(inputs, initial=0), inputs, strict=False) if n]
 
-    def take(self, x_XN: Tensor) -> Tensor:
-        """Query columns of x: (X, Q)."""
-        if self.counts[0] == self.counts[-1] == self.batch and self.first + len(self.counts) == self.positions:
-            return x_XN[:, self.first * self.batch :]
-        starts = [(self.first + i) * self.batch for i in range(len(self.counts))]
-        return torch.cat([x_XN[:, s : s + n] for s, n in zip(starts, self.counts, strict=True)], dim=1)
+    @cached_property
+    def positions(self) -> Tensor:
+        """Position of every column, (C,)."""
+        p, m = self.prompt_tokens, self.prompts
+        here = [torch.arange(p).repeat_interleave(m)]
+        return torch.cat(here + [torch.full((n,), p + i) for i, (_, n) in enumerate(self.steps)])
 
-    def add_back(self, x_XN: Tensor, dx_XQ: Tensor) -> None:
-        """Transpose of `take`: x[:, query columns] += dx."""
-        for i, (start, n, _) in enumerate(self.spans):
-            column = (self.first + i) * self.batch
-            x_XN[:, column : column + n] += dx_XQ[:, start : start + n]
+    @cached_property
+    def token_place(self) -> Tensor | None:
+        """Column of each predicted token among the queries, (Q,); None where they are the same."""
+        if self.group_B is None:
+            return None
+        rest = torch.arange(self.prompts, self.queries, device=self.group_B.device)
+        return torch.cat((self.group_B, rest))
+
+    def spread(self, x_VC: Tensor) -> Tensor:
+        """From queries to predicted tokens: (V, Q)."""
+        return x_VC if self.token_place is None else x_VC.index_select(1, self.token_place)
+
+    def gather(self, x_VQ: Tensor) -> Tensor:
+        """Transpose of `spread`: what the completions of a prompt send to its last column is added up."""
+        if self.group_B is None:
+            return x_VQ
+        first = sum_by(self.group_B, x_VQ[:, : self.batch], self.prompts)
+        return torch.cat((first, x_VQ[:, self.batch :]), dim=1)
+
+
+def sum_by(place_N: Tensor, x_XN: Tensor, count: int) -> Tensor:
+    """Transpose of a look-up: columns of x summed by their place, (X, count)."""
+    return x_XN.new_zeros(count, len(x_XN)).index_add_(0, place_N, x_XN.t().contiguous()).t()
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Input ids as distinct_U, and the place in it of every column: (N,)."""
+    """Input ids as distinct_U, and the place in it of every column: (C,)."""
 
     distinct_U: Tensor
-    place_N: Tensor
+    place_C: Tensor
 
     @classmethod
-    def of(cls, ids_TB: Tensor) -> Tokens:
-        return cls(*torch.unique(ids_TB.reshape(-1), return_inverse=True))
+    def of(cls, ids_C: Tensor) -> Tokens:
+        return cls(*torch.unique(ids_C, return_inverse=True))

@@ -1,7 +1,10 @@
 """Rollouts: groups of completions, sampled from a folded network with a static key-value cache.
 
-Legend: G prompts, B = G * group completions in the order g * group + j, P prompt tokens, R response tokens,
-D width, H heads, K head size, V output alphabet.
+Legend: M prompts, B = M * group completions in the order m * group + j, P prompt tokens, R response tokens, L running
+completions, D width, H heads, K head size, V output alphabet.
+
+The prompt runs once per group. Completions that have said <eos> are dropped from every product; from the cache too as
+soon as a quarter of it is idle.
 """
 
 from __future__ import annotations
@@ -12,89 +15,196 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.attention import attend, rotate, rotation
-from sweeps.network import Folded, Network, forward, normalise
+from sweeps.attention import BROADCAST, angles, attention, softmax_
+from sweeps.network import Folded, Network, Pass, forward, normalise
 from sweeps.plans import Plan, Tokens
 from sweeps.tasks import Task
+
+IDLE = 0.75  # the cache is packed when fewer of its slots still run
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Completions with their prompts, as sampled. `logprobs_BR` are the sampler's (at its temperature), 0 off mask."""
+    """Completions of prompts (M, P), as sampled. `logprobs_BR` are the sampler's (at its temperature), 0 off mask."""
 
-    ids_BS: Tensor
+    prompts_MP: Tensor
+    completions_BR: Tensor
     mask_BR: Tensor
     logprobs_BR: Tensor
     rewards_B: Tensor
     truncated: float  # share of completions that never said <eos>
+    entropy: float  # mean over sampled tokens of -sum_v p log p, nats
+
+    @property
+    def ids_BS(self) -> Tensor:
+        """Prompts and completions, one row each."""
+        group = len(self.completions_BR) // len(self.prompts_MP)
+        return torch.cat((self.prompts_MP.repeat_interleave(group, dim=0), self.completions_BR), 1)
 
 
+@torch.no_grad()
 def sample(
-    net: Network, task: Task, prompts_GP: np.ndarray, group: int, draw: np.random.Generator, *, temperature: float = 1.0
+    net: Network, task: Task, prompts_MP: np.ndarray, group: int, draw: np.random.Generator, *, temperature: float = 1.0
 ) -> Rollouts:
-    """Draw `group` completions per prompt. The prompt runs once per group; its keys and values are then repeated."""
-    batch, first, positions = len(prompts_GP) * group, task.prompt_tokens, task.prompt_tokens + task.response_tokens - 1
-    prompts = torch.from_numpy(prompts_GP)
-    plan = Plan(len(prompts), first, first - 1, (len(prompts),))
-    logits_VB, tapes, _ = forward(net, Tokens.of(prompts.t()), plan)
-    logits_VB = logits_VB.repeat_interleave(group, dim=1)
-    caches = [(_repeat(tape.k, group, positions), _repeat(tape.v, group, positions)) for tape in tapes]
-    uniform_RB = torch.from_numpy(draw.random((task.response_tokens, batch), dtype=np.float32))
-    alive_B, ids, mask, logprobs = torch.ones(batch, dtype=torch.bool), list[Tensor](), list[Tensor](), list[Tensor]()
-    for i in range(task.response_tokens):
-        if i:
-            logits_VB = _decode(net, ids[-1], caches, first + i - 1)
-        chosen_B, logp_B = choose(logits_VB, uniform_RB[i], temperature)
-        ids.append(torch.where(alive_B, chosen_B, task.filler))
-        mask.append(alive_B)
-        logprobs.append(logp_B * alive_B)
-        alive_B = alive_B & (chosen_B != task.eos)
-    completions_BR = torch.stack(ids, 1)
-    prompts_BP = prompts.repeat_interleave(group, dim=0)
-    rewards = torch.from_numpy(task.rewards(prompts_BP.numpy(), completions_BR.numpy()))
+    """Draw `group` completions per prompt."""
+    batch, length, device = len(prompts_MP) * group, task.response_tokens, net.embed.device
+    prompts = torch.from_numpy(prompts_MP)
+    uniform_RB = torch.from_numpy(draw.random((length, batch), dtype=np.float32)).to(device)
+    plan = Plan(len(prompts), task.prompt_tokens)
+    done = forward(net, Tokens.of(prompts.t().reshape(-1).to(device)), plan)
+    logits_VL, cache = done.logits_VQ.repeat_interleave(group, dim=1), _cache(net, done, group, length - 1)
+    alive_L = torch.arange(batch, device=device)
+    ids = torch.full((length, batch), task.filler, device=device)
+    mask, logprobs = torch.zeros(length, batch, dtype=torch.bool, device=device), uniform_RB.new_zeros(length, batch)
+    entropy = uniform_RB.new_zeros(())
+    for i in range(length):
+        chosen_L, logp_L, entropy_L = choose(logits_VL, uniform_RB[i, alive_L], temperature)
+        ids[i, alive_L], mask[i, alive_L], logprobs[i, alive_L] = chosen_L, True, logp_L
+        entropy += entropy_L.sum()
+        going = (chosen_L != task.eos).nonzero()[:, 0]
+        alive_L = alive_L[going]
+        if not len(alive_L) or i == length - 1:
+            break
+        cache.keep(going)
+        logits_VL = _decode(net, chosen_L[going], cache)
+    completions_BR = ids.t().contiguous().cpu()
+    rewards = torch.from_numpy(task.rewards(np.repeat(prompts_MP, group, axis=0), completions_BR.numpy()))
     return Rollouts(
-        torch.cat((prompts_BP, completions_BR), 1),
-        torch.stack(mask, 1),
-        torch.stack(logprobs, 1),
+        prompts,
+        completions_BR,
+        mask.t().contiguous().cpu(),
+        logprobs.t().contiguous().cpu(),
         rewards,
-        alive_B.float().mean().item(),
+        1.0 - (ids == task.eos).any(0).float().mean().item(),
+        (entropy / mask.sum()).item(),
     )
 
 
-def choose(logits_VB: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Inverse-CDF sampling: the first id whose cumulative probability exceeds u. Returns ids (B,), log-probs (B,)."""
-    logp_VB = torch.log_softmax(logits_VB / temperature, dim=0)
-    cumulative_VB = logp_VB.exp().cumsum(dim=0)
+def choose(logits_VL: Tensor, uniform_L: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Inverse-CDF sampling: the first id whose cumulative probability exceeds u. Ids, log-probs, entropies (L,)."""
+    logp_VL = torch.log_softmax(logits_VL / temperature if temperature != 1 else logits_VL, dim=0)
+    p_VL = logp_VL.exp()
+    entropy_L = -torch.where(p_VL > 0, p_VL * logp_VL, 0.0).sum(0)
+    cumulative_VL = p_VL.cumsum_(dim=0)
     # u is scaled by the last sum: rounding may leave it a little off 1, and no id beyond the last may be chosen
-    chosen_B = (cumulative_VB[:-1] <= uniform_B * cumulative_VB[-1]).sum(dim=0)
-    return chosen_B, logp_VB.gather(0, chosen_B[None])[0]
+    chosen_L = (cumulative_VL[:-1] <= uniform_L * cumulative_VL[-1]).sum(dim=0)
+    return chosen_L, logp_VL.gather(0, chosen_L[None])[0], entropy_L
 
 
-def _repeat(x_HKPG: Tensor, group: int, positions: int) -> Tensor:
-    """A cache (H, K, positions, B) whose first P positions hold the prompt's, one copy per member of the group."""
-    heads, size, length, prompts = x_HKPG.shape
-    cache = x_HKPG.new_empty(heads, size, positions, prompts, group)
-    cache[:, :, :length] = x_HKPG[..., None]
-    return cache.view(heads, size, positions, prompts * group)
+def _cache(net: Network, done: Pass, group: int, steps: int) -> Copied | Shared:
+    way = attention(net.spec, done.plan.prompt_tokens + steps, net.embed.device)
+    return (Copied if way is BROADCAST else Shared)(net, done, group, steps)
 
 
-def _decode(net: Network, ids_B: Tensor, caches: list[tuple[Tensor, Tensor]], position: int) -> Tensor:
-    """One token for every completion: writes its keys and values at `position`, returns logits (V, B)."""
-    x_DB = net.embed.index_select(0, ids_B).t().contiguous()
-    here = Plan(len(ids_B), position + 1, position, (len(ids_B),))
-    for layer, cache in zip(net.layers, caches, strict=True):
-        x_DB = _decode_layer(net, layer, x_DB, cache, here)
-    return net.head @ normalise(x_DB)[0]
+class Copied:
+    """For `Broadcast`: every completion has its own copy of the prompt's keys and values, (H, K, T, slots) a layer."""
+
+    def __init__(self, net: Network, done: Pass, group: int, steps: int) -> None:
+        self.spec, self.first, self.step = net.spec, done.plan.prompt_tokens, -1
+        self.slot_L = torch.arange(done.plan.prompts * group)
+        self.all = True  # every slot runs: no look-up is needed
+        positions = self.first + steps
+        self.kv = [[self._copy(x, done.plan.prompts, group, positions) for x in (t.k, t.v)] for t in done.tapes]
+
+    def _copy(self, x_DC: Tensor, prompts: int, group: int, positions: int) -> Tensor:
+        h, k = self.spec.heads, self.spec.head_dim
+        new = x_DC.new_empty(h, k, positions, prompts, group)
+        new[:, :, : self.first] = x_DC.view(h, k, self.first, prompts, 1)
+        return new.view(h, k, positions, -1)
+
+    def keep(self, going: Tensor) -> None:
+        """Go on to the next position with these of the running completions."""
+        self.step += 1
+        if len(going) < len(self.slot_L):
+            self.slot_L, self.all = self.slot_L[going], False
+        slots = self.kv[0][0].shape[3]
+        if len(self.slot_L) < IDLE * slots:
+            seen = self.first + self.step
+            for pair in self.kv:
+                for i, x in enumerate(pair):
+                    packed = x.new_empty(*x.shape[:3], len(self.slot_L))
+                    torch.index_select(x[:, :, :seen], 3, self.slot_L, out=packed[:, :, :seen])
+                    pair[i] = packed
+            self.slot_L, self.all = torch.arange(len(self.slot_L)), True
+
+    def attend(self, layer: int, q_DL: Tensor, k_DL: Tensor, v_DL: Tensor) -> Tensor:
+        h, size, here = self.spec.heads, self.spec.head_dim, self.first + self.step
+        if not self.all:
+            q_DL, k_DL, v_DL = (self._in_slots(x) for x in (q_DL, k_DL, v_DL))
+        keys, values = self.kv[layer]
+        keys[:, :, here], values[:, :, here] = k_DL.view(h, size, -1), v_DL.view(h, size, -1)
+        s = softmax_((q_DL.view(h, size, 1, -1) * keys[:, :, : here + 1]).sum(1), 1)
+        mixed = (s[:, None] * values[:, :, : here + 1]).sum(2).view(h * size, -1)
+        return mixed if self.all else mixed.index_select(1, self.slot_L)
+
+    def _in_slots(self, x_DL: Tensor) -> Tensor:
+        return x_DL.new_zeros(len(x_DL), self.kv[0][0].shape[3]).index_copy_(1, self.slot_L, x_DL)
 
 
-def _decode_layer(net: Network, w: Folded, x_DB: Tensor, cache: tuple[Tensor, Tensor], here: Plan) -> Tensor:
-    d, shape, table = net.spec.width, (net.spec.heads, net.spec.head_dim, -1), rotation(net.spec, here)
-    h = normalise(x_DB)[0]
-    qkv = w.qkv @ h
-    cache[0][:, :, here.first] = rotate(qkv[d : 2 * d], *table).view(shape)
-    cache[1][:, :, here.first] = qkv[2 * d :].view(shape)
-    mixed, _ = attend(rotate(qkv[:d], *table).view(shape), *cache, here.spans)
-    y = torch.addmm(x_DB, w.o, mixed)
+class Shared:
+    """For `Batched`: a prompt's keys and values (H, M, P, K) once a group, and a table (H, B, steps, K) of their own."""
+
+    def __init__(self, net: Network, done: Pass, group: int, steps: int) -> None:
+        plan, self.spec, self.step = done.plan, net.spec, -1
+        self.prompts, self.first, self.batch = plan.prompts, plan.prompt_tokens, plan.prompts * group
+        self.slot_L = torch.arange(self.batch, device=net.embed.device)
+        h, k = self.spec.heads, self.spec.head_dim
+        self.prompt = [
+            [x.view(h, k, self.first, self.prompts).permute(0, 3, 2, 1).contiguous() for x in (t.k, t.v)]
+            for t in done.tapes
+        ]
+        self.own = [[x[0].new_zeros(h, self.batch, steps, k) for _ in range(2)] for x in self.prompt]
+
+    def keep(self, going: Tensor) -> None:
+        self.step += 1
+        if len(going) < len(self.slot_L):
+            self.slot_L = self.slot_L[going]
+
+    def attend(self, layer: int, q_DL: Tensor, k_DL: Tensor, v_DL: Tensor) -> Tensor:
+        (pk, pv), (keys, values), i = self.prompt[layer], self.own[layer], self.step
+        q = self._in_slots(q_DL)
+        keys[:, :, i], values[:, :, i] = self._in_slots(k_DL), self._in_slots(v_DL)
+        h, k = self.spec.heads, self.spec.head_dim
+        cross = q.view(h, self.prompts, -1, k) @ pk.transpose(2, 3)
+        own = (keys[:, :, : i + 1] @ q[..., None])[..., 0]
+        s = torch.softmax(torch.cat((cross.view(h, self.batch, -1), own), 2), -1, dtype=torch.float32).to(q.dtype)
+        shared, own = s[..., : self.first], s[..., self.first :]
+        mixed = (shared.reshape(h, self.prompts, -1, self.first) @ pv).view(h, self.batch, k)
+        mixed = mixed + (own[:, :, None] @ values[:, :, : i + 1])[:, :, 0]
+        return mixed.permute(0, 2, 1).reshape(h * k, -1).index_select(1, self.slot_L)
+
+    def _in_slots(self, x_DL: Tensor) -> Tensor:
+        """(H, B, K), 0 where nothing runs."""
+        h, k = self.spec.heads, self.spec.head_dim
+        rows = x_DL.new_zeros(self.batch, h * k).index_copy_(0, self.slot_L, x_DL.t().contiguous())
+        return rows.view(self.batch, h, k).transpose(0, 1).contiguous()
+
+
+def _decode(net: Network, ids_L: Tensor, cache: Copied | Shared) -> Tensor:
+    """One token for every running completion: logits (V, L)."""
+    x_DL = net.embed.index_select(0, ids_L).t().contiguous()
+    cos, sin = angles(net.spec, cache.first + cache.step + 1, x_DL.device, x_DL.dtype)
+    table = cos[:, -1:], sin[:, -1:]
+    for i, layer in enumerate(net.layers):
+        x_DL = _decode_layer(net, i, layer, x_DL, cache, table)
+    return (net.head @ normalise(x_DL)[0]).float()
+
+
+def _decode_layer(
+    net: Network, i: int, w: Folded, x_DL: Tensor, cache: Copied | Shared, table: tuple[Tensor, Tensor]
+) -> Tensor:
+    d, ffn = net.spec.width, net.spec.ffn
+    qkv = w.qkv @ normalise(x_DL)[0]
+    qk = _rotate_one(qkv[: 2 * d], *table)
+    y = torch.addmm(x_DL, w.o, cache.attend(i, qk[:d], qk[d:], qkv[2 * d :]))
     gate_up = w.gate_up @ normalise(y)[0]
-    active = torch.nn.functional.silu(gate_up[: net.spec.ffn]) * gate_up[net.spec.ffn :]
+    active = torch.nn.functional.silu(gate_up[:ffn]) * gate_up[ffn:]
     return torch.addmm(y, w.down, active, out=y)
+
+
+def _rotate_one(x_DL: Tensor, cos_K1: Tensor, sin_K1: Tensor) -> Tensor:
+    """`rotate` where every column has the same position."""
+    x = x_DL.view(-1, len(cos_K1), x_DL.shape[1])
+    half = x.shape[1] // 2
+    swapped = torch.cat((x[:, half:], x[:, :half]), dim=1)
+    return torch.addcmul(x * cos_K1, swapped, sin_K1).view(x_DL.shape)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,8 +21,9 @@ from scaling.errors import InputError
 from scaling.trials import AdapterSpec, GRPOSpec, TrialSpec
 from sweeps import executed, grpo
 from sweeps.batches import Batch, arrange, chunk_steps, corpus
+from sweeps.gradients import Factors, Weights
 from sweeps.models import Adapters, Parameters, initial, initial_adapters
-from sweeps.network import Folded, Network, backward, fold, forward, unfold, unfold_adapters
+from sweeps.network import Network, Sink, backward, fold, forward
 from sweeps.optim import Adam, Diverged, Guard, rate
 from sweeps.rollout import Rollouts, sample
 from sweeps.tasks import Task, stream, task_of
@@ -93,6 +93,7 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
     """Next-token cross entropy on the demonstrations' completions, mean over the tokens of a step."""
     weights = initial(spec.model, spec.seed)
     gradient = Parameters(spec.model)
+    sink = Weights(weights, gradient)
     run = _Run(spec, weights, log, save, every, Guard(spec.optim.warmup * spec.steps))
     run.restore(resume)
     per_chunk = chunk_steps(spec.batch)
@@ -102,9 +103,9 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
             batches = corpus(task, spec.seed, step // per_chunk, spec.batch)
         batch = batches[step % per_chunk]
         net = fold(weights)
-        logits_VQ, tapes, final = forward(net, batch.tokens, batch.plan)
-        loss, dlogits_VQ = cross_entropy(logits_VQ, batch.targets_Q)
-        unfold(weights, *backward(net, tapes, final, dlogits_VQ), batch.tokens, gradient)
+        done = forward(net, batch.tokens, batch.plan)
+        loss, dlogits_VQ = cross_entropy(done.logits_VQ, batch.targets_Q)
+        sink.finish(*backward(net, done, dlogits_VQ, sink), batch.tokens)
         lr = rate(spec.optim, step, spec.steps)
         norm, clipped = run.adam.step(gradient.flat, lr)
         shape = spec.model, batch.plan, len(batch.tokens.distinct_U)
@@ -138,15 +139,14 @@ def reinforce(
         policy = fold(frozen, adapters)
         draw = stream(spec.seed, "rollouts", step)
         rollouts = sample(policy, task, prompts_GP, g.group, draw, temperature=g.temperature)
-        batch = arrange(rollouts.ids_BS, rollouts.mask_BR)
+        batch = arrange(rollouts.prompts_MP, rollouts.completions_BR, rollouts.mask_BR)
         learn = _Learner(g, rollouts, batch, _logprobs(reference, batch, g.temperature))
         lr = rate(spec.optim, step, spec.steps)
         for update in range(g.updates):
             policy = fold(frozen, adapters) if update else policy
-            grads = learn.gradients(policy)
-            unfold_adapters(frozen, adapters, grads, gradient)
+            learn.gradients(policy, Factors(frozen, adapters, gradient))
             norm, _ = run.adam.step(gradient.flat, lr)
-        run.flop += _rl_flop(spec, batch, len(np.unique(prompts_GP)))
+        run.flop += _rl_flop(spec, rollouts, batch)
         run.guard.check(step, learn.loss, norm, learn.reward)
         if run.due:
             run.record(learn.report() | {"lr": lr, "grad_norm": norm})
@@ -166,7 +166,7 @@ def cross_entropy(logits_VQ: Tensor, targets_Q: Tensor) -> tuple[float, Tensor]:
 
 @torch.no_grad()
 def _logprobs(net: Network, batch: Batch, temperature: float) -> Tensor:
-    return grpo.token_logprobs(forward(net, batch.tokens, batch.plan)[0] / temperature, batch.targets_Q)
+    return grpo.token_logprobs(forward(net, batch.tokens, batch.plan).logits_VQ / temperature, batch.targets_Q)
 
 
 class _Learner:
@@ -182,12 +182,12 @@ class _Learner:
         self.old_BR = rollouts.logprobs_BR[batch.order]
         self.reference_BR = batch.spread(reference_Q)
 
-    def gradients(self, policy: Network) -> list[Folded]:
-        """Gradients of the folded layers for the loss at the current policy."""
+    def gradients(self, policy: Network, sink: Sink) -> None:
+        """Gradients of the loss at the current policy, into `sink`."""
         g = self.g
         with torch.no_grad():
-            logits_VQ, tapes, final = forward(policy, self.batch.tokens, self.batch.plan)
-        logits_VQ.requires_grad_()
+            done = forward(policy, self.batch.tokens, self.batch.plan)
+        logits_VQ = done.logits_VQ.requires_grad_()
         logprobs_BR = self.batch.spread(grpo.token_logprobs(logits_VQ / g.temperature, self.batch.targets_Q))
         objective = grpo.LOSSES[g.loss](
             logprobs_BR, self.old_BR, self.reference_BR, self.advantages_B, self.mask_BR, clip=g.clip, beta=g.beta
@@ -197,7 +197,7 @@ class _Learner:
         with torch.no_grad():
             if math.isnan(self.mismatch):  # only before the first update do sampler and policy share their weights
                 self.mismatch = (logprobs_BR.detach() - self.old_BR).abs().max().item()
-            return backward(policy, tapes, final, dlogits_VQ, embedding=False)[0]
+            backward(policy, done, dlogits_VQ, sink, embedding=False)
 
     def report(self) -> dict[str, float]:
         entropy = grpo.entropy(self.logits_VQ / self.g.temperature).item()
@@ -211,6 +211,7 @@ class _Learner:
             "zero_variance_share": self.silent,
             "logprob_mismatch": self.mismatch,
             "truncation_share": self.rollouts.truncated,
+            "completion_tokens": self.mask_BR.sum().item(),
         }
 
 
@@ -263,20 +264,15 @@ class _Run:
         return Trained(self.weights.tensors(), self.step, self.tokens, self.flop)
 
 
-def _rl_flop(spec: TrialSpec, batch: Batch, prompt_distinct: int) -> int:
+def _rl_flop(spec: TrialSpec, rollouts: Rollouts, batch: Batch) -> int:
+    """Rollout, reference pass, and every update of one step."""
     model, task, (adapter, g) = spec.model, spec.task, rl_parts(spec)
-    rollouts = executed.rollout_flop(
-        model, g.prompts, g.group, task.prompt_tokens, task.response_tokens, prompt_distinct
-    )
+    prompts, counts = rollouts.prompts_MP, rollouts.mask_BR.sum(0).tolist()
+    sampled = executed.rollout_flop(model, len(prompts), task.prompt_tokens, counts, len(prompts.unique()))
     shape = model, batch.plan, len(batch.tokens.distinct_U)
-    forward_once = executed.forward_flop(*shape)
-    update = (
-        forward_once
-        + executed.backward_flop(*shape, embedding=False)
-        + executed.merge_flop(model, adapter)
-        + executed.adapter_gradient_flop(model, adapter)
-    )
-    return rollouts + forward_once + g.updates * update
+    once = executed.forward_flop(*shape)
+    update = once + executed.backward_flop(*shape, adapter=adapter) + executed.merge_flop(model, adapter)
+    return sampled + once + g.updates * update
 
 
 def rl_parts(spec: TrialSpec) -> tuple[AdapterSpec, GRPOSpec]:

@@ -9,6 +9,7 @@ import torch
 from sweeps.batches import arrange
 from sweeps.grpo import token_logprobs
 from sweeps.network import fold, forward
+from sweeps.plans import Plan, Tokens
 from sweeps.rollout import choose, sample
 from sweeps.tasks import stream, task_of
 from tests.sweeps.small import TASK, model, random_weights
@@ -19,8 +20,9 @@ from tests.sweeps.small import TASK, model, random_weights
 def test_sampled_logprobs_equal_teacher_forcing(layers, temperature):
     task, net = task_of(TASK), fold(random_weights(model(layers, 16, 4)))
     rollouts = sample(net, task, task.prompts(0, 0, 9), 4, stream(0, "test"), temperature=temperature)
-    batch = arrange(rollouts.ids_BS, rollouts.mask_BR)
-    forced = batch.spread(token_logprobs(forward(net, batch.tokens, batch.plan)[0] / temperature, batch.targets_Q))
+    batch = arrange(rollouts.prompts_MP, rollouts.completions_BR, rollouts.mask_BR)
+    logits_VQ = forward(net, batch.tokens, batch.plan).logits_VQ / temperature
+    forced = batch.spread(token_logprobs(logits_VQ, batch.targets_Q))
     assert torch.allclose(forced, rollouts.logprobs_BR[batch.order], atol=2e-5)
     assert (rollouts.logprobs_BR < 0).equal(rollouts.mask_BR)
 
@@ -44,8 +46,8 @@ def test_the_first_token_has_the_models_frequencies():
     task, net = task_of(TASK), fold(random_weights(model()))
     prompt, group = task.prompts(0, 0, 1), 40_000
     rollouts = sample(net, task, prompt, group, stream(0, "test"))
-    batch = arrange(torch.from_numpy(np.concatenate((prompt, [[0] * 5]), 1)), torch.tensor([[1, 0, 0, 0, 0]]))
-    p = forward(net, batch.tokens, batch.plan)[0][:, 0].softmax(0).numpy()
+    plan = Plan(1, prompt.shape[1])
+    p = forward(net, Tokens.of(torch.from_numpy(prompt[0])), plan).logits_VQ[:, 0].softmax(0).numpy()
     seen = np.bincount(rollouts.ids_BS[:, 6].numpy(), minlength=24) / group
     assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / group) + 1e-9).all()
 
@@ -54,6 +56,7 @@ def test_inverse_cdf_never_leaves_the_alphabet_nor_picks_the_impossible():
     logits = torch.full((4, 3), -torch.inf)
     logits[1:3] = 0.0
     edges = torch.tensor([0.0, 0.5, 1 - 2**-24])
-    ids, logprobs = choose(logits, edges, 1.0)
+    ids, logprobs, entropies = choose(logits, edges, 1.0)
+    assert entropies.tolist() == pytest.approx([np.log(2)] * 3)
     assert ids.tolist() == [1, 2, 2]
     assert logprobs.tolist() == pytest.approx([-np.log(2)] * 3)

@@ -1,0 +1,235 @@
+"""GRPO on LoRA: this engine against TRL's GRPOTrainer with peft, side by side in one process.
+
+    python benchmarks/grpo_vs_trl.py                       # 20k, 1M and 10M parameters, beta 0 and .05, one thread
+    python benchmarks/grpo_vs_trl.py --sizes 20k --steps 8
+    python benchmarks/grpo_vs_trl.py --device cuda --dtype bfloat16 --sizes 1M 10M 100M 500M
+
+Both train the same weights on the same prompts, 32 x 8 completions of at most 32 tokens after 16 prompt tokens, all 64
+tokens of the vocabulary as outputs, LoRA of rank 8 on every matrix, one update a batch. Steps alternate: one of TRL's,
+one of ours, and so on; the first two of each are not counted. TRL runs as its users would want it on this machine: no
+gradient checkpointing, no logging, no saving, no dropout. Its reward function is the same numpy code.
+
+    tokens/s    completion tokens (up to <eos>) per second of whole steps: rollout, rewards, reference, update
+    ratio       ours over TRL's, from medians of the alternating steps
+    half        half of the groups get equal rewards: ours skips their update where that is exact (beta = 0)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+import numpy as np
+import torch
+
+from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
+from sweeps.models import build, initial
+from sweeps.tasks import stream
+from sweeps.train import reinforce
+
+PROMPT, RESPONSE, VOCAB, PROMPTS, GROUP, WARM = 16, 32, 64, 32, 8, 2
+SIZES = {
+    "20k": (2, 24, 6),  # layers, width, heads
+    "1M": (4, 128, 4),
+    "10M": (6, 320, 5),
+    "100M": (10, 768, 12),
+    "500M": (20, 1280, 20),
+}
+
+
+class RaceTask:
+    """Random prompts; a reward that differs within a group (mean token id), or is equal in every second group."""
+
+    vocab = outputs = VOCAB
+    prompt_tokens, response_tokens, eos, filler, buckets = PROMPT, RESPONSE, 0, 1, ("all",)
+
+    def __init__(self, silent: bool) -> None:
+        self.silent = silent
+
+    def prompts(self, seed: int, step: int, count: int) -> np.ndarray:
+        prompts_GP = stream(seed, "race", step).integers(3, VOCAB, size=(count, PROMPT))
+        prompts_GP[:, 0] = 3 + np.arange(count) % 2  # says whether the group has a signal
+        return prompts_GP
+
+    def rewards(self, prompts_BP: np.ndarray, completions_BR: np.ndarray) -> np.ndarray:
+        ended_BR = np.cumsum(completions_BR == self.eos, axis=1) > 0
+        score_B = np.where(ended_BR, 0, completions_BR).sum(1) / (VOCAB * RESPONSE)
+        return np.where(self.silent & (prompts_BP[:, 0] == 3), 0.0, score_B).astype(np.float32)
+
+
+@dataclass
+class Side:
+    """Seconds and completion tokens of the steps of one side."""
+
+    seconds: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Median tokens/s of the steps after the warm-up."""
+        return statistics.median(t / s for t, s in zip(self.tokens[WARM:], self.seconds[WARM:], strict=True))
+
+
+def spec_of(size: str, beta: float, steps: int) -> TrialSpec:
+    layers, width, heads = SIZES[size]
+    model = ModelSpec(layers, width, heads, 4 * width, VOCAB, VOCAB, rope_theta=10_000.0)
+    task = TaskSpec("race", 0, PROMPT, RESPONSE)
+    optim = OptimSpec(1e-3, (0.9, 0.99), "constant", clip=0.0)
+    base = TrialSpec("pretrain", task, model, optim, 1, 8)
+    grpo = GRPOSpec(PROMPTS, GROUP, beta=beta)
+    return replace(
+        base, stage="rl", steps=steps, batch=PROMPTS * GROUP, parent=base, adapter=AdapterSpec(8, 16.0), grpo=grpo
+    )
+
+
+class Ours:
+    """The engine's own loop, one step at a time: it yields in `log`, which is called once a step."""
+
+    def __init__(self, spec: TrialSpec, task: RaceTask) -> None:
+        import threading
+
+        self.go, self.done, self.side = threading.Semaphore(0), threading.Semaphore(0), Side()
+        self.spec, self.task = spec, task
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        torch.set_num_threads(1)
+        self.go.acquire()
+
+        def on_log(row: dict[str, float]) -> None:
+            self.side.tokens.append(row["completion_tokens"])
+            self.done.release()
+            self.go.acquire()
+
+        base = initial(self.spec.model, 1).tensors()
+        reinforce(self.spec, self.task, base, resume=None, log=on_log, save=lambda c: None, every=0)
+
+    def step(self) -> None:
+        begun = time.perf_counter()
+        self.go.release()
+        self.done.acquire()
+        self.side.seconds.append(time.perf_counter() - begun)
+
+
+def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, device: str, dtype: str) -> tuple[Any, Side]:
+    """TRL's trainer on the same weights and prompts; its steps are timed from begin to end."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+    from trl import GRPOConfig, GRPOTrainer
+
+    words = Tokenizer(WordLevel({f"t{i}": i for i in range(VOCAB)}, unk_token="t1"))
+    words.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="t0", pad_token="t1", unk_token="t1")
+    rows = [" ".join(f"t{i}" for i in p) for step in range(steps) for p in task.prompts(spec.seed, step, PROMPTS)]
+    side = Side()
+
+    def reward(prompts: list[str], completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        ids_BR = np.full((len(completion_ids), RESPONSE), task.filler)
+        for row, ids in zip(ids_BR, completion_ids, strict=True):
+            row[: len(ids)] = ids
+        side.tokens.append(float(sum(map(len, completion_ids))))
+        ids_BP = np.array([[int(word[1:]) for word in text.split()] for text in prompts])
+        return task.rewards(ids_BP, ids_BR).tolist()
+
+    g = spec.grpo
+    config = GRPOConfig(
+        output_dir="/tmp/trl-race",
+        per_device_train_batch_size=spec.batch,
+        num_generations=GROUP,
+        steps_per_generation=1,
+        max_completion_length=RESPONSE,
+        max_steps=steps,
+        learning_rate=spec.optim.lr,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+        beta=g.beta,
+        loss_type="grpo",
+        temperature=1.0,
+        gradient_checkpointing=False,
+        use_cpu=device == "cpu",
+        bf16=dtype == "bfloat16",
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        shuffle_dataset=False,
+        disable_tqdm=True,
+        use_vllm=False,
+        dataloader_num_workers=0,
+    )
+    model = build(spec.model, tensors=initial(spec.model, 1).named())
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = task.eos, task.filler
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules=list(spec.adapter.targets), task_type="CAUSAL_LM")
+    trainer = GRPOTrainer(
+        model=model.train(),
+        reward_funcs=reward,
+        args=config,
+        train_dataset=Dataset.from_dict({"prompt": rows}),
+        processing_class=tokenizer,
+        peft_config=lora,
+    )
+    return trainer, side
+
+
+def race(size: str, beta: float, silent: bool, steps: int, device: str, dtype: str) -> tuple[Side, Side]:
+    """Alternate: one step of TRL, one of ours."""
+    from transformers import TrainerCallback
+
+    spec, task = spec_of(size, beta, steps + WARM), RaceTask(silent)
+    trainer, side = trainer_of(spec, task, steps + WARM, device, dtype)
+    ours = Ours(spec, task)
+
+    class Turns(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.begun = time.perf_counter()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            side.seconds.append(time.perf_counter() - self.begun)
+            ours.step()
+
+    trainer.add_callback(Turns())
+    original = trainer.get_batch_samples if hasattr(trainer, "get_batch_samples") else None
+    del original
+    trainer.train()
+    return side, ours.side
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=["20k", "1M", "10M"], choices=list(SIZES))
+    parser.add_argument("--betas", nargs="+", type=float, default=[0.0, 0.05])
+    parser.add_argument("--steps", type=int, default=0, help="counted steps; 0: 10, 6, 3 by size")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, {args.device}, {args.dtype}, one thread")
+    for size in args.sizes:
+        for beta in args.betas:
+            for silent in (False, True):
+                steps = args.steps or {"20k": 10, "1M": 6}.get(size, 3)
+                theirs, ours = race(size, beta, silent, steps, args.device, args.dtype)
+                print(
+                    f"{size:>5} beta {beta:<5g} {'half silent' if silent else 'all groups':<12}"
+                    f" TRL {theirs.rate:8.0f}  ours {ours.rate:8.0f} tokens/s  ratio {ours.rate / theirs.rate:.2f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
