@@ -27,11 +27,12 @@ class Curriculum:
 
     A mastered prompt's place goes to the next one of further streams that is not mastered. When `TRIES` of them have
     not filled every place, nearly nothing is left to learn: the places that remain keep what was drawn first, so that
-    a step always has its full number of prompts and a run its steps and compute; `mastered_share` says how many.
+    a step always has its full number of prompts and a run its steps and compute. `report`: shares of the last draw.
     """
 
     def __init__(self, task: Task, g: GRPOSpec, seed: int) -> None:
-        self.task, self.g, self.seed, self.mastered_share = task, g, seed, 0.0
+        self.task, self.g, self.seed = task, g, seed
+        self.replaced, self.mastered = 0, 0  # places of the last draw
         self.counts: dict[bytes, tuple[int, int]] = {}  # passes, rollouts
 
     def draw(self, step: int) -> np.ndarray:
@@ -40,6 +41,7 @@ class Curriculum:
         if self.g.resample_below is None:
             return prompts_GP
         places = np.flatnonzero(self._mastered(prompts_GP))
+        found = len(places)
         for attempt in range(TRIES):
             if not len(places):
                 break
@@ -48,7 +50,7 @@ class Curriculum:
             fresh_GP = more_GP[~self._mastered(more_GP)][: len(places)]
             prompts_GP[places[: len(fresh_GP)]] = fresh_GP
             places = places[len(fresh_GP) :]
-        self.mastered_share = len(places) / self.g.prompts
+        self.replaced, self.mastered = found - len(places), len(places)
         return prompts_GP
 
     def note(self, prompts_GP: np.ndarray, rewards_GJ: Tensor) -> None:
@@ -60,7 +62,9 @@ class Curriculum:
             self.counts[key] = passes + passed, rollouts + rewards_GJ.shape[1]
 
     def report(self) -> dict[str, float]:
-        return {} if self.g.resample_below is None else {"mastered_share": self.mastered_share}
+        if self.g.resample_below is None:
+            return {}
+        return {"replaced_share": self.replaced / self.g.prompts, "mastered_share": self.mastered / self.g.prompts}
 
     def tensors(self) -> dict[str, Tensor]:
         """State for a checkpoint: digests (n, 2) and counts (n, 2), both int64, in order of first sight."""
