@@ -43,7 +43,7 @@ def signal(g: GRPOSpec, rewards_NG: Tensor, mask_BT: Tensor) -> tuple[Tensor, Te
     loss = LOSSES[g.loss]
     kept_N = ~silent(rewards_NG) if g.filter_zero_variance else None
     advantages_NG = advantages(rewards_NG, g.advantage or loss.advantage)
-    return advantages_NG.view(-1), token_weights(mask_BT, g.group, loss.aggregation, kept_N)
+    return advantages_NG.flatten(), token_weights(mask_BT, g.group, loss.aggregation, kept_N)
 
 
 def teaches(g: GRPOSpec, advantages_B: Tensor, weights_BT: Tensor) -> Tensor:

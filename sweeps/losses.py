@@ -89,7 +89,7 @@ def token_weights(mask_BT: Tensor, group: int, aggregation: Aggregation, kept_N:
     as sampled: T is the longest completion that is allowed.
     """
     if kept_N is None:
-        kept_N = torch.ones(len(mask_BT) // group, dtype=torch.bool)
+        kept_N = mask_BT.new_ones(len(mask_BT) // group)
     mask_BT = mask_BT * kept_N.repeat_interleave(group)[:, None]
     prompts = kept_N.sum().clamp(min=1)
     match aggregation:
@@ -100,7 +100,7 @@ def token_weights(mask_BT: Tensor, group: int, aggregation: Aggregation, kept_N:
         case "constant":
             return mask_BT / (prompts * group * mask_BT.shape[1])
         case "prompt":
-            tokens_N = mask_BT.view(-1, group * mask_BT.shape[1]).sum(1).clamp(min=1)
+            tokens_N = mask_BT.reshape(-1, group * mask_BT.shape[1]).sum(1).clamp(min=1)
             return mask_BT / (prompts * tokens_N.repeat_interleave(group)[:, None])
 
 
