@@ -11,10 +11,11 @@ of a run and nothing that does not (paths, executors, machines).
 from __future__ import annotations
 
 import enum
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from scaling.errors import InputError
 from scaling.records import digest
@@ -24,6 +25,8 @@ ID = re.compile(r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")
 SEED_LIMIT = 2**63
 
 Stage = Literal["pretrain", "rl"]
+LossName = Literal["grpo", "grpo_sequence", "bnpo", "dr_grpo", "dapo", "cispo", "scalerl"]
+AdvantageScaling = Literal["group", "batch", "none"]
 
 
 class TrialState(enum.StrEnum):
@@ -127,12 +130,20 @@ class OptimSpec:
     clip: float = 2.0
 
 
+YOUNGER = ("clip_high", "advantage", "filter_zero_variance", "resample_below", "unbiased_kl")
+
+
 @dataclass(frozen=True)
 class GRPOSpec:
-    """Group Relative Policy Optimization (Shao et al. 2024): `prompts` x `group` completions a step.
+    """Group Relative Policy Optimization (Shao et al. 2024) and its family: `prompts` x `group` completions a step.
 
-    `beta` weighs the KL term to the base model, `clip` bounds the importance ratio, `updates` (mu) is the number of
-    gradient steps on one batch of rollouts.
+    `beta` weighs the KL term to the base model, `updates` (mu) is the number of gradient steps on one batch of
+    rollouts. `clip` bounds the importance ratio from below by 1 - clip and, unless `clip_high` or the loss says
+    otherwise (.28 for dapo), from above by 1 + clip; for cispo and scalerl `clip_high` is the largest ratio (5).
+
+    `advantage`: what rewards are divided by, None = what the loss does. `filter_zero_variance`: groups of equal
+    rewards are left out of every mean. `resample_below`: prompts whose pass rate so far has reached it are not drawn
+    again (None or 1 = off). `unbiased_kl`: the KL term times the importance ratio.
     """
 
     prompts: int
@@ -141,7 +152,46 @@ class GRPOSpec:
     clip: float = 0.2
     updates: int = 1
     temperature: float = 1.0
-    loss: Literal["grpo", "dr_grpo"] = "grpo"
+    loss: LossName = "grpo"
+    clip_high: float | None = None
+    advantage: AdvantageScaling | None = None
+    filter_zero_variance: bool = False
+    resample_below: float | None = None
+    unbiased_kl: bool = False
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        _check_choice("loss", self.loss, get_args(LossName))
+        _check_choice("advantage", self.advantage, (None, *get_args(AdvantageScaling)))
+        if self.prompts < 1 or self.group < 2:
+            raise InputError(f"{self.prompts} prompts x {self.group} completions: a group of one has no advantage")
+        if self.clip_high is not None and not 0 < self.clip_high < math.inf:
+            raise InputError(
+                f"clip_high = {self.clip_high:g} bounds no ratio", "give a positive number, or leave it out"
+            )
+        if self.resample_below is not None and not 0 < self.resample_below <= 1:
+            raise InputError(f"resample_below = {self.resample_below:g} is no pass rate above 0 and up to 1")
+        if self.resample_below == 1:
+            object.__setattr__(self, "resample_below", None)  # one meaning, one id
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what is younger than the format and default, so that older specifications keep their digests."""
+        default = {f.name: f.default for f in fields(self)}
+        return {k: v for k, v in asdict(self).items() if k not in YOUNGER or v != default[k]}
+
+
+def scalerl(prompts: int, group: int) -> GRPOSpec:
+    """ScaleRL's loss and curriculum (Khatri et al. 2025, arXiv 2510.13786): CISPO, every prompt alike, advantages
+    scaled over the batch, no KL term, zero-variance prompts filtered, prompts passed nine times in ten not drawn again.
+
+    Its fp32 logits are what the trainer computes anyway; its asynchronous generation and length control are not here.
+    """
+    return GRPOSpec(prompts, group, beta=0.0, loss="scalerl", filter_zero_variance=True, resample_below=0.9)
+
+
+def gspo(prompts: int, group: int) -> GRPOSpec:
+    """GSPO (Zheng et al. 2025, arXiv 2507.18071): one ratio a completion, clipped to 1 - 3e-4 .. 1 + 4e-4, no KL."""
+    return GRPOSpec(prompts, group, beta=0.0, clip=3e-4, clip_high=4e-4, loss="grpo_sequence")
 
 
 @dataclass(frozen=True)
@@ -170,7 +220,7 @@ class TrialSpec:
     v: int = SPEC_VERSION
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        _check_numbers(self, self.task, self.model, self.optim, self.evaluation, self.adapter, self.grpo)
         if self.stage not in ("pretrain", "rl"):
             raise InputError(f"trial stage {self.stage!r} is unknown", "use 'pretrain' or 'rl'")
         rl = self.stage == "rl"
@@ -219,8 +269,9 @@ class TrialSpec:
             **{k: getattr(self.task, k) for k in ("name", "instance", "prompt_tokens", "response_tokens")},
             "options": dict(self.task.options),
         }
-        for name in ("model", "optim", "evaluation", "adapter", "grpo"):
+        for name in ("model", "optim", "evaluation", "adapter"):
             body[name] = asdict(body[name]) if body[name] else None
+        body["grpo"] = self.grpo.to_json() if self.grpo else None
         body["parent"] = self.parent.to_json() if self.parent else None
         body["seed"] = str(self.seed)  # up to 63 bits: beyond what a JSON number keeps
         return body
@@ -251,14 +302,24 @@ class TrialSpec:
             raise InputError(f"not a trial specification: {error}") from None
 
 
-def _check_numbers(spec: TrialSpec) -> None:
-    """Every field that is declared a number is one: a specification may come from a file."""
-    for part in (spec, spec.task, spec.model, spec.optim, spec.evaluation, spec.adapter, spec.grpo):
+NUMBERS = {"int": (int,), "float": (int, float), "float | None": (int, float, type(None))}
+
+
+def _check_numbers(*parts: Any) -> None:
+    """Every field that is declared a number, or yes and no, is one: a specification may come from a file."""
+    for part in parts:
         for f in fields(part) if part is not None else ():
-            value = getattr(part, f.name)
-            wanted = {"int": (int,), "float": (int, float)}.get(str(f.type), (object,))
-            if str(f.type) in ("int", "float") and (isinstance(value, bool) or not isinstance(value, wanted)):
+            value, declared = getattr(part, f.name), str(f.type)
+            if declared == "bool":
+                if not isinstance(value, bool):
+                    raise InputError(f"trial specification: {f.name} = {value!r:.40} is not true or false")
+            elif declared in NUMBERS and (isinstance(value, bool) or not isinstance(value, NUMBERS[declared])):
                 raise InputError(f"trial specification: {f.name} = {value!r:.40} is not a number")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} {value!r:.40} is unknown", f"known: {', '.join(c for c in choices if c)}")
 
 
 def _tuples(body: Mapping[str, Any]) -> dict[str, Any]:

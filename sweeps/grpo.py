@@ -1,44 +1,55 @@
-"""Group Relative Policy Optimization, as pure tensor functions.
+"""Group Relative Policy Optimization: what a batch of rollouts teaches. Its losses: `sweeps.losses`.
 
-Legend: V output alphabet, Q tokens, B completions, T completion tokens, N prompts, G completions of one prompt.
-`mask_BT` is 1.0 on the tokens of a completion (<eos> included) and 0.0 after it.
-
-Sources: Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300), Liu et al. 2025 (Dr. GRPO, arXiv 2503.20783),
-Schulman 2020 ("Approximating KL divergence", estimator k3).
+Legend: V output alphabet, Q tokens, N prompts, G completions of one prompt, B = N G completions in the order n G + g,
+T completion tokens. Pure tensor functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
+
+from scaling.trials import AdvantageScaling, GRPOSpec
+from sweeps.losses import LOSSES, token_weights
 
 STD_EPS = 1e-4
 
 
-@dataclass(frozen=True)
-class Objective:
-    """A loss to minimise and what it did: mean k3 and share of tokens whose ratio was clipped, both per token."""
+def advantages(rewards_NG: Tensor, scaling: AdvantageScaling = "group") -> Tensor:
+    """A = (r - mean_G r) / (std + 1e-4), as (N, G); exactly 0 in a silent group. std is unbiased (n - 1) and taken
 
-    loss: Tensor
-    kl: Tensor
-    clipped: Tensor
-
-
-def group_advantages(rewards_NG: Tensor, *, scaled: bool = True) -> Tensor:
-    """A = (r - mean_G r) / (std_G r + 1e-4); without the division where `scaled` is False (Dr. GRPO).
-
-    std is the unbiased one over the group. A group whose rewards are all equal has advantage 0 and teaches nothing.
+    group  over the rewards of the group (GRPO)
+    batch  over all r - mean_G r of the batch, silent groups included (ScaleRL)
+    none   not at all: A = r - mean_G r (Dr. GRPO)
     """
-    centred = rewards_NG - rewards_NG.mean(dim=1, keepdim=True)
-    return centred / (rewards_NG.std(dim=1, keepdim=True) + STD_EPS) if scaled else centred
+    centred_NG = rewards_NG - rewards_NG.mean(dim=1, keepdim=True)
+    if scaling == "group":
+        centred_NG = centred_NG / (rewards_NG.std(dim=1, keepdim=True) + STD_EPS)
+    elif scaling == "batch":
+        centred_NG = centred_NG / (centred_NG.std() + STD_EPS)
+    return centred_NG.masked_fill(silent(rewards_NG)[:, None], 0.0)  # a mean of equal numbers may be an ulp off
 
 
-def zero_variance(rewards_NG: Tensor) -> Tensor:
-    """Share of groups without a signal: all rewards equal."""
-    return (rewards_NG == rewards_NG[:, :1]).all(dim=1).float().mean()
+def silent(rewards_NG: Tensor) -> Tensor:
+    """Groups without a signal, (N,): all rewards equal, zero variance."""
+    return (rewards_NG == rewards_NG[:, :1]).all(dim=1)
+
+
+def signal(g: GRPOSpec, rewards_NG: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """What `g` makes of a whole batch, as sampled: advantages (B,) and the weight of every token (B, T).
+
+    With `filter_zero_variance` silent groups weigh 0, their KL term included, and the others share the batch.
+    """
+    loss = LOSSES[g.loss]
+    kept_N = ~silent(rewards_NG) if g.filter_zero_variance else None
+    advantages_NG = advantages(rewards_NG, g.advantage or loss.advantage)
+    return advantages_NG.flatten(), token_weights(mask_BT, g.group, loss.aggregation, kept_N)
+
+
+def teaches(g: GRPOSpec, advantages_B: Tensor, weights_BT: Tensor) -> Tensor:
+    """Completions that can move the loss, (B,): those that weigh something and have an advantage or a KL term."""
+    moved_B = advantages_B != 0 if g.beta == 0 else torch.ones_like(advantages_B, dtype=torch.bool)
+    return moved_B & (weights_BT != 0).any(dim=1)
 
 
 def token_logprobs(logits_VQ: Tensor, ids_Q: Tensor) -> Tensor:
@@ -50,65 +61,3 @@ def entropy(logits_VQ: Tensor) -> Tensor:
     """Mean over Q of -sum_v p log p, in nats."""
     logp_VQ = torch.log_softmax(logits_VQ, dim=0)
     return -(logp_VQ.exp() * logp_VQ).sum(dim=0).mean()
-
-
-def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """k3 = e^x - x - 1 with x = log p_ref - log p: never negative, and unbiased for KL(p || p_ref) under p."""
-    x = reference - logprobs
-    return x.exp() - x - 1
-
-
-def grpo_loss(
-    logprobs_BT: Tensor,
-    old_BT: Tensor,
-    reference_BT: Tensor,
-    advantages_B: Tensor,
-    mask_BT: Tensor,
-    *,
-    clip: float,
-    beta: float,
-) -> Objective:
-    """GRPO (DeepSeekMath eq. 3), negated: every completion weighs 1/B, every token of it 1/|o|.
-
-    J = 1/B sum_i 1/|o_i| sum_t [ min(w A_i, clip(w, 1 - clip, 1 + clip) A_i) - beta k3 ],  w = exp(log p - log p_old)
-    """
-    per_token_BT, objective = _surrogate(logprobs_BT, old_BT, reference_BT, advantages_B, mask_BT, clip, beta)
-    return objective(((per_token_BT * mask_BT).sum(1) / mask_BT.sum(1).clamp(min=1)).mean())
-
-
-def dr_grpo_loss(
-    logprobs_BT: Tensor,
-    old_BT: Tensor,
-    reference_BT: Tensor,
-    advantages_B: Tensor,
-    mask_BT: Tensor,
-    *,
-    clip: float,
-    beta: float,
-) -> Objective:
-    """Dr. GRPO: the same tokens, each weighing 1/(B T) whatever its completion's length (use unscaled advantages)."""
-    per_token_BT, objective = _surrogate(logprobs_BT, old_BT, reference_BT, advantages_B, mask_BT, clip, beta)
-    return objective((per_token_BT * mask_BT).sum() / mask_BT.numel())
-
-
-LOSSES = {"grpo": grpo_loss, "dr_grpo": dr_grpo_loss}
-
-
-def _surrogate(
-    logprobs_BT: Tensor,
-    old_BT: Tensor,
-    reference_BT: Tensor,
-    advantages_B: Tensor,
-    mask_BT: Tensor,
-    clip: float,
-    beta: float,
-) -> tuple[Tensor, Callable[[Tensor], Objective]]:
-    """Gain per token, and what wraps its weighted mean into an `Objective` with the reports of this batch."""
-    ratio_BT = (logprobs_BT - old_BT).exp()
-    advantages_B1 = advantages_B[:, None]
-    plain_BT, bounded_BT = ratio_BT * advantages_B1, ratio_BT.clamp(1 - clip, 1 + clip) * advantages_B1
-    k3_BT = kl_k3(logprobs_BT, reference_BT)
-    tokens = mask_BT.sum()
-    kl = (k3_BT.detach() * mask_BT).sum() / tokens
-    clipped = ((bounded_BT < plain_BT) * mask_BT).sum() / tokens
-    return torch.minimum(plain_BT, bounded_BT) - beta * k3_BT, lambda value: Objective(-value, kl, clipped)

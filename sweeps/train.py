@@ -19,8 +19,9 @@ from torch import Tensor
 
 from scaling.errors import InputError
 from scaling.trials import AdapterSpec, GRPOSpec, TrialSpec
-from sweeps import executed, grpo
+from sweeps import executed, grpo, losses
 from sweeps.batches import Batch, arrange, chunk_steps, corpus
+from sweeps.curriculum import Curriculum
 from sweeps.gradients import Factors, Weights
 from sweeps.models import Adapters, Parameters, initial, initial_adapters
 from sweeps.network import Network, Sink, backward, fold, forward
@@ -132,13 +133,15 @@ def reinforce(
     frozen = Parameters.of(model, base)
     reference = fold(frozen)
     adapters, gradient = initial_adapters(model, adapter, spec.seed), Adapters(model, adapter)
-    run = _Run(spec, adapters, log, save, every, Guard(0, falling=True))
+    curriculum = Curriculum(task, g, spec.seed)
+    run = _Run(spec, adapters, log, save, every, Guard(0, falling=True), curriculum)
     run.restore(resume)
     for step in range(run.step, spec.steps):
-        prompts_GP = task.prompts(spec.seed, step, g.prompts)
+        prompts_GP = curriculum.draw(step)
         policy = fold(frozen, adapters)
         draw = stream(spec.seed, "rollouts", step)
         rollouts = sample(policy, task, prompts_GP, g.group, draw, temperature=g.temperature)
+        curriculum.note(prompts_GP, rollouts.rewards_B.view(g.prompts, g.group))
         batch = arrange(rollouts.prompts_MP, rollouts.completions_BR, rollouts.mask_BR)
         learn = _Learner(g, rollouts, batch, _logprobs(reference, batch, g.temperature))
         lr = rate(spec.optim, step, spec.steps)
@@ -149,7 +152,7 @@ def reinforce(
         run.flop += _rl_flop(spec, rollouts, batch)
         run.guard.check(step, learn.loss, norm, learn.reward)
         if run.due:
-            run.record(learn.report() | {"lr": lr, "grad_norm": norm})
+            run.record(learn.report() | curriculum.report() | {"lr": lr, "grad_norm": norm})
         run.advance()
     return run.trained()
 
@@ -170,14 +173,15 @@ def _logprobs(net: Network, batch: Batch, temperature: float) -> Tensor:
 
 
 class _Learner:
-    """One batch of rollouts, ready for gradient steps: advantages, old and reference log-probs, all fixed."""
+    """One batch of rollouts, ready for gradient steps: advantages, weights, old and reference log-probs, all fixed."""
 
     def __init__(self, g: GRPOSpec, rollouts: Rollouts, batch: Batch, reference_Q: Tensor) -> None:
         self.g, self.batch, self.rollouts = g, batch, rollouts
         rewards_NG = rollouts.rewards_B.view(g.prompts, g.group)
         self.reward, self.loss, self.mismatch = rewards_NG.mean().item(), 0.0, math.nan
-        self.silent = grpo.zero_variance(rewards_NG).item()
-        self.advantages_B = grpo.group_advantages(rewards_NG, scaled=g.loss == "grpo").view(-1)[batch.order]
+        self.silent = grpo.silent(rewards_NG).float().mean().item()
+        advantages_B, weights_BR = grpo.signal(g, rewards_NG, rollouts.mask_BR.float())
+        self.advantages_B, self.weights_BR = advantages_B[batch.order], weights_BR[batch.order]
         self.mask_BR = rollouts.mask_BR[batch.order].float()
         self.old_BR = rollouts.logprobs_BR[batch.order]
         self.reference_BR = batch.spread(reference_Q)
@@ -189,8 +193,8 @@ class _Learner:
             done = forward(policy, self.batch.tokens, self.batch.plan)
         logits_VQ = done.logits_VQ.requires_grad_()
         logprobs_BR = self.batch.spread(grpo.token_logprobs(logits_VQ / g.temperature, self.batch.targets_Q))
-        objective = grpo.LOSSES[g.loss](
-            logprobs_BR, self.old_BR, self.reference_BR, self.advantages_B, self.mask_BR, clip=g.clip, beta=g.beta
+        objective = losses.objective(
+            g, logprobs_BR, self.old_BR, self.reference_BR, self.advantages_B, self.weights_BR, self.mask_BR
         )
         (dlogits_VQ,) = torch.autograd.grad(objective.loss, logits_VQ)
         self.loss, self.objective, self.logits_VQ = objective.loss.item(), objective, logits_VQ.detach()
@@ -200,12 +204,11 @@ class _Learner:
             backward(policy, done, dlogits_VQ, sink, embedding=False)
 
     def report(self) -> dict[str, float]:
-        entropy = grpo.entropy(self.logits_VQ / self.g.temperature).item()
-        return {
+        entropy, kl = grpo.entropy(self.logits_VQ / self.g.temperature).item(), self.objective.kl
+        return ({} if kl is None else {"kl": kl.item()}) | {
             "loss": self.loss,
             "reward_mean": self.reward,
             "reward_std": self.rollouts.rewards_B.std().item(),
-            "kl": self.objective.kl.item(),
             "entropy": entropy,
             "clip_share": self.objective.clipped.item(),
             "zero_variance_share": self.silent,
@@ -219,10 +222,18 @@ class _Run:
     """What both loops share: step count, optimiser, guard, counters, log cadence, checkpoints."""
 
     def __init__(
-        self, spec: TrialSpec, weights: Parameters | Adapters, log: Log, save: Save, every: int, guard: Guard
+        self,
+        spec: TrialSpec,
+        weights: Parameters | Adapters,
+        log: Log,
+        save: Save,
+        every: int,
+        guard: Guard,
+        curriculum: Curriculum | None = None,
     ) -> None:
         self.spec, self.weights, self.log, self.save, self.every, self.guard = spec, weights, log, save, every, guard
         self.adam = Adam(weights.flat, spec.optim)
+        self.parts = [part for part in (self.adam, guard, curriculum) if part is not None]
         self.step, self.flop, self.started = 0, 0.0, time.perf_counter()
         self.cadence = max(1, spec.steps // LOG_LINES)
 
@@ -231,8 +242,8 @@ class _Run:
             return
         for name, view in self.weights.named().items():
             view.copy_(resume.tensors[name])
-        self.adam.restore(resume.tensors)
-        self.guard.restore(resume.tensors)
+        for part in self.parts:
+            part.restore(resume.tensors)
         self.step, self.flop = resume.step, float(resume.tensors["run.state"][0])
 
     @property
@@ -257,7 +268,9 @@ class _Run:
 
     def _tensors(self) -> dict[str, Tensor]:
         state = {"run.state": torch.tensor([self.flop], dtype=torch.float64)}
-        return self.weights.tensors() | self.adam.tensors() | self.guard.tensors() | state
+        for part in self.parts:
+            state |= part.tensors()
+        return self.weights.tensors() | state
 
     def trained(self) -> Trained:
         self.save(Checkpoint(self.step, self._tensors()))

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from scaling.errors import InputError
 from scaling.records import canonical, parse
-from scaling.trials import ID, AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
+from scaling.trials import (
+    ID,
+    YOUNGER,
+    AdapterSpec,
+    GRPOSpec,
+    ModelSpec,
+    OptimSpec,
+    TaskSpec,
+    TrialSpec,
+    gspo,
+    scalerl,
+)
 
 MODEL = ModelSpec(layers=1, width=12, heads=3, ffn=48, vocab=100, outputs=24)
 COSINE = OptimSpec(0.02, (0.9, 0.98), "cosine", warmup=0.1, final=0.03)
@@ -19,7 +30,10 @@ RL = TrialSpec(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("spec", [BASE, RL], ids=["pretrain", "rl"])
+SCALERL, GSPO = (replace(RL, grpo=recipe(32, 8)) for recipe in (scalerl, gspo))
+
+
+@pytest.mark.parametrize("spec", [BASE, RL, SCALERL, GSPO], ids=["pretrain", "rl", "scalerl", "gspo"])
 def test_json_reads_back(spec):
     assert TrialSpec.from_json(parse(canonical(spec.to_json()))) == spec
 
@@ -46,6 +60,46 @@ def test_a_childs_recipe_forgets_the_parents_seed_but_its_id_does_not():
 def test_only_constant_rates_can_be_extended():
     assert replace(RL, steps=400).id == RL.id
     assert replace(BASE, steps=400).id != BASE.id
+
+
+def test_fields_that_came_later_leave_older_digests_alone():
+    assert RL.id == "1c0fc6045f1274ab-s5"
+    assert replace(RL, grpo=replace(RL.grpo, loss="dr_grpo")).id == "1f93b6726b7979e6-s5"
+    assert not set(YOUNGER) & RL.to_json()["grpo"].keys()
+    changed = {
+        "clip_high": 0.2,
+        "advantage": "group",
+        "filter_zero_variance": True,
+        "resample_below": 0.9,
+        "unbiased_kl": True,
+    }
+    assert changed.keys() == set(YOUNGER)
+    ids = {replace(RL, grpo=replace(RL.grpo, **{name: value})).id for name, value in changed.items()}
+    assert len(ids | {RL.id}) == 1 + len(YOUNGER)
+    assert GRPOSpec(32, 8, 0.05, resample_below=1.0) == RL.grpo  # both mean off
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"loss": "ppo"}, "loss 'ppo' is unknown. Hint: known: grpo, grpo_sequence, bnpo, dr_grpo, dapo, cispo, sca"),
+        ({"loss": ["grpo"]}, "grpo'.* is unknown"),
+        ({"advantage": "sometimes"}, "known: group, batch, none"),
+        ({"clip_high": 0.0}, "clip_high = 0 bounds no ratio"),
+        ({"clip_high": "wide"}, "clip_high = 'wide' is not a number"),
+        ({"resample_below": 1.5}, "resample_below = 1.5 is no pass rate"),
+        ({"resample_below": True}, "not a number"),
+        ({"filter_zero_variance": 1}, "not true or false"),
+        ({"unbiased_kl": None}, "not true or false"),
+        ({"group": 1}, "group of one"),
+    ],
+)
+def test_impossible_grpo_settings_are_refused(change, says):
+    with pytest.raises(InputError, match=says):
+        replace(RL.grpo, **change)
+    body = parse(canonical(RL.to_json()))
+    with pytest.raises(InputError, match=says):
+        TrialSpec.from_json(body | {"grpo": body["grpo"] | change})
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaling.errors import InputError
-from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec
+from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, scalerl
 from sweeps.batches import CHUNK, chunk_steps, corpus
+from sweeps.losses import LOSSES
 from sweeps.models import build, initial
 from sweeps.optim import Adam, Diverged, Guard, rate
 from sweeps.tasks import task_of
@@ -132,6 +133,23 @@ def test_training_learns_and_logs_what_it_promises():
         "step",
     } == learned[0].keys()
     assert all(math.isfinite(v) for row in rows + learned for v in row.values())
+
+
+@pytest.fixture(scope="module")
+def schooled():
+    parent = base_spec(steps=400, batch=24)
+    return parent, train(parent).tensors
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "recipe"])
+def test_every_loss_learns(schooled, name):
+    parent, base = schooled
+    g = scalerl(16, 8) if name == "recipe" else GRPOSpec(16, 8, 0.0, updates=2, loss=name)
+    rows = []
+    train(rl_spec(parent, steps=60, prompts=16, group=8, grpo=g), base=base, log=rows.append)
+    rewards = [row["reward_mean"] for row in rows]
+    assert sum(rewards[-10:]) > 1.2 * sum(rewards[:10])
+    assert all(math.isfinite(v) for row in rows for v in row.values())
 
 
 def test_more_updates_per_batch_leave_the_trust_region():
