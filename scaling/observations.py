@@ -223,7 +223,19 @@ class Observations:
         losses = self.frame[keep & (self.frame["trial"] == self.frame["base_trial"])]
         losses = losses[~losses["base_trial"].duplicated(keep=False)]
         found = self.frame["base_trial"].map(losses.set_index("base_trial")["value"])
-        return replace(self, frame=self.frame.assign(loss=found))
+        return replace(self, frame=self.frame.assign(loss=self._loss_at_own_end(found)))
+
+    def _loss_at_own_end(self, loss: pd.Series) -> pd.Series:
+        """A base trial that was gone on with has several losses: a row has that of its own C_pre."""
+        f = self.frame
+        ends = f[(f["metric"] == "loss") & (f["bucket"] == OVERALL) & (f["trial"] == f["base_trial"])]
+        several = f["base_trial"].isin(ends.loc[~ends["final"].astype(bool), "base_trial"])
+        if "C_pre" not in f or not several.any():
+            return loss
+        keys = ["base_trial", "C_pre"]
+        at = ends[~ends.duplicated(keys, keep=False)].set_index(keys)["value"]
+        own = at.reindex(pd.MultiIndex.from_frame(f[keys])).to_numpy(float)
+        return loss.where(~several, pd.Series(own, index=f.index))
 
     def without(self, drop: np.ndarray, reason: str) -> Observations:
         """Leave rows out, keeping their ids and the reason code."""

@@ -113,23 +113,29 @@ def plain(value: Any) -> Any:
     return value
 
 
-def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder."""
+def write_atomic(path: str | Path, data: bytes | str, *, durable: bool = True) -> None:
+    """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder.
+
+    Without `durable` nothing is synced: whole after any kill of the process, but a power cut may take it. For what a
+    machine started anew does not need.
+    """
     path = Path(path)
     data = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as out:
             out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
+            if durable:
+                out.flush()
+                os.fsync(out.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)  # the name the caller knows
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: str | Path) -> None:

@@ -18,7 +18,7 @@ from scaling.compute import inputs_of
 from scaling.errors import StoreError
 from scaling.provenance import machine, versions
 from scaling.trials import TrialSpec, TrialState
-from sweeps import checkpoints
+from sweeps import checkpoints, ends
 from sweeps.ladder import expected_seconds
 from sweeps.lease import lease
 from sweeps.store import StepLog, Store, Trial
@@ -59,6 +59,8 @@ class Attempt:
                 return found  # another runner was quicker
             if found.ended:
                 self.store.forget(self.spec)
+            if steps := self.store.earlier(self.spec):
+                ends.keep(self.folder, steps)
             if found.reason and not found.ended:
                 self.warn(found.reason)
             return self._close()
@@ -93,7 +95,7 @@ class Attempt:
         }
         begun = time.monotonic()
         measured = evaluate(self.spec, trained.tensors, base=base)
-        rows = observations_of(self.spec, measured, inputs, trained.steps)
+        rows = observations_of(self.spec, measured, inputs, trained.steps) + ends.trajectory(self.folder)
         n = self.spec.evaluation.samples
         sampled = None if measured.samples is None else {"n": n, "pass_rate": float(measured.samples.mean()) / n}
         return self._finish(
@@ -153,15 +155,13 @@ class Attempt:
         """The parent's weights, exactly those its result names."""
         if self.spec.parent is None:
             return None
-        parent = self.store.trial(self.spec.parent)
-        if parent.state is not TrialState.COMPLETE:
-            raise StoreError(f"parent {parent.id} is {parent.state}", "run the parent first")
+        parent = self.store.end(self.spec.parent)
+        if parent is None or parent["state"] != TrialState.COMPLETE:
+            raise StoreError(f"parent {self.spec.parent.end} is not complete", "run the parent first")
         from sweeps.train import Checkpoint
 
-        saved, tensors, _ = checkpoints.load(parent.folder)
-        if saved.sha256 != parent.result["checkpoint"]:
-            raise StoreError(f"the checkpoint in {parent.folder} is not the one its result.json names")
-        return Checkpoint(saved.step, tensors).weights
+        tensors = checkpoints.exact(self.store.path(self.spec.parent), parent["checkpoint"])
+        return Checkpoint(self.spec.parent.steps, tensors).weights
 
     def _seconds(self) -> dict[str, float]:
         """Time spent on training so far, interrupted attempts' saved part included. One thread is one device."""

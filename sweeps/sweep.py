@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.cli import interruptible
-from scaling.errors import StoreError
+from scaling.errors import InputError, StoreError
 from scaling.provenance import code
 from scaling.trials import TrialSpec, TrialState
 from sweeps.executors import Event, Executor
@@ -205,7 +205,12 @@ def _with_parents(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
     ordered: dict[str, TrialSpec] = {}
     for spec in specs:
         for member in reversed(_line(spec)):
-            ordered.setdefault(member.id, member)
+            known = ordered.setdefault(member.id, member)
+            if known != member:
+                raise InputError(
+                    f"trial {member.id} is asked for with {known.steps} and with {member.steps} steps",
+                    "more steps of a constant-rate trial are the same trial, gone on with: ask for one number",
+                )
     return list(ordered.values())
 
 

@@ -235,7 +235,7 @@ def plan_text(sweep: Sweep, body: dict[str, Any], slots: int) -> str:
 
 
 def _stands(trial: Trial) -> dict[str, Any]:
-    measured = {row.metric: row.value for row in trial.observations if row.bucket == "all"}
+    measured = {row.metric: row.value for row in trial.observations if row.bucket == "all" and row.final}
     return {
         "trial": trial.id,
         "stage": trial.spec.stage,
