@@ -23,11 +23,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from scaling.provenance import code
 from scaling.trials import EvaluationSpec, TrialSpec
 from sweeps.executors.local import Local
 from sweeps.ladder import base_trial, opchain
-from sweeps.sweep import run
+from sweeps.sweep import made_with, run
 
 PARTS = {
     "claim: folder, lease, state": ("store.py:start", "lease.py:__enter__", "lease.py:lease", "store.py:trial"),
@@ -48,7 +47,7 @@ def trials(count: int) -> list[TrialSpec]:
 
 
 def measure(folder: Path, count: int, slots: int) -> None:
-    specs, place = trials(count + slots), Local(folder, slots=slots, code=code())
+    specs, place = trials(count + slots), Local(folder, slots=slots, record=made_with(folder, slots=slots))
     for spec in specs[:slots]:
         place.submit(spec)
     ended = 0

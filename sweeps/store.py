@@ -20,6 +20,7 @@ import contextlib
 import json
 import math
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from scaling.trials import ID, TrialSpec, TrialState
 from sweeps import checkpoints, ends
 from sweeps.lease import Owner, owner
 
+SEEN_S = 1.0  # how far the training log may lag behind for others
 ENDED = (TrialState.COMPLETE, TrialState.FAILED, TrialState.DIVERGED)
 
 
@@ -156,6 +158,13 @@ class Store:
         row = {**vars(Owner.me()), "step": step, "time": datetime.now(UTC).isoformat(timespec="seconds")}
         self._append(spec, row)
 
+    def attempts(self, spec: TrialSpec) -> int:
+        """How often the trial was begun or resumed."""
+        with contextlib.suppress(OSError):
+            lines = (self.path(spec) / "attempts.jsonl").read_bytes().splitlines()
+            return sum(b'"pid":' in line and line.endswith(b"}") for line in lines)
+        return 0
+
     def note_fault(self, spec: TrialSpec, reason: str) -> None:
         """Record, as far as the disk allows, why the attempt under way ended without a result."""
         with contextlib.suppress(OSError):
@@ -232,16 +241,19 @@ class StepLog:
     """steps.jsonl: rows are buffered and flushed before each checkpoint; a resumed run drops what came after it."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        self.path = folder / "steps.jsonl"
+        self.path, self.flushed = folder / "steps.jsonl", time.monotonic()
         kept = [row for row in read_steps(folder) if row["step"] <= step]
         write_atomic(self.path, b"".join(_line(row) for row in kept))
         self._file = open(self.path, "ab")  # noqa: SIM115  (closed by `close`)
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._file.write(_line(row))
+        if time.monotonic() - self.flushed >= SEEN_S:
+            self.flush()
 
     def flush(self) -> None:
         self._file.flush()
+        self.flushed = time.monotonic()
 
     def close(self) -> None:
         self._file.close()
