@@ -30,7 +30,7 @@ import pandas as pd
 from scaling.errors import InputError
 from scaling.gates import Gate, read_gates
 from scaling.metrics import metric as metric_named
-from scaling.records import canonical, canonical_rows, parse
+from scaling.records import assembled, canonical, canonical_column, canonical_rows, parse
 from scaling.units import COMPUTE_COLUMNS, UNITS
 
 VERSION = 1
@@ -84,7 +84,10 @@ class Observation:
 
     def line(self) -> bytes:
         """The row as one line of an `observations.jsonl`."""
-        return canonical({name: getattr(self, name) for name in self.__dataclass_fields__}) + b"\n"
+        members = {name: canonical(getattr(self, name)) for name in self.__dataclass_fields__ if name != "problems"}
+        columns = {str(name): canonical_column(values) for name, values in (self.problems or {}).items()}
+        members["problems"] = canonical(None) if self.problems is None else assembled(columns)
+        return assembled(members) + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes, where: str) -> Observation:

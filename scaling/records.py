@@ -52,6 +52,30 @@ def canonical(value: Any) -> bytes:
         raise InputError(f"value cannot be written as canonical JSON: {error}") from None
 
 
+def canonical_column(values: Sequence[Any]) -> bytes:
+    """`canonical` of a list that may be long: texts, truths and gaps alone JSON writes in just that way."""
+    kinds = set(map(type, values))
+    if kinds == {float}:
+        return b"[" + b",".join(repr(v).encode() if _plainly(v) else canonical(v) for v in values) + b"]"
+    if kinds <= {str, bool, type(None)}:
+        try:
+            return json.dumps(list(values), ensure_ascii=False, separators=(",", ":")).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"value cannot be written as canonical JSON: {error}") from None
+    return canonical(values)
+
+
+def _plainly(value: float) -> bool:
+    """Whether Python writes a number as RFC 8785 does: the shortest digits, a point, no exponent."""
+    return 1e-4 <= abs(value) < 1e16 and not value.is_integer()
+
+
+def assembled(members: Mapping[str, bytes]) -> bytes:
+    """`canonical` of a mapping whose values are canonical already."""
+    ordered = sorted(members, key=lambda name: name.encode("utf-16-be"))  # the order of RFC 8785
+    return b"{" + b",".join(canonical(name) + b":" + members[name] for name in ordered) + b"}"
+
+
 def canonical_rows(columns: Mapping[str, Sequence[Any]]) -> list[bytes]:
     """`canonical` of every row of a table given by columns, None left out. By column, because a table may be long."""
     parts = []

@@ -86,7 +86,8 @@ def run(
             finally:
                 place.close(grace_s)
         schedule.check_stored()
-    return [store.trial(spec) for spec in specs]
+    known = (schedule.found[spec.id] for spec in specs)
+    return [trial if trial.ended else store.trial(trial.spec) for trial in known]
 
 
 def made_with(folder: str | Path, **resolved: Any) -> dict[str, Any]:

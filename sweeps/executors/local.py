@@ -8,6 +8,7 @@ the memory that it and the running ones may still claim is set against what the 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import selectors
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from scaling.errors import InputError, ScalingError
-from scaling.records import canonical, parse
+from scaling.records import parse
 from scaling.trials import TrialSpec
 from sweeps import memory
 from sweeps.attempts import DEVICES
@@ -65,7 +66,7 @@ class Worker:
 
     def order(self, **command: Any) -> None:
         with contextlib.suppress(BrokenPipeError):  # a dead worker is noticed by its closed output
-            self.commands.write(canonical(command) + b"\n")
+            self.commands.write(json.dumps(command).encode() + b"\n")
             self.commands.flush()
 
     def read(self) -> tuple[list[Event], bool]:
