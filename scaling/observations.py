@@ -84,10 +84,12 @@ class Observation:
 
     def line(self) -> bytes:
         """The row as one line of an `observations.jsonl`."""
-        members = {name: canonical(getattr(self, name)) for name in self.__dataclass_fields__ if name != "problems"}
-        columns = {str(name): canonical_column(values) for name, values in (self.problems or {}).items()}
-        members["problems"] = canonical(None) if self.problems is None else assembled(columns)
-        return assembled(members) + b"\n"
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if not self.problems:
+            return canonical(fields) + b"\n"
+        columns = {str(name): canonical_column(values) for name, values in fields.pop("problems").items()}
+        members = {name: canonical(value) for name, value in fields.items()}
+        return assembled({**members, "problems": assembled(columns)}) + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes, where: str) -> Observation:

@@ -56,7 +56,7 @@ def canonical_column(values: Sequence[Any]) -> bytes:
     """`canonical` of a list that may be long: texts, truths and gaps alone JSON writes in just that way."""
     kinds = set(map(type, values))
     if kinds == {float}:
-        return b"[" + b",".join(repr(v).encode() if _plainly(v) else canonical(v) for v in values) + b"]"
+        return b"[" + b",".join(map(_number, values)) + b"]"
     if kinds <= {str, bool, type(None)}:
         try:
             return json.dumps(list(values), ensure_ascii=False, separators=(",", ":")).encode()
@@ -65,9 +65,15 @@ def canonical_column(values: Sequence[Any]) -> bytes:
     return canonical(values)
 
 
-def _plainly(value: float) -> bool:
-    """Whether Python writes a number as RFC 8785 does: the shortest digits, a point, no exponent."""
-    return 1e-4 <= abs(value) < 1e16 and not value.is_integer()
+def _number(value: float) -> bytes:
+    """`canonical` of a float. Python writes the same shortest digits as RFC 8785 does; where the point stands, or how
+    the exponent is written, differs in some ranges: those are left to the library, or mended."""
+    size = abs(value)
+    if 1e-4 <= size < 1e16 and not value.is_integer():
+        return repr(value).encode()
+    if 0 < size < 1e-6:
+        return repr(value).replace("e-0", "e-").encode()
+    return canonical(value)
 
 
 def assembled(members: Mapping[str, bytes]) -> bytes:
@@ -137,11 +143,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-def write_atomic(path: str | Path, data: bytes | str, *, durable: bool = True) -> None:
+def write_atomic(path: str | Path, data: bytes | str, *, durable: bool = True, entry: bool = True) -> None:
     """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder.
 
     Without `durable` nothing is synced: whole after any kill of the process, but a power cut may take it. For what a
-    machine started anew does not need.
+    machine started anew does not need. Without `entry` the folder is left to the caller to sync: for a file that counts
+    only together with one written after it.
     """
     path = Path(path)
     data = data.encode() if isinstance(data, str) else data
@@ -158,7 +165,7 @@ def write_atomic(path: str | Path, data: bytes | str, *, durable: bool = True) -
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)  # the name the caller knows
         raise
-    if durable:
+    if durable and entry:
         sync_folder(path.parent)
 
 

@@ -37,7 +37,8 @@ def keep(folder: Path, steps: int) -> None:
     if (folder / named(RESULT, steps)).exists():
         return
     for name in FILES:
-        _copy(folder / name, folder / named(name, steps))
+        if (folder / name).exists():
+            _copy(folder / name, folder / named(name, steps))
     sync_folder(folder)
 
 

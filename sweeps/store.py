@@ -150,7 +150,7 @@ class Store:
         content = canonical(spec.to_json()) + b"\n"
         path = folder / "spec.json"
         if not path.exists() or path.read_bytes() != content:
-            write_atomic(path, content)
+            write_atomic(path, content, entry=False)
         return folder
 
     def note_attempt(self, spec: TrialSpec, step: int) -> None:
@@ -195,11 +195,13 @@ class Store:
     ) -> Trial:
         """Close a trial: observations first, result.json last. Facts are the rest of the result."""
         folder = self.start(spec)
+        if steps := self.earlier(spec):
+            ends.keep(folder, steps)
         lines = b"".join(row.line() for row in observations)
         (folder / RESULT).unlink(missing_ok=True)  # one that stands there vouches for the rows that go now
         (folder / OBSERVATIONS).unlink(missing_ok=True)
         if lines:
-            write_atomic(folder / OBSERVATIONS, lines)
+            write_atomic(folder / OBSERVATIONS, lines, entry=False)  # the result states its digest and syncs both
         body = {
             "v": VERSION,
             "trial": spec.id,

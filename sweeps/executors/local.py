@@ -184,11 +184,18 @@ class Local:
                 return
             if (why := self._no_room(spec, known)) is not None:
                 if not why:
-                    return
+                    return self._dismiss(known)
                 self.news.append(Event("impossible", spec.id, text=why))
             else:
                 self._give(known or self._start(), spec, failed)
             self.held.pop(0)
+
+    def _dismiss(self, known: Worker | None) -> None:
+        """Workers without a trial give back the memory that they keep from their last one."""
+        for worker in self.workers:
+            if worker is not known and not worker.trials and not worker.leaving:
+                worker.leaving = True
+                worker.order(do="stop")
 
     def _no_room(self, spec: TrialSpec, worker: Worker | None) -> str | None:
         """None: there is memory for it; "": not yet; else why there never will be."""
@@ -259,5 +266,7 @@ def gpus_of(asked: str) -> list[str]:
     there = said.split()
     wanted = there if asked == "all" else [name.strip() for name in asked.split(",")]
     if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - set(there):
-        raise InputError(f"--gpus {asked}: this machine has {', '.join(there) or 'none'}", "each once, or 'all'")
+        raise InputError(
+            f"--gpus {asked}: the GPUs of this machine are {', '.join(there) or 'none'}", "each once, or 'all'"
+        )
     return wanted

@@ -29,6 +29,7 @@ from sweeps.sweep import run
 TASK = opchain(1, operations=16)
 SHORT = base_trial(2e7, TASK, evaluation=EvaluationSpec(problems=64, sequences=64), seed=1)
 LONG = replace(SHORT, steps=100_000, seed=2)
+WIDER = replace(SHORT, batch=20_000, steps=1)
 LAST_WORDS = {"ended", "busy", "died", "stopped", "fault", "impossible"}
 
 
@@ -248,6 +249,25 @@ def test_a_trial_waits_for_memory_and_goes_on_when_there_is_some(tmp_path):
     assert Store(tmp_path).trial(SHORT).state is TrialState.COMPLETE
     assert last_words(place) == [("ended", other.id)]
     assert len(place.workers) == 1  # in the first one's process: it already has the memory
+    place.close()
+
+
+def test_workers_without_a_trial_make_room_for_one_that_waits(tmp_path):
+    room = Room(2**40, 2**40)
+    place = Local(tmp_path, slots=3, room=room)
+    for seed in (1, 2):
+        place.submit(replace(SHORT, seed=seed))
+    ended = 0
+    while ended < 2:
+        ended += [kind for kind, _ in last_words(place)].count("ended")
+    room.left = 0
+    place.submit(replace(WIDER, seed=3))
+    deadline = time.monotonic() + 30
+    while len(place.workers) > 1 and time.monotonic() < deadline:
+        place.poll(0.1)
+    assert len(place.workers) == 1 and place.free == 0  # the one that could take it stays
+    room.left = 2**40
+    assert last_words(place) == [("ended", replace(WIDER, seed=3).id)]
     place.close()
 
 

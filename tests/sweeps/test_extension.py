@@ -162,6 +162,17 @@ def test_a_kill_in_the_middle_of_an_extension_loses_nothing(tmp_path):
     assert store.end(shape) == first.result
 
 
+def test_an_extension_that_fails_before_its_first_step_keeps_the_end_too(tmp_path):
+    first, store = attempt(SHORT, tmp_path), Store(tmp_path)
+    measured = len(first.observations)
+    failed = store.finish(LONG, TrialState.FAILED, reason="no worker")
+    assert (failed.state, store.trial(LONG).reason) == (TrialState.FAILED, "no worker")
+    assert store.end(SHORT) == first.result
+    again = attempt(LONG, tmp_path, failed=failed.result["digest"])
+    assert (again.state, again.result["earlier_ends"]) == (TrialState.COMPLETE, [30])
+    assert [row.at for row in again.observations if not row.final] == [30] * measured
+
+
 @pytest.mark.parametrize("files", range(len(ends.FILES)))
 def test_keeping_an_end_may_be_cut_off_anywhere(tmp_path, files):
     first = attempt(SHORT, tmp_path)

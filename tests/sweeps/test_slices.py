@@ -72,6 +72,12 @@ def traced_to_its_making(folder, sweep):
         assert result["versions"]["torch"] and result["machine"]["cores"] and result["machine"]["memory_bytes"]
 
 
+def test_a_gpu_that_is_not_there_is_refused(tmp_path, capsys):
+    _, arguments = written(tmp_path, smallest="3e7 FLOP")
+    assert main(["run", *arguments, "--gpus", "4096"]) == 1
+    assert "GPU" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), float("inf")])
 def test_no_time_is_refused(tmp_path, minutes):
     with pytest.raises(InputError, match="no time to run"):
