@@ -128,13 +128,13 @@ def read_gates(folder: str | Path) -> list[Gate]:
         raise InputError(f"{path} was written by a newer version of this program (version {version})", AGAIN)
     if type(version) is not int or version < 1 or not isinstance(body.get("gates"), list):
         raise InputError(f"{path} is not a file of gates", AGAIN)
-    checked, own = body.get("sweep"), _sweep_of(path.parent)
+    checked, own = body.get("sweep"), sweep_of(path.parent)
     if own and version > 1 and checked != own:
         raise InputError(f"{path} is about another sweep ({ascii(checked)[:14]}, this folder's is {own:.12})", AGAIN)
     return [Gate.from_json(gate, what=f"{path}, gate {i}", hint=AGAIN) for i, gate in enumerate(body["gates"], 1)]
 
 
-def _sweep_of(folder: Path) -> str:
+def sweep_of(folder: Path) -> str:
     """The digest that the folder's sweep.toml states; "" where there is none."""
     path = folder / SWEEP
     if not path.exists():

@@ -30,7 +30,7 @@ import pandas as pd
 from scaling.errors import InputError
 from scaling.gates import Gate, read_gates
 from scaling.metrics import metric as metric_named
-from scaling.records import canonical, canonical_rows, parse
+from scaling.records import assembled, canonical, canonical_column, canonical_rows, parse
 from scaling.units import COMPUTE_COLUMNS, UNITS
 
 VERSION = 1
@@ -84,7 +84,12 @@ class Observation:
 
     def line(self) -> bytes:
         """The row as one line of an `observations.jsonl`."""
-        return canonical({name: getattr(self, name) for name in self.__dataclass_fields__}) + b"\n"
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if not self.problems:
+            return canonical(fields) + b"\n"
+        columns = {str(name): canonical_column(values) for name, values in fields.pop("problems").items()}
+        members = {name: canonical(value) for name, value in fields.items()}
+        return assembled({**members, "problems": assembled(columns)}) + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes, where: str) -> Observation:
@@ -223,7 +228,19 @@ class Observations:
         losses = self.frame[keep & (self.frame["trial"] == self.frame["base_trial"])]
         losses = losses[~losses["base_trial"].duplicated(keep=False)]
         found = self.frame["base_trial"].map(losses.set_index("base_trial")["value"])
-        return replace(self, frame=self.frame.assign(loss=found))
+        return replace(self, frame=self.frame.assign(loss=self._loss_at_own_end(found)))
+
+    def _loss_at_own_end(self, loss: pd.Series) -> pd.Series:
+        """A base trial that was gone on with has several losses: a row has that of its own C_pre."""
+        f = self.frame
+        ends = f[(f["metric"] == "loss") & (f["bucket"] == OVERALL) & (f["trial"] == f["base_trial"])]
+        several = f["base_trial"].isin(ends.loc[~ends["final"].astype(bool), "base_trial"])
+        if "C_pre" not in f or not several.any():
+            return loss
+        keys = ["base_trial", "C_pre"]
+        at = ends[~ends.duplicated(keys, keep=False)].set_index(keys)["value"]
+        own = at.reindex(pd.MultiIndex.from_frame(f[keys])).to_numpy(float)
+        return loss.where(~several, pd.Series(own, index=f.index))
 
     def without(self, drop: np.ndarray, reason: str) -> Observations:
         """Leave rows out, keeping their ids and the reason code."""

@@ -37,13 +37,8 @@ def code() -> dict[str, Any]:
 
 def versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Installed versions, Python's own first. A package that is not installed is left out. Nothing is imported."""
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    known = ((name, _version(name)) for name in names)
+    return {"python": platform.python_version(), **{name: found for name, found in known if found}}
 
 
 def machine() -> dict[str, Any]:
@@ -76,6 +71,14 @@ def _git(*arguments: str) -> bytes | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+@cache
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 @cache

@@ -52,6 +52,36 @@ def canonical(value: Any) -> bytes:
         raise InputError(f"value cannot be written as canonical JSON: {error}") from None
 
 
+def canonical_column(values: Sequence[Any]) -> bytes:
+    """`canonical` of a list that may be long: texts, truths and gaps alone JSON writes in just that way."""
+    kinds = set(map(type, values))
+    if kinds == {float}:
+        return b"[" + b",".join(map(_number, values)) + b"]"
+    if kinds <= {str, bool, type(None)}:
+        try:
+            return json.dumps(list(values), ensure_ascii=False, separators=(",", ":")).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"value cannot be written as canonical JSON: {error}") from None
+    return canonical(values)
+
+
+def _number(value: float) -> bytes:
+    """`canonical` of a float. Python writes the same shortest digits as RFC 8785 does; where the point stands, or how
+    the exponent is written, differs in some ranges: those are left to the library, or mended."""
+    size = abs(value)
+    if 1e-4 <= size < 1e16 and not value.is_integer():
+        return repr(value).encode()
+    if 0 < size < 1e-6:
+        return repr(value).replace("e-0", "e-").encode()
+    return canonical(value)
+
+
+def assembled(members: Mapping[str, bytes]) -> bytes:
+    """`canonical` of a mapping whose values are canonical already."""
+    ordered = sorted(members, key=lambda name: name.encode("utf-16-be"))  # the order of RFC 8785
+    return b"{" + b",".join(canonical(name) + b":" + members[name] for name in ordered) + b"}"
+
+
 def canonical_rows(columns: Mapping[str, Sequence[Any]]) -> list[bytes]:
     """`canonical` of every row of a table given by columns, None left out. By column, because a table may be long."""
     parts = []
@@ -113,23 +143,30 @@ def plain(value: Any) -> Any:
     return value
 
 
-def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder."""
+def write_atomic(path: str | Path, data: bytes | str, *, durable: bool = True, entry: bool = True) -> None:
+    """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder.
+
+    Without `durable` nothing is synced: whole after any kill of the process, but a power cut may take it. For what a
+    machine started anew does not need. Without `entry` the folder is left to the caller to sync: for a file that counts
+    only together with one written after it.
+    """
     path = Path(path)
     data = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as out:
             out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
+            if durable:
+                out.flush()
+                os.fsync(out.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)  # the name the caller knows
         raise
-    sync_folder(path.parent)
+    if durable and entry:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: str | Path) -> None:

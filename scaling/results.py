@@ -18,9 +18,9 @@ NAME, OBSERVATIONS = "result.json", "observations.jsonl"
 AGAIN = "the trial is run again"
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
+def read_result(folder: Path, name: str = NAME, observations: str = OBSERVATIONS) -> dict[str, Any] | None:
     """The checked content of a trial's result.json, its `digest` included; None if there is none."""
-    path = folder / NAME
+    path = folder / name
     try:
         body = parse(path.read_bytes(), what=str(path))
         stated = body.pop("digest")
@@ -31,7 +31,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         return None
     except (InputError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         raise StoreError(f"{path} is corrupt: {error}", AGAIN) from None
-    check_beside(folder / OBSERVATIONS, body.get("observations"))
+    check_beside(folder / observations, body.get("observations"))
     return {**body, "digest": stated}
 
 

@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from scaling.errors import InputError
@@ -236,24 +237,41 @@ class TrialSpec:
         """The base trial this one belongs to (itself, if it is one): the resampling cluster."""
         return self.parent.base if self.parent else self
 
-    @property
+    @cached_property
     def id(self) -> str:
         """`<16 hex digits>-s<seed>`: the digest leaves out the seed and, at a constant rate, the number of steps."""
         body = self._body(seedless=False)
         body.pop("seed")
-        if self.optim.schedule == "constant":
+        if self.extendable:
             body.pop("steps")
         return f"{digest(body)[:16]}-s{self.seed}"
 
-    @property
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the whole specification: what a result says it belongs to."""
+        return digest(self.to_json())
+
+    @cached_property
     def recipe_digest(self) -> str:
         """SHA-256 of the specification without any seed, the parent's included: fixed before seeds are."""
         return digest(self._body(seedless=True))
 
+    @property
+    def extendable(self) -> bool:
+        """Whether more steps are the same trial, gone on with: at a constant rate the first n steps do not know how
+        many follow."""
+        return self.optim.schedule == "constant"
+
+    @property
+    def end(self) -> str:
+        """What a child names as its parent: the id, and where more steps would keep it, the steps too. Weights of
+        another end are another parent, so no finished child ever points at weights that it was not trained on."""
+        return f"{self.id}@{self.steps}" if self.extendable else self.id
+
     def _body(self, *, seedless: bool) -> dict[str, Any]:
         body = self.to_json()
         if self.parent:
-            body["parent"] = self.parent.recipe_digest if seedless else self.parent.id
+            body["parent"] = self.parent.recipe_digest if seedless else self.parent.end
         if seedless:
             body.pop("seed")
         return body

@@ -6,8 +6,7 @@ the reason. Only a stop leaves no result: the trial goes on from its checkpoint 
 
 from __future__ import annotations
 
-import resource
-import sys
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scaling.compute import inputs_of
-from scaling.errors import StoreError
+from scaling.errors import InputError, StoreError
+from scaling.observations import OVERALL
 from scaling.provenance import machine, versions
 from scaling.trials import TrialSpec, TrialState
-from sweeps import checkpoints
+from sweeps import checkpoints, ends, memory
 from sweeps.ladder import expected_seconds
 from sweeps.lease import lease
 from sweeps.store import StepLog, Store, Trial
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from sweeps.train import Checkpoint, Trained
 
+# What training and evaluation run on. THE place where "cuda" joins: add it here once sweeps.train.train and
+# sweeps.evaluate.evaluate take `device`, and pass them `self.device` below. Executors refuse what is not in it.
+DEVICES: tuple[str, ...] = ("cpu",)
 OFFERS_S = 1.0  # a checkpoint is offered about this often: the delay of a clean stop
 
 
@@ -38,12 +41,14 @@ class Stopped(Exception):
 @dataclass
 class Attempt:
     """One trial in the making. `report` hears of steps, `stopping` says whether to leave at the next checkpoint,
-    `failed` is the digest of the failed result that may be tried again ("" for none)."""
+    `failed` is the digest of the failed result that may be tried again ("" for none), `record` the facts that the
+    result carries, `device` one of DEVICES."""
 
     spec: TrialSpec
     store: Store
     checkpoint_s: float = 20.0
-    code: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
     report: Callable[[int], None] = lambda step: None
     stopping: Callable[[], bool] = lambda: False
     failed: str = ""
@@ -59,6 +64,8 @@ class Attempt:
                 return found  # another runner was quicker
             if found.ended:
                 self.store.forget(self.spec)
+            if steps := self.store.earlier(self.spec):
+                ends.keep(self.folder, steps)
             if found.reason and not found.ended:
                 self.warn(found.reason)
             return self._close()
@@ -67,6 +74,9 @@ class Attempt:
         from sweeps.optim import Diverged
 
         self.started, self.earlier_s, self.saved_at = time.monotonic(), 0.0, time.monotonic()
+        memory.forget_peak()
+        if self.device not in DEVICES:
+            raise InputError(f"device {self.device!r} is none of {', '.join(DEVICES)}")
         try:
             return self._complete()
         except (Stopped, OSError):
@@ -93,7 +103,7 @@ class Attempt:
         }
         begun = time.monotonic()
         measured = evaluate(self.spec, trained.tensors, base=base)
-        rows = observations_of(self.spec, measured, inputs, trained.steps)
+        rows = observations_of(self.spec, measured, inputs, trained.steps) + ends.trajectory(self.folder)
         n = self.spec.evaluation.samples
         sampled = None if measured.samples is None else {"n": n, "pass_rate": float(measured.samples.mean()) / n}
         return self._finish(
@@ -102,6 +112,7 @@ class Attempt:
             inputs=inputs,
             checkpoint=self.newest.sha256,
             evaluate_s=time.monotonic() - begun,
+            values={row.metric: row.value for row in rows if row.bucket == OVERALL and row.final},
             sampled=sampled,
         )
 
@@ -153,15 +164,13 @@ class Attempt:
         """The parent's weights, exactly those its result names."""
         if self.spec.parent is None:
             return None
-        parent = self.store.trial(self.spec.parent)
-        if parent.state is not TrialState.COMPLETE:
-            raise StoreError(f"parent {parent.id} is {parent.state}", "run the parent first")
+        parent = self.store.end(self.spec.parent)
+        if parent is None or parent["state"] != TrialState.COMPLETE:
+            raise StoreError(f"parent {self.spec.parent.end} is not complete", "run the parent first")
         from sweeps.train import Checkpoint
 
-        saved, tensors, _ = checkpoints.load(parent.folder)
-        if saved.sha256 != parent.result["checkpoint"]:
-            raise StoreError(f"the checkpoint in {parent.folder} is not the one its result.json names")
-        return Checkpoint(saved.step, tensors).weights
+        tensors = checkpoints.exact(self.store.path(self.spec.parent), parent["checkpoint"])
+        return Checkpoint(self.spec.parent.steps, tensors).weights
 
     def _seconds(self) -> dict[str, float]:
         """Time spent on training so far, interrupted attempts' saved part included. One thread is one device."""
@@ -178,8 +187,11 @@ class Attempt:
             cost_usd=None,
             threads=torch.get_num_threads(),
             total_s=self.earlier_s + time.monotonic() - self.started,
-            peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            peak_bytes=memory.peak(),
             versions=versions(),
-            code=dict(self.code),
-            machine=machine(),
+            device=self.device,
+            gpu=os.environ.get("CUDA_VISIBLE_DEVICES") if self.device == "cuda" else None,
+            machine={**machine(), "memory_bytes": memory.total()},
+            attempts=self.store.attempts(self.spec),
+            **self.record,
         )

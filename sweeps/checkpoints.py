@@ -81,6 +81,16 @@ def load(folder: Path) -> tuple[Saved, dict[str, Tensor], list[str]]:
     raise StoreError("; ".join(faults) or f"{folder} holds no checkpoint")
 
 
+def exact(folder: Path, digest: str) -> dict[str, Tensor]:
+    """The tensors of the checkpoint with this digest, whatever its name is by now."""
+    from safetensors.torch import load as from_bytes
+
+    for path in (folder / NAME, *sorted(folder.glob("checkpoint.*.safetensors"))):
+        if path.is_file() and file_digest(path) == digest:
+            return from_bytes(path.read_bytes())
+    raise StoreError(f"no checkpoint in {folder} is the one that its result names")
+
+
 def newest(folder: Path) -> Saved | None:
     """The manifest's newest entry, without reading tensors."""
     return next(iter(_known(folder, forgiving=True)), None)

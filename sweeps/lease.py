@@ -68,7 +68,8 @@ def lease(folder: Path) -> Iterator[None]:
                 f"trial {folder.name} is being run by {other}",
                 f"wait for it; if that machine is gone for good, delete {folder / NAME}",
             )
-        write_atomic(folder / NAME, canonical(asdict(me)) + b"\n")
+        # a lease does not outlive its machine's boot: there is nothing to sync
+        write_atomic(folder / NAME, canonical(asdict(me)) + b"\n", durable=False)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@
         checkpoint.safetensors     (+ checkpoint.json, its manifest): checkpoints.py
         observations.jsonl         what was measured, in `scaling`'s own format
         result.json                written LAST: a trial without it is not finished
+        *.at-100.*                 an earlier end of a trial that went on (ends.py)
 
 A result carries the SHA-256 of itself and of the observations, so that a changed byte is noticed and the trial run
 again from its checkpoint, never believed. Reading states needs no torch.
@@ -19,8 +20,9 @@ import contextlib
 import json
 import math
 import os
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -28,13 +30,14 @@ from typing import Any
 
 from scaling.errors import InputError, StoreError
 from scaling.observations import Observation
-from scaling.records import canonical, digest, file_digest, parse, write_atomic
+from scaling.records import canonical, file_digest, parse, write_atomic
 from scaling.results import NAME as RESULT
 from scaling.results import OBSERVATIONS, VERSION, check_beside, read_result, seal
 from scaling.trials import ID, TrialSpec, TrialState
-from sweeps import checkpoints
+from sweeps import checkpoints, ends
 from sweeps.lease import Owner, owner
 
+SEEN_S = 1.0  # how far the training log may lag behind for others
 ENDED = (TrialState.COMPLETE, TrialState.FAILED, TrialState.DIVERGED)
 
 
@@ -69,7 +72,7 @@ class Trial:
     def value(self, metric: str, bucket: str = "all") -> float:
         """The measured value of one metric."""
         for row in self.observations:
-            if (row.metric, row.bucket) == (metric, bucket):
+            if (row.metric, row.bucket) == (metric, bucket) and row.final:
                 return row.value
         raise InputError(f"trial {self.id} ({self.state}) has no {metric} of bucket {bucket!r}")
 
@@ -93,6 +96,8 @@ class Store:
             result = self.result(spec)
         except StoreError as error:
             result, reason = None, str(error)
+        if result is None and spec.extendable:
+            self._check_not_beyond(spec)
         if result is not None:
             return Trial(spec, TrialState(result["state"]), folder, result, result.get("reason") or "")
         running = folder.exists() and owner(folder) is not None
@@ -105,13 +110,38 @@ class Store:
         body = read_result(folder)
         if body is None:
             return None
-        if body.get("spec_digest") != digest(spec.to_json()):
-            raise InputError(
-                f"{folder / RESULT} belongs to another specification of trial {spec.id} (more or fewer steps)",
-                "use another folder: a finished trial is not extended here",
-            )
-        check_beside(folder / checkpoints.NAME, body.get("checkpoint"))
-        return body
+        if body.get("spec_digest") == spec.digest:
+            kept = folder / ends.named(checkpoints.NAME, spec.steps)
+            check_beside(kept if kept.exists() else folder / checkpoints.NAME, body.get("checkpoint"))
+            return body
+        done = _steps_done(spec, body)
+        if not done:
+            raise InputError(f"{folder / RESULT} belongs to another specification of trial {spec.id}")
+        if body["state"] != TrialState.COMPLETE:
+            return body
+        if done > spec.steps:
+            raise _fewer(spec, done)
+        return None
+
+    def earlier(self, spec: TrialSpec) -> int:
+        """Steps after which this trial has ended before, when more are asked for now; 0 if it has not."""
+        with contextlib.suppress(StoreError):
+            body = read_result(self.path(spec))
+            if body and body["state"] == TrialState.COMPLETE and body.get("spec_digest") != spec.digest:
+                return _steps_done(spec, body)
+        return 0
+
+    def end(self, spec: TrialSpec) -> dict[str, Any] | None:
+        """The result of exactly this specification, also where the trial has been gone on with since."""
+        for body in (read_result(self.path(spec)), ends.result(self.path(spec), spec.steps)):
+            if body is not None and body.get("spec_digest") == spec.digest:
+                return body
+        return None
+
+    def _check_not_beyond(self, spec: TrialSpec) -> None:
+        saved = checkpoints.newest(self.path(spec))
+        if saved and saved.step > spec.steps:
+            raise _fewer(spec, saved.step)
 
     def start(self, spec: TrialSpec) -> Path:
         """Make the trial's folder with its spec.json (a torn one is written again)."""
@@ -120,13 +150,20 @@ class Store:
         content = canonical(spec.to_json()) + b"\n"
         path = folder / "spec.json"
         if not path.exists() or path.read_bytes() != content:
-            write_atomic(path, content)
+            write_atomic(path, content, entry=False)
         return folder
 
     def note_attempt(self, spec: TrialSpec, step: int) -> None:
         """Append to attempts.jsonl that training begins at `step`, here and now."""
         row = {**vars(Owner.me()), "step": step, "time": datetime.now(UTC).isoformat(timespec="seconds")}
         self._append(spec, row)
+
+    def attempts(self, spec: TrialSpec) -> int:
+        """How often the trial was begun or resumed."""
+        with contextlib.suppress(OSError):
+            lines = (self.path(spec) / "attempts.jsonl").read_bytes().splitlines()
+            return sum(b'"pid":' in line and line.endswith(b"}") for line in lines)
+        return 0
 
     def note_fault(self, spec: TrialSpec, reason: str) -> None:
         """Record, as far as the disk allows, why the attempt under way ended without a result."""
@@ -158,10 +195,13 @@ class Store:
     ) -> Trial:
         """Close a trial: observations first, result.json last. Facts are the rest of the result."""
         folder = self.start(spec)
+        if steps := self.earlier(spec):
+            ends.keep(folder, steps)
         lines = b"".join(row.line() for row in observations)
+        (folder / RESULT).unlink(missing_ok=True)  # one that stands there vouches for the rows that go now
         (folder / OBSERVATIONS).unlink(missing_ok=True)
         if lines:
-            write_atomic(folder / OBSERVATIONS, lines)
+            write_atomic(folder / OBSERVATIONS, lines, entry=False)  # the result states its digest and syncs both
         body = {
             "v": VERSION,
             "trial": spec.id,
@@ -169,7 +209,9 @@ class Store:
             "state": state,
             "reason": reason or None,
             **({"role": spec.role} if spec.role else {}),
-            "spec_digest": digest(spec.to_json()),
+            "spec_digest": spec.digest,
+            "steps": spec.steps,
+            "earlier_ends": ends.all_of(folder),
             "observations": file_digest(folder / OBSERVATIONS) if lines else None,
             **facts,
         }
@@ -183,20 +225,37 @@ class Store:
         (folder / "result.json").rename(folder / f"result.failed-{earlier + 1}.json")
 
 
+def _steps_done(spec: TrialSpec, body: Mapping[str, Any]) -> int:
+    """Steps of a result that is this trial's but for their number; 0 if it is another trial's."""
+    steps = int(body.get("steps") or body.get("inputs", {}).get("steps") or 0)
+    same = spec.extendable and steps > 0 and replace(spec, steps=steps).digest == body.get("spec_digest")
+    return steps if same else 0
+
+
+def _fewer(spec: TrialSpec, done: int) -> InputError:
+    return InputError(
+        f"trial {spec.id} has {done} steps behind it, and {spec.steps} are asked for",
+        f"steps are never taken back: ask for {done} or more, or use another folder",
+    )
+
+
 class StepLog:
     """steps.jsonl: rows are buffered and flushed before each checkpoint; a resumed run drops what came after it."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        self.path = folder / "steps.jsonl"
+        self.path, self.flushed = folder / "steps.jsonl", time.monotonic()
         kept = [row for row in read_steps(folder) if row["step"] <= step]
         write_atomic(self.path, b"".join(_line(row) for row in kept))
         self._file = open(self.path, "ab")  # noqa: SIM115  (closed by `close`)
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._file.write(_line(row))
+        if time.monotonic() - self.flushed >= SEEN_S:
+            self.flush()
 
     def flush(self) -> None:
         self._file.flush()
+        self.flushed = time.monotonic()
 
     def close(self) -> None:
         self._file.close()

@@ -9,15 +9,17 @@ dead worker's trial is tried once more, from its checkpoint. Nothing here import
 
 from __future__ import annotations
 
-import contextlib
+import math
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scaling.cli import interruptible
-from scaling.errors import StoreError
+from scaling.errors import InputError, StoreError
+from scaling.gates import sweep_of
 from scaling.provenance import code
 from scaling.trials import TrialSpec, TrialState
 from sweeps.executors import Event, Executor
@@ -29,6 +31,7 @@ from sweeps.store import Store, Trial
 
 POLL_S = 0.5
 LOOK_AGAIN_S = 1.0  # at a trial that another runner works on
+INTERRUPTED_S, GRACE_S = 5.0, 60.0  # for saving: at a Ctrl-C, and at the end of a time slice
 LIVES = 2  # workers that one trial may lose before it counts as failed
 
 
@@ -37,6 +40,9 @@ def run(
     folder: str | Path,
     *,
     slots: int = 2,
+    threads: int = 1,
+    gpus: Sequence[str] = (),
+    minutes: float | None = None,
     progress: bool | Progress = True,
     retry_failed: bool = False,
     checkpoint_s: float = 20.0,
@@ -45,7 +51,9 @@ def run(
     """Bring every trial to its end and return them all: in the order given, but a parent before its children.
 
     folder        the project's folder; trials live in folder/runs
-    slots         worker processes side by side, one thread each: about one a core
+    slots         worker processes side by side, about one a core; with `threads` threads each
+    gpus          names of devices: one slot for each of them instead
+    minutes       stop cleanly after so long: what runs saves its state, what is left is WAITING in the list returned
     progress      True: bars on a terminal, lines elsewhere; False: silent; or an object of one's own
     retry_failed  try FAILED and DIVERGED trials again; otherwise they stay as they are
     checkpoint_s  seconds between checkpoints: what a kill -9 can cost
@@ -55,6 +63,7 @@ def run(
     stored (disk full, a file that cannot be read) the others go on, and `StoreError` names it at the end. Ctrl-C and
     SIGTERM save what runs and raise `KeyboardInterrupt` and `SystemExit(143)`; the same call goes on from there.
     """
+    deadline = _deadline(minutes)
     specs = _with_parents(sweep.trials if isinstance(sweep, Sweep) else sweep)
     store = Store(folder)
     schedule = Schedule(store, specs, retry_failed=retry_failed)
@@ -63,12 +72,29 @@ def run(
             store.start(trial.spec)  # whose specification was damaged since: it is known, and written again
     if schedule.waiting:
         store.runs.mkdir(parents=True, exist_ok=True)
-        place = executor or Local(folder, slots=slots, checkpoint_s=checkpoint_s, code=code())
+        slots = len(gpus) or slots
+        record = made_with(folder, slots=slots, threads=threads, gpus=list(gpus), checkpoint_s=checkpoint_s)
+        place = executor or Local(
+            folder, slots=slots, threads=threads, gpus=gpus, checkpoint_s=checkpoint_s, record=record
+        )
         done = [spec for spec in specs if spec.id not in schedule.waiting]
-        with choose(progress, specs, done, slots) as shown, interruptible(), contextlib.closing(place):
-            _work(schedule, place, shown)
+        with choose(progress, specs, done, slots) as shown, interruptible():
+            grace_s = INTERRUPTED_S
+            try:
+                if not _work(schedule, place, shown, deadline):
+                    grace_s = GRACE_S
+            finally:
+                place.close(grace_s)
         schedule.check_stored()
-    return [store.trial(spec) for spec in specs]
+    known = (schedule.found[spec.id] for spec in specs)
+    return [trial if trial.ended else store.trial(trial.spec) for trial in known]
+
+
+def made_with(folder: str | Path, **resolved: Any) -> dict[str, Any]:
+    """What every result says of its making: the code, the folder's sweep (its sweep.toml states the arguments as passed
+    and resolved), the command, and how it was run."""
+    argv = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return {"code": code(), "sweep": sweep_of(Path(folder)) or None, "command": argv, "run": resolved}
 
 
 class Schedule:
@@ -122,16 +148,30 @@ class Schedule:
         return TrialState.WAITING if name in self.waiting or name in self.running else self.found[name].state
 
 
-def _work(schedule: Schedule, place: Executor, shown: Progress) -> None:
+def _work(schedule: Schedule, place: Executor, shown: Progress, deadline: float) -> bool:
+    """Until nothing is left (True), or the time is up."""
     while schedule.waiting or schedule.running:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
         for spec in schedule.orphans():
             parent = schedule.found[spec.parent.id] if spec.parent else None
             assert parent
             _fail(schedule, shown, spec, f"parent {parent.id} {parent.state}: {parent.reason}")
         while place.free and (ready := schedule.next()):
             _launch(schedule, place, shown, ready)
-        for event in place.poll(POLL_S) if schedule.running else _idle():
+        wait = min(POLL_S, left)
+        for event in place.poll(wait) if schedule.running else _idle(wait):
             _handle(schedule, place, shown, event)
+    return True
+
+
+def _deadline(minutes: float | None) -> float:
+    if minutes is None:
+        return math.inf
+    if not 0 < minutes < math.inf:
+        raise InputError(f"{minutes:g} minutes are no time to run", "for example minutes = 8, or 0.5")
+    return time.monotonic() + 60 * minutes
 
 
 def _launch(schedule: Schedule, place: Executor, shown: Progress, spec: TrialSpec) -> None:
@@ -166,6 +206,8 @@ def _handle(schedule: Schedule, place: Executor, shown: Progress, event: Event) 
         schedule.set_aside(spec, event.text)
     elif event.kind == "died":
         _lost(schedule, shown, spec, event.text)
+    elif event.kind == "impossible":
+        _fail(schedule, shown, spec, event.text)
     else:  # busy, or stopped by somebody else
         schedule.waiting[spec.id] = schedule.running.pop(spec.id)
         schedule.elsewhere[spec.id] = time.monotonic() + LOOK_AGAIN_S
@@ -195,8 +237,8 @@ def _fail(schedule: Schedule, shown: Progress, spec: TrialSpec, reason: str) -> 
     shown.ended(spec, trial.state, trial.reason)
 
 
-def _idle() -> list[Event]:
-    time.sleep(POLL_S)
+def _idle(seconds: float) -> list[Event]:
+    time.sleep(seconds)
     return []
 
 
@@ -205,7 +247,12 @@ def _with_parents(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
     ordered: dict[str, TrialSpec] = {}
     for spec in specs:
         for member in reversed(_line(spec)):
-            ordered.setdefault(member.id, member)
+            known = ordered.setdefault(member.id, member)
+            if known != member:
+                raise InputError(
+                    f"trial {member.id} is asked for with {known.steps} and with {member.steps} steps",
+                    "more steps of a constant-rate trial are the same trial, gone on with: ask for one number",
+                )
     return list(ordered.values())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,15 @@ import click
 
 from scaling.cli import emit, folder_option, json_option, note, table
 from scaling.errors import InputError
-from scaling.gates import Gate, read_gates
+from scaling.gates import read_gates
 from scaling.units import format_compute, format_duration
+from sweeps.status import stands, status_text
 
 if TYPE_CHECKING:
     from scaling.trials import TrialSpec
     from sweeps.recipes import Sweep
-    from sweeps.store import Trial
 
+RESUME = "resume with the same command"
 source_argument = click.argument("source", metavar="[RECIPE|FILE.toml]", required=False)
 instance_option = click.option("--instance", type=int, help="Random instance of the task (other tables, other seeds).")
 slots_option = click.option(
@@ -77,6 +77,9 @@ def planned(sweep: Sweep, *, usd_per_hour: float | None = None) -> dict[str, Any
 @click.option(
     "--prediction", metavar="HASH", help="Run the target of this registered prediction, its seeds bound to it."
 )
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of every slot.")
+@click.option("--gpus", default="", metavar="0,1|all", help="One slot for each of these GPUs; without it: processor.")
+@click.option("--minutes", type=float, help="Stop cleanly after so long; the same command goes on.")
 @click.option("--retry-failed", is_flag=True, help="Try FAILED and DIVERGED trials again; otherwise they are kept.")
 @click.option("--stability", is_flag=True, help="Check the learning rate at both ends even if the recipe does not.")
 @click.option("--status", is_flag=True, help="Only say where every trial stands.")
@@ -87,6 +90,9 @@ def run(
     folder: Path,
     instance: int | None,
     slots: int,
+    threads: int,
+    gpus: str,
+    minutes: float | None,
     prediction: str | None,
     retry_failed: bool,
     stability: bool,
@@ -104,6 +110,7 @@ def run(
     scaling run                            the ladder, into ./forecast
     scaling run smoke --folder /tmp/try    seconds, to see it work
     scaling run --status                   where every trial stands, and what was checked
+    scaling run --minutes 8                a slice of the work, on a machine lent for so long
     scaling run smoke --stability          some trials more: does the learning rate hold with scale?
     scaling run --prediction 3f9c0a1b      the large run that this prediction is about
     """
@@ -118,18 +125,28 @@ def run(
 
         trials = [Store(folder).trial(spec) for spec in specs]
     else:
+        from sweeps.executors.local import gpus_of
         from sweeps.sweep import run as run_sweep
 
-        trials = run_sweep(specs, folder, slots=slots, retry_failed=retry_failed)
-    if sweep and checked and not look:
+        devices = gpus_of(gpus)
+        slots = len(devices) or slots
+        trials = run_sweep(
+            specs, folder, slots=slots, threads=threads, gpus=devices, minutes=minutes, retry_failed=retry_failed
+        )
+    left = not look and any(not trial.ended for trial in trials)
+    if sweep and checked and not look and not left:
         from sweeps.stability import record
 
         record(sweep, folder)
     gates = read_gates(folder)
-    body = {"trials": [_stands(t) for t in trials], "gates": gates}
-    emit(body, lambda: _status_text(trials, gates, slots, retry_failed), as_json=as_json)
+    rows = [stands(t) for t in trials]
+    emit(
+        {"trials": rows, "gates": gates}, lambda: status_text(trials, rows, gates, slots, retry_failed), as_json=as_json
+    )
+    if left:
+        note(f"the {minutes:g} minutes are over, every running trial has saved its state: {RESUME}")
     asked = [t for t in trials if stability or not t.spec.role]  # checks that nobody asked for spoil no ladder
-    return 0 if look or all(t.state == "COMPLETE" for t in asked) else 1
+    return 0 if look or all(t.state == "COMPLETE" or not t.ended for t in asked) else 1
 
 
 def _ladder(source: str | None, folder: Path, instance: int | None, *, look: bool, status: bool) -> Sweep:
@@ -232,33 +249,3 @@ def plan_text(sweep: Sweep, body: dict[str, Any], slots: int) -> str:
             f"expected: ladder about {ladder}{more} on {slots} slots, target about {target} on one{price}",
         ]
     )
-
-
-def _stands(trial: Trial) -> dict[str, Any]:
-    measured = {row.metric: row.value for row in trial.observations if row.bucket == "all"}
-    return {
-        "trial": trial.id,
-        "stage": trial.spec.stage,
-        "state": str(trial.state),
-        "reason": trial.reason or None,
-        "wall_s": trial.result.get("inputs", {}).get("wall_s"),
-        **{name: measured.get(name) for name in ("loss", "pass_rate", "neg_log_pass")},
-    }
-
-
-def _status_text(trials: Sequence[Trial], gates: Sequence[Gate], slots: int, retry_failed: bool) -> str:
-    from sweeps.ladder import expected_seconds
-
-    rows = []
-    for trial in trials:
-        row = _stands(trial)
-        numbers = [row[name] if row[name] is None else f"{row[name]:.4f}" for name in ("loss", "pass_rate")]
-        seconds = None if row["wall_s"] is None else f"{row['wall_s']:.1f}"
-        rows.append((trial.id, trial.spec.stage, trial.spec.model.width, trial.state, *numbers, seconds, trial.reason))
-    states = Counter(str(trial.state) for trial in trials)
-    left = sum(expected_seconds(t.spec) for t in trials if not t.ended or (retry_failed and t.state != "COMPLETE"))
-    lines = [table(("trial", "stage", "width", "state", "loss", "pass_rate", "wall_s", "reason"), rows), ""]
-    lines.append(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
-    if left:
-        lines[-1] += f"; about {format_duration(left / slots)} of work left on {slots} slots"
-    return "\n".join([*lines, *map(str, gates)])

@@ -1,8 +1,8 @@
 """A worker process: takes one trial after another from standard input, tells what happens on standard output.
 
-Both ways carry one JSON object a line. torch is imported once, before the first command, on one thread: two threads
-stall at every barrier as soon as the machine has other work. When standard input closes, the runner is gone and so is
-the worker, at once: everything worth keeping is in a checkpoint.
+Both ways carry one JSON object a line. torch is imported once, before the first command, with the threads that the
+environment states: one as a rule, for two stall at every barrier as soon as the machine has other work. When standard
+input closes, the runner is gone and so is the worker, at once: everything worth keeping is in a checkpoint.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def serve(channel: Channel) -> None:
 
     for room in ("train", "evaluate"):  # paid for before the first trial, not inside its seconds
         import_module(f"sweeps.{room}")
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     while (command := channel.waiting.get()) is not None and not channel.stopping.is_set():
         run_one(channel, command)
 
@@ -76,7 +76,8 @@ def run_one(channel: Channel, command: dict[str, Any]) -> None:
         spec,
         Store(Path(command["folder"])),
         checkpoint_s=command["checkpoint_s"],
-        code=command["code"],
+        record=command["record"],
+        device=command["device"],
         report=lambda step: channel.step(spec.id, step),
         stopping=channel.stopping.is_set,
         failed=command["failed"],

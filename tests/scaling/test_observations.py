@@ -6,6 +6,7 @@ from worlds import table
 
 from scaling.errors import InputError
 from scaling.observations import Observation, Observations
+from scaling.records import canonical
 
 
 def row(**changes):
@@ -91,3 +92,22 @@ def test_several_metrics_are_listed():
     both = Observations.of([row(), row(id="b", metric="pass_rate", value=0.5)])
     with pytest.raises(InputError, match="loss, pass_rate"):
         both.one_metric()
+
+
+def test_a_line_is_the_canonical_form_of_its_fields():
+    """Written column by column, for problems are many; the bytes are those of the whole."""
+    columns = {
+        "problem": ["1", 'quo"te \\', "tab\t\x01\x7f", "für €  \U0001f600", "", "1"],
+        "bucket": ["a"] * 6,
+        "n": [None] * 6,
+        "c": [1, 2, 3, 4, 5, 6],
+        "p": [0.5, 1.0, 1e-7, 1e21, 5e-324, 1.2345e-5],
+        "more": [1e-4, 9.999e-5, 123456789012345.6, 1e16, -0.0, -2.5],
+        "mixed": [None, "a", True, False, None, "b"],
+    }
+    for problems in (columns, {}, None):
+        row = Observation("i", "t", "t", "rl", "pass_rate", "p", 0.5, {"C": 1e9}, problems=problems)
+        whole = canonical({name: getattr(row, name) for name in row.__dataclass_fields__})
+        assert row.line() == whole + b"\n"
+    with pytest.raises(InputError, match="canonical"):
+        Observation("i", "t", "t", "rl", "pass_rate", "p", 0.5, {"C": 1e9}, problems={"bucket": ["\ud800"]}).line()

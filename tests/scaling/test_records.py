@@ -228,3 +228,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, name):
     assert list(tmp_path.iterdir()) == [path]
     records.write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.floats(1e-8, 1e-3), min_size=1))
+def test_a_column_of_numbers_is_written_as_the_library_writes_it(values):
+    assert records.canonical_column(values) == records.canonical(values)
+
+
+@given(st.lists(st.none() | st.booleans() | st.text(st.characters(exclude_categories=["Cs"]))))
+def test_a_column_of_texts_is_written_as_the_library_writes_it(values):
+    assert records.canonical_column(values) == records.canonical(values)

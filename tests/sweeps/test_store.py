@@ -85,13 +85,21 @@ def test_no_changed_or_missing_byte_is_believed(store, name):
     assert store.trial(SPEC).state is TrialState.COMPLETE
 
 
-def test_a_result_of_another_length_of_the_same_id_is_refused(store):
+def test_a_result_of_another_specification_or_of_more_steps_is_refused(store):
     constant = replace(SPEC, optim=replace(SPEC.optim, schedule="constant"))
     complete(store, constant)
     longer = replace(constant, steps=constant.steps + 1)
     assert longer.id == constant.id
-    with pytest.raises(InputError, match="more or fewer steps"):
-        store.trial(longer)
+    assert store.trial(longer).state is TrialState.WAITING  # gone on with
+    assert store.earlier(longer) == constant.steps
+    with pytest.raises(InputError, match="behind it"):
+        store.trial(replace(constant, steps=constant.steps - 1))
+    path = store.path(SPEC)
+    path.mkdir(parents=True)
+    (store.path(constant) / "result.json").rename(path / "result.json")
+    (store.path(constant) / "observations.jsonl").rename(path / "observations.jsonl")
+    with pytest.raises(InputError, match="belongs to another specification"):
+        store.trial(SPEC)
 
 
 def test_a_torn_specification_is_written_again(store):
