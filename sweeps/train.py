@@ -107,11 +107,12 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
         unfold(weights, *backward(net, tapes, final, dlogits_VQ), batch.tokens, gradient)
         lr = rate(spec.optim, step, spec.steps)
         norm, clipped = run.adam.step(gradient.flat, lr)
+        run.watch(loss, norm, clipped)
         shape = spec.model, batch.plan, len(batch.tokens.distinct_U)
         run.flop += executed.forward_flop(*shape) + executed.backward_flop(*shape)
         run.guard.check(step, loss, norm)
         if run.due:
-            run.record({"loss": loss, "lr": lr, "grad_norm": norm, "clipped": float(clipped)})
+            run.record({"loss": loss, "lr": lr, "grad_norm": norm})
         run.advance()
     return run.trained()
 
@@ -145,7 +146,8 @@ def reinforce(
             policy = fold(frozen, adapters) if update else policy
             grads = learn.gradients(policy)
             unfold_adapters(frozen, adapters, grads, gradient)
-            norm, _ = run.adam.step(gradient.flat, lr)
+            norm, clipped = run.adam.step(gradient.flat, lr)
+            run.watch(learn.loss, norm, clipped)
         run.flop += _rl_flop(spec, batch, len(np.unique(prompts_GP)))
         run.guard.check(step, learn.loss, norm, learn.reward)
         if run.due:
@@ -223,6 +225,7 @@ class _Run:
         self.spec, self.weights, self.log, self.save, self.every, self.guard = spec, weights, log, save, every, guard
         self.adam = Adam(weights.flat, spec.optim)
         self.step, self.flop, self.started = 0, 0.0, time.perf_counter()
+        self.since = (-math.inf, 0.0, 0, 0)  # the last row: highest loss and gradient norm, updates, clipped ones
         self.cadence = max(1, spec.steps // LOG_LINES)
 
     def restore(self, resume: Checkpoint | None) -> None:
@@ -232,7 +235,10 @@ class _Run:
             view.copy_(resume.tensors[name])
         self.adam.restore(resume.tensors)
         self.guard.restore(resume.tensors)
-        self.step, self.flop = resume.step, float(resume.tensors["run.state"][0])
+        self.step = resume.step
+        self.flop, *since = resume.tensors["run.state"].tolist()
+        if since:  # checkpoints of earlier versions hold none
+            self.since = (since[0], since[1], int(since[2]), int(since[3]))
 
     @property
     def tokens(self) -> int:
@@ -243,10 +249,20 @@ class _Run:
         """Whether the step in progress gets a log line: the first, the last, and one in `cadence`."""
         return (self.step + 1) % self.cadence == 0 or self.step + 1 in (1, self.spec.steps)
 
+    def watch(self, loss: float, norm: float, clipped: bool) -> None:
+        """Of every update, so that a spike between two rows is seen."""
+        highest, steepest, updates, cut = self.since
+        self.since = (max(highest, loss), max(steepest, norm), updates + 1, cut + clipped)
+
     def record(self, row: dict[str, float]) -> None:
-        """Log the step in progress; its number and tokens are those at its end."""
+        """Log the step in progress, and what was highest since the last row; its number and tokens are those at its
+        end."""
+        highest, steepest, updates, cut = self.since
+        self.since = (-math.inf, 0.0, 0, 0)
+        since = {"loss_max": highest, "grad_norm_max": steepest, "clipped": cut / updates}
         tokens = (self.step + 1) * self.spec.batch * self.spec.task.sequence_tokens
-        self.log({"step": self.step + 1, **row, "tokens": tokens, "elapsed": time.perf_counter() - self.started})
+        elapsed = time.perf_counter() - self.started
+        self.log({"step": self.step + 1, **row, **since, "tokens": tokens, "elapsed": elapsed})
 
     def advance(self) -> None:
         """Close the step; save a checkpoint when due (the end of a run has its own)."""
@@ -255,7 +271,7 @@ class _Run:
             self.save(Checkpoint(self.step, self._tensors()))
 
     def _tensors(self) -> dict[str, Tensor]:
-        state = {"run.state": torch.tensor([self.flop], dtype=torch.float64)}
+        state = {"run.state": torch.tensor([self.flop, *self.since], dtype=torch.float64)}
         return self.weights.tensors() | self.adam.tensors() | self.guard.tensors() | state
 
     def trained(self) -> Trained:
