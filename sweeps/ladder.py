@@ -85,14 +85,19 @@ def width(compute: float, size: int = 0, apart: float = 1.0) -> int:
     curse.)
     """
     best = 10.6 * (compute / UNIT_FLOP) ** 0.205
-    step = head_dim(round(best))
-    heads = round(best / step)
+    own = beside = _in_heads(best)
+    for _ in range(abs(size)):
+        beside = max(head_dim(1), beside + head_dim(beside + 1) if size > 0 else beside - head_dim(beside))
     if apart == 1.0:
-        return step * max(1, heads + size)
-    own, wanted = step * heads, best * apart**size
-    step = head_dim(round(wanted))
-    found = step * max(1, round(wanted / step))
-    return found if size == 0 or (found - own) * size > 0 else max(1, own // step + size) * step
+        return beside
+    wanted = _in_heads(best * apart**size)
+    return max(wanted, beside) if size > 0 else min(wanted, beside) if size < 0 else own
+
+
+def _in_heads(width: float) -> int:
+    """The nearest width of whole heads."""
+    step = head_dim(round(width))
+    return step * max(1, round(width / step))
 
 
 def model(compute: float, task: TaskSpec, size: int = 0, apart: float = 1.0) -> ModelSpec:

@@ -18,14 +18,15 @@ Rates = tuple[tuple[int, float], ...]  # (width, FLOP/s), interpolated
 class Speed:
     """seconds = steps x step_s + FLOP / rate(width) + evaluation_s x (problems + sequences).
 
-    step_s is what a step costs whatever its size (interpreter, kernel launches), by stage; `basis` says where the
-    numbers come from.
+    step_s is what a step costs whatever its size (interpreter, kernel launches), by stage; where it `overlaps` with the
+    work itself, the longer of the two counts instead of their sum. `basis` says where the numbers come from.
     """
 
     step_s: Mapping[str, float]
     rates: Mapping[str, Rates]
     evaluation_s: float
     basis: str
+    overlaps: bool = False
 
 
 def _memory_bound(width: int) -> float:
@@ -54,6 +55,7 @@ SPEEDS = {
         rates=dict.fromkeys(("pretrain", "rl"), tuple((d, _memory_bound(d)) for d in (8, 64, 128, 256, 512, 1024))),
         evaluation_s=1e-6,
         basis="assumed, not measured: kernel launches and memory traffic of one large GPU (HBM3), data drawn ahead",
+        overlaps=True,
     ),
 }
 
@@ -72,5 +74,6 @@ def expected_seconds(spec: TrialSpec, device: str = "cpu") -> float:
     speed = speed_of(device)
     widths, rates = zip(*speed.rates[spec.stage], strict=True)
     rate = float(np.interp(spec.model.width, widths, rates))
-    training = spec.steps * speed.step_s[spec.stage] + trial_flop(spec).total / rate
+    parts = spec.steps * speed.step_s[spec.stage], trial_flop(spec).total / rate
+    training = max(parts) if speed.overlaps else sum(parts)
     return training + speed.evaluation_s * (spec.evaluation.problems + spec.evaluation.sequences)
