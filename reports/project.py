@@ -176,6 +176,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "seed": str(trial.spec.seed),
         "state": str(trial.state),
         "reason": trial.reason,
+        "tripped": [str(gate) for gate in trial.tripped],
         **{k: inputs.get(k) for k in keys},
     }
 

@@ -276,6 +276,7 @@ def _stands(trial: Trial) -> dict[str, Any]:
         "stage": trial.spec.stage,
         "state": str(trial.state),
         "reason": trial.reason or None,
+        "health": [gate.to_json() for gate in trial.health],
         "wall_s": trial.result.get("inputs", {}).get("wall_s"),
         **{name: measured.get(name) for name in ("loss", "pass_rate", "neg_log_pass")},
     }
@@ -289,11 +290,18 @@ def _status_text(trials: Sequence[Trial], gates: Sequence[Gate], slots: int, ret
         row = _stands(trial)
         numbers = [row[name] if row[name] is None else f"{row[name]:.4f}" for name in ("loss", "pass_rate")]
         seconds = None if row["wall_s"] is None else f"{row['wall_s']:.1f}"
-        rows.append((trial.id, trial.spec.stage, trial.spec.model.width, trial.state, *numbers, seconds, trial.reason))
+        unknown = sum(gate.passed is None for gate in trial.health)
+        told = "; ".join(gate.name for gate in trial.tripped) or "ok" * bool(trial.health)
+        told += f" ({unknown} cannot tell)" * bool(unknown)
+        shape = trial.id, trial.spec.stage, trial.spec.model.width, trial.state
+        rows.append((*shape, *numbers, seconds, told, trial.reason))
     states = Counter(str(trial.state) for trial in trials)
     left = sum(expected_seconds(t.spec) for t in trials if not t.ended or (retry_failed and t.state != "COMPLETE"))
-    lines = [table(("trial", "stage", "width", "state", "loss", "pass_rate", "wall_s", "reason"), rows), ""]
+    lines = [table(("trial", "stage", "width", "state", "loss", "pass_rate", "wall_s", "health", "reason"), rows), ""]
     lines.append(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
     if left:
         lines[-1] += f"; about {format_duration(left / slots)} of work left on {slots} slots"
+    if marked := [trial for trial in trials if trial.tripped]:
+        lines.append(f"{len(marked)} with tripped gates of health; what they measured stays in every fit:")
+        lines += [f"  {trial.id} {gate}" for trial in marked for gate in trial.tripped]
     return "\n".join([*lines, *map(str, gates)])
