@@ -1,7 +1,7 @@
 """Health: did a trial train as a healthy one does? Gates over its training log, recorded in its result.
 
 A tripped gate marks a trial and hides nothing: its observations stay in every fit, and whoever reads a forecast sees
-which of its trials are marked. Limits stand between healthy trials (540 of `quick` on ten instances, and targets at
+which of its trials are marked. Limits stand between healthy trials (`quick` on fifteen instances, and targets at
 300x) and sabotaged ones: the table is in docs/log.md. They are those of fp32: another precision has another mismatch.
 
 Rows of the log are a few hundred a trial; `loss_max`, `grad_norm_max` and `clipped` cover the steps between them.
