@@ -19,16 +19,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 import numpy as np
 import torch
@@ -203,8 +196,6 @@ def race(size: str, beta: float, silent: bool, steps: int, device: str, dtype: s
             ours.step()
 
     trainer.add_callback(Turns())
-    original = trainer.get_batch_samples if hasattr(trainer, "get_batch_samples") else None
-    del original
     trainer.train()
     return side, ours.side
 
@@ -217,6 +208,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     args = parser.parse_args()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {args.device}, {args.dtype}, one thread")
     for size in args.sizes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,12 +42,12 @@ class Choice:
 
         return self._on_axis(Observations.read(self.path, metric=self.metric if self.path.is_file() else None))
 
-    def subjects(self) -> list[Observations]:
-        """One table per stage, metric, bucket and protocol that was chosen."""
+    def subjects(self, *, roles: Collection[str] = ()) -> list[Observations]:
+        """One table per stage, metric, bucket and protocol that was chosen; `roles`: see `Observations.read`."""
         from fits.estimate import subjects
         from scaling.observations import Observations
 
-        return subjects(self._on_axis(Observations.read(self.path, **self.only)))
+        return subjects(self._on_axis(Observations.read(self.path, roles=roles, **self.only)))
 
     def law_of(self, one: Observations) -> Law:
         """The law that was named, or the default of the subject's metric."""

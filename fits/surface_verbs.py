@@ -44,7 +44,7 @@ def surface(
     """Forecast a run of N parameters on D tokens, and find the best N and D of an amount of compute.
 
     PATH is a CSV with one run a row, or a folder of trials. N and D may have a prefix in the header, `N [M]`, `D [B]`;
-    a compute column is optional, C = 6 N D where there is none:
+    a compute column is optional, C = 6 N D where there is none. Of a folder, sizes beside the ladder's count too:
 
     \b
     N,D,loss          N,D,loss,se          C,N,D,loss
@@ -71,6 +71,7 @@ def surface(
     from fits.surfaces import LAWS, by_surface
     from fits.surfaces import surface as fitted
     from scaling.laws import CHINCHILLA, law_named
+    from scaling.trials import BESIDE
     from scaling.units import parse_compute
 
     if (n is None) != (d is None):
@@ -80,7 +81,7 @@ def surface(
     target = parse_compute(compute, where="--at") if compute else None
     laws = (law_named(choice.law),) if choice.law else LAWS
     answers: list[dict[str, Any]] = []
-    for one, made in each(choice.subjects(), lambda one: fitted(one, laws, seed=choice.seed)):
+    for one, made in each(choice.subjects(roles=(BESIDE,)), lambda one: fitted(one, laws, seed=choice.seed)):
         rows = backtest(CHINCHILLA, one, method=by_surface(laws, seed=choice.seed)) if tested else []
         answers.append(_answer(made, Backtested.of(rows), n, d, target, value, beyond))
     emit(answers, lambda: "\n\n".join(map(_text, answers)), as_json=as_json, output=output)

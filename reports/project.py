@@ -24,7 +24,7 @@ from scaling.provenance import provenance
 from scaling.records import file_digest, parse
 from scaling.registry import Ledger, book
 from scaling.sensitivities import Sensitivities
-from scaling.trials import TrialSpec
+from scaling.trials import BESIDE, TrialSpec
 from scaling.units import parse_compute
 from sweeps.configs import read_target
 from sweeps.store import Store, Trial
@@ -176,14 +176,18 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "seed": str(trial.spec.seed),
         "state": str(trial.state),
         "reason": trial.reason,
+        "tripped": [str(gate) for gate in trial.tripped],
         **{k: inputs.get(k) for k in keys},
     }
 
 
 def costs(project: Project) -> dict[str, float]:
-    """Spent on the ladder and on the target: algorithmic and executed FLOP, core-hours of the trials. Checks apart."""
+    """Spent on the ladder, sizes beside it too, and on the target: algorithmic and executed FLOP, core-hours of the
+    trials. Checks apart."""
     found: dict[str, float] = {}
-    for name, trials in (("spent", project.ladder), ("target", project.large)):
+    others = [t for t in trials_in(project.folder) if t.spec.role]
+    spent = (*project.ladder, *(t for t in others if t.spec.role == BESIDE))
+    for name, trials in (("spent", spent), ("target", project.large)):
         ended = [t for t in trials if t.ended]
         if not ended and name == "target":
             found["target_flop"] = sum(trial_flop(s).total for s in project.target.values())
@@ -191,7 +195,7 @@ def costs(project: Project) -> dict[str, float]:
         found[f"{name}_flop"] = sum(trial_flop(t.spec).total for t in ended)
         found[f"{name}_executed_flop"] = sum(t.result["inputs"].get("executed_flop", 0.0) for t in ended)
         found[f"{name}_core_h"] = sum(t.result.get("total_s", 0.0) for t in ended) / 3600
-    if checks := [t for t in trials_in(project.folder) if t.spec.role and t.ended]:
+    if checks := [t for t in others if t.spec.role != BESIDE and t.ended]:
         found["core-hours_of_checks"] = sum(t.result.get("total_s", 0.0) for t in checks) / 3600
     return found
 

@@ -46,7 +46,16 @@ def trial_blocks(report: ReportInput) -> list[Block]:
     text = f"{complete} of {counted(len(trials), 'run')} complete."
     if bad:
         text += f" {counted(len(bad), 'run')} failed or diverged and gave no observation: listed first."
-    return [Heading("Runs", "runs"), Text(text), Table.of(headers, rows, tones=tones, wide=[8])]
+    blocks: list[Block] = [Heading("Runs", "runs"), Text(text), Table.of(headers, rows, tones=tones, wide=[8])]
+    if marked := [t for t in trials if t.get("tripped")]:
+        told = f"{counted(len(marked), 'run')} tripped a gate of health; what they measured stays in every fit."
+        found = [[_plain(t.get("id")), _plain(t.get("stage")), clean(gate)] for t in marked for gate in t["tripped"]]
+        blocks += [
+            Heading("Marked runs", "marked", 3),
+            Text(told),
+            Table.of(["run", "stage", "gate"], found, wide=[2], brief=BRIEF),
+        ]
+    return blocks
 
 
 def _plain(value: Any) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -186,14 +186,20 @@ class Observations:
         )
 
     @classmethod
-    def read(cls, path: str | Path, *, metric: str | None = None, **where: Any) -> Observations:
-        """A folder of trials (`runs/`, and gates.json beside it), an `observations.jsonl`, or a CSV; then `select`."""
+    def read(
+        cls, path: str | Path, *, metric: str | None = None, roles: Collection[str] = (), **where: Any
+    ) -> Observations:
+        """A folder of trials (`runs/`, and gates.json beside it), an `observations.jsonl`, or a CSV; then `select`.
+
+        Of a folder's trials with a role only those of `roles` are read: the others are no points of its ladder.
+        """
         from scaling.readers import read_csv, read_runs  # the readers know this module
 
         path = Path(path)
         if not path.exists():
             raise InputError(f"{path} does not exist", "give a folder of trials or a CSV file")
-        table = read_csv(path, metric=metric) if path.is_file() and path.suffix != ".jsonl" else read_runs(path)
+        csv = path.is_file() and path.suffix != ".jsonl"
+        table = read_csv(path, metric=metric) if csv else read_runs(path, roles=roles)
         table = replace(table, gates=tuple(read_gates(path))) if path.is_dir() else table
         return table.select(metric=metric, **where) if metric or where else table
 

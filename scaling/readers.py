@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,10 +40,11 @@ LABELS = ("trial", "seed", "bucket", "stage", "problem")
 _HEADER = re.compile(r"\A\s*([^\[\]]+?)\s*(?:\[\s*([^\]]+?)\s*\])?\s*\Z")
 
 
-def read_runs(path: Path) -> Observations:
+def read_runs(path: Path, *, roles: Collection[str] = ()) -> Observations:
     """Every `observations.jsonl` of finished trials below `path` (or the one file given).
 
-    A trial whose result states a role (a stability check, say) is no point of the ladder: dropped, with that reason.
+    A trial whose result states a role (a stability check, say) is no point of the ladder: dropped, with that reason,
+    but for those of `roles`.
     """
     files = [path] if path.is_file() else sorted(path.glob("*/observations.jsonl"))
     if not files:
@@ -53,7 +54,7 @@ def read_runs(path: Path) -> Observations:
     rows, sources, dropped = [], {}, []
     for file in files:
         reason = _why_not(file.parent)
-        if path.is_dir() and reason:
+        if path.is_dir() and reason and reason not in roles:
             dropped.append((file.parent.name, reason))
             continue
         sources[str(file.relative_to(path) if path.is_dir() else file)] = file_digest(file)

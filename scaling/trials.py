@@ -24,6 +24,7 @@ from scaling.records import digest
 SPEC_VERSION = 1
 ID = re.compile(r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")
 SEED_LIMIT = 2**63
+BESIDE = "beside"  # role of a base trial of another size than the ladder's at its compute: of laws of N and D only
 
 Stage = Literal["pretrain", "rl"]
 LossName = Literal["grpo", "grpo_sequence", "bnpo", "dr_grpo", "dapo", "cispo", "scalerl"]

@@ -21,7 +21,7 @@ from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints, ends, memory
 from sweeps.ladder import expected_seconds
 from sweeps.lease import lease
-from sweeps.store import StepLog, Store, Trial
+from sweeps.store import StepLog, Store, Trial, read_steps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,10 +180,14 @@ class Attempt:
     def _finish(self, state: TrialState, **facts: Any) -> Trial:
         import torch
 
+        from sweeps.health import health
+
+        gates = health(self.spec.stage, read_steps(self.folder), state, facts.get("reason", ""))
         return self.store.finish(
             self.spec,
             state,
             **facts,
+            health=[gate.to_json() for gate in gates],
             cost_usd=None,
             threads=torch.get_num_threads(),
             total_s=self.earlier_s + time.monotonic() - self.started,

@@ -81,8 +81,8 @@ class Broadcast:
             torch.sum(ds[:, None] * keys[side][seen], 2, out=dq[:, :, start : start + n])
             dkeys[side][seen].addcmul_(ds[:, None], q[:, :, None, start : start + n])
         dkv_XC = q_DX.new_empty(2 * spec.width, plan.columns)
-        _collect(spec, plan, *dkeys, dkv_XC[: spec.width])
-        _collect(spec, plan, *dvalues, dkv_XC[spec.width :])
+        _collect(spec, plan, dkeys, dkv_XC[: spec.width])
+        _collect(spec, plan, dvalues, dkv_XC[spec.width :])
         return dq_DX, dkv_XC
 
 
@@ -108,8 +108,9 @@ def _whole(spec: ModelSpec, plan: Plan, x_DC: Tensor) -> Tensor:
     return whole
 
 
-def _collect(spec: ModelSpec, plan: Plan, dprompt: Tensor, dwhole: Tensor, out_DC: Tensor) -> None:
+def _collect(spec: ModelSpec, plan: Plan, sides: tuple[Tensor, ...], out_DC: Tensor) -> None:
     """Transpose of `_prompt` and `_whole`: gradients (H, K, P, M) and (H, K, T, B) into (D, C)."""
+    dprompt, dwhole = sides
     p, out = plan.prompt_tokens, _heads(spec, out_DC)
     if plan.steps and plan.group_B is None:
         dprompt = dprompt + dwhole[:, :, :p]

@@ -48,7 +48,8 @@ def evaluate(spec: TrialSpec, tensors: Mapping[str, Tensor], *, base: Mapping[st
     """Measure the weights `tensors`: a base model's, or an RL trial's adapters on top of `base`."""
     net, task, asked = network_of(spec, tensors, base), task_of(spec.task), spec.evaluation
     held, problems = task.heldout(asked.sequences), task.problems(asked.problems)
-    nats_B = -sequence_logprobs(net, *np.split(held.ids_BS, [task.prompt_tokens], 1), held.mask_BR)
+    prompts_BP, completions_BR = np.split(held.ids_BS, [task.prompt_tokens], axis=1)
+    nats_B = -sequence_logprobs(net, prompts_BP, completions_BR, held.mask_BR)
     loss, loss_se = _ratio(nats_B, held.mask_BR.sum(1))
     log_p = sequence_logprobs(net, problems.prompts_BP, problems.answers_BR, problems.mask_BR)
     samples = None

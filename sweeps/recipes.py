@@ -11,16 +11,17 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from scaling.compute import inputs_of
 from scaling.errors import InputError
 from scaling.records import digest, sha256
-from scaling.trials import EvaluationSpec, TaskSpec, TrialSpec
+from scaling.trials import BESIDE, EvaluationSpec, TaskSpec, TrialSpec
 from scaling.units import parse_compute
-from sweeps.ladder import base_trial, expected_seconds, opchain, rl_trial
+from sweeps.ladder import base_trial, opchain, rl_trial
+from sweeps.speed import expected_seconds
 
 MAX_INSTANCE = 2**53
 Target = tuple[TrialSpec, TrialSpec]
@@ -30,13 +31,14 @@ Target = tuple[TrialSpec, TrialSpec]
 class Sweep:
     """What is run, and what it is to predict.
 
-    trials     every base trial of the ladder and its RL trial
+    trials     every base trial of the ladder and its RL trial; base trials of sizes beside the ladder's have a role
     target     the large base trial and its RL trial, seedless: the ledger entry that predicts them binds their seeds
     instance   the random instance of the task
     rule       how RL compute follows from the rung, in words
     rungs      nominal C_pre of the rungs, FLOP
     factor     target's C_pre over the largest rung's
     stability  seeds of the check whether the learning rate holds with scale (stability.py); 0: not checked
+    device     what the recipe is made for: "cpu", or "gpu" (speed.py)
     arguments  of the recipe, as resolved
     """
 
@@ -48,6 +50,7 @@ class Sweep:
     rungs: tuple[float, ...]
     factor: float
     stability: int = 0
+    device: str = "cpu"
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -64,7 +67,7 @@ class Sweep:
     @property
     def expected_s(self) -> float:
         """Seconds of the ladder, one trial after another."""
-        return sum(expected_seconds(spec) for spec in self.trials)
+        return sum(expected_seconds(spec, self.device) for spec in self.trials)
 
 
 def smoke(
@@ -118,10 +121,12 @@ def standard(
     *,
     instance: int = 1,
     smallest: str = "4e9 FLOP",
-    span: float = 30.0,
-    rungs: int = 8,
+    span: float = 45.0,
+    rungs: int = 9,
     seeds: Sequence[Sequence[int]] = ((0, 6, 0), (0, 5, 0), (0, 4, 0), (0, 3, 0)),
-    factor: float = 1000.0,
+    beside: int = 2,
+    apart: float = 1.4,
+    factor: float = 500.0,
     operations: int = 4096,
     trap: float = 0.125,
     rl_steps: int = 200,
@@ -130,12 +135,44 @@ def standard(
     problems: int = 4096,
     stability: int = 6,
 ) -> Sweep:
-    """About half an hour on two cores: eight rungs over a factor of 30, and a target 1,000 times the largest rung.
+    """About twenty minutes on two cores, target included: nine rungs over a factor of 45, several sizes at each of them
+    (IsoFLOP), and a target 500 times the largest rung.
 
-    `quick` with closer rungs, which is what tells a floor from a small exponent, and a target three times further. The
-    target's pre-training takes most of the time, on one core.
+    `quick` with closer and higher rungs, which is what tells a floor from a small exponent. At every rung `beside` base
+    models are trained at 1 / `apart` and at `apart` times the ladder's width too (half and twice N at equal C): they
+    tell what size and what data bring (`scaling surface FOLDER`). They lose up to 8 % more (measured at 4e9 .. 1.2e11
+    FLOP, docs/log.md), so they have a role, no RL, and no part in laws of compute, which speak of the ladder's size.
+    The target takes four fifths of the time, on one core. What pays for the sizes: the target is 500 and not 1,000
+    times the largest rung, which itself is half as large again.
     """
     return _ladder("standard", locals())
+
+
+def gpu(
+    *,
+    instance: int = 1,
+    smallest: str = "1e12 FLOP",
+    span: float = 100.0,
+    rungs: int = 7,
+    seeds: Sequence[Sequence[int]] = ((0, 3, 0),),
+    beside: int = 1,
+    apart: float = 1.4,
+    factor: float = 1000.0,
+    operations: int = 4096,
+    trap: float = 0.125,
+    rl_steps: int = 200,
+    prompts: int = 64,
+    group: int = 16,
+    problems: int = 4096,
+    stability: int = 0,
+) -> Sweep:
+    """About 25 minutes of one large GPU: 1e12 .. 1e14 FLOP, several sizes at each of seven rungs, and a target of 1e17.
+
+    Never run on a GPU: times are assumed (speed.py), and above 1.2e14 FLOP no rule of the ladder was ever tried. RL is
+    the same at every rung here too, with four times the completions a step: a GPU waits for launches, not for them.
+    Small trials are bound by launches, the target by memory traffic; its data must be drawn ahead.
+    """
+    return _ladder("gpu", locals(), device="gpu")
 
 
 def u_shaped(
@@ -173,7 +210,7 @@ def u_shaped(
     return _ladder("u_shaped", locals())
 
 
-RECIPES: dict[str, Callable[..., Sweep]] = {"smoke": smoke, "quick": quick, "standard": standard, "u_shaped": u_shaped}
+RECIPES: dict[str, Callable[..., Sweep]] = {f.__name__: f for f in (smoke, quick, standard, gpu, u_shaped)}
 
 
 def arguments_of(recipe: str) -> dict[str, Any]:
@@ -181,7 +218,7 @@ def arguments_of(recipe: str) -> dict[str, Any]:
     return {name: p.default for name, p in inspect.signature(RECIPES[recipe]).parameters.items()}
 
 
-def _ladder(name: str, a: dict[str, Any]) -> Sweep:
+def _ladder(name: str, a: dict[str, Any], device: str = "cpu") -> Sweep:
     """The sweep that a recipe's arguments describe."""
     _check(a)
     task = opchain(a["instance"], **{name: a[name] for name in ("operations", "zipf", "trap", "openings") if name in a})
@@ -194,6 +231,9 @@ def _ladder(name: str, a: dict[str, Any]) -> Sweep:
         for size, count in zip((-1, 0, 1), a["seeds"][min(index, len(a["seeds"]) - 1)], strict=True):
             shape = base_trial(compute, task, size=size, evaluation=evaluation)
             trials += [t for k in range(count) for t in _pair(shape, k, rl)]
+        for size in (-1, 1) if a.get("beside") else ():
+            shape = base_trial(compute, task, size=size, apart=a["apart"], evaluation=evaluation)
+            trials += [replace(_pair(shape, k, rl)[0], role=BESIDE) for k in range(a["beside"])]
     target = base_trial(rungs[-1] * a["factor"], task, evaluation=evaluation)
     return Sweep(
         name=name,
@@ -204,6 +244,7 @@ def _ladder(name: str, a: dict[str, Any]) -> Sweep:
         rungs=rungs,
         factor=inputs_of(target)["C_pre"] / max(inputs_of(t)["C_pre"] for t in trials),
         stability=a.get("stability", 0),
+        device=device,
         arguments=a,
     )
 
@@ -230,12 +271,17 @@ def _check(a: Mapping[str, Any]) -> None:
         ("problems", 2),
         ("operations", 1),
         ("stability", 0),
+        ("beside", 0),
     ):
         if a.get(name, low) < low:
             raise InputError(f"{name} = {a[name]} is too few", f"at least {low}")
     for name in ("span", "factor"):
         if not 1.0 <= a[name] < math.inf:
             raise InputError(f"{name} = {a[name]} is outside 1 .. infinity")
+    if not 1.0 < a.get("apart", 1.4) <= 8.0:
+        raise InputError(
+            f"apart = {a['apart']} is outside 1 .. 8", "sizes beside the ladder's: 1.4 is half and twice N"
+        )
     rows = a["seeds"]
     if not rows or any(len(row) != 3 or min(row) < 0 or sum(row) == 0 for row in rows):
         raise InputError(

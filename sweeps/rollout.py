@@ -142,7 +142,7 @@ class Copied:
 
 
 class Shared:
-    """For `Batched`: a prompt's keys and values (H, M, P, K) once a group, and a table (H, B, steps, K) of their own."""
+    """For `Batched`: a prompt's keys and values (H, M, P, K) once a group; their own in a table (H, B, steps, K)."""
 
     def __init__(self, net: Network, done: Pass, group: int, steps: int) -> None:
         plan, self.spec, self.step = done.plan, net.spec, -1

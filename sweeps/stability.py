@@ -64,7 +64,7 @@ def ends(sweep: Sweep, stage: Stage) -> list[list[TrialSpec]]:
     """The recipe's own trials at the smallest and the largest rung: those of the most frequent shape there."""
     shapes: dict[int | None, dict[str, list[TrialSpec]]] = defaultdict(lambda: defaultdict(list))
     for spec in sweep.trials:
-        if spec.stage == stage:
+        if spec.stage == stage and not spec.role:
             shapes[sweep.rung(spec)][spec.recipe_digest].append(spec)
     return [max(shapes[rung].values(), key=len) for rung in (0, len(sweep.rungs) - 1)]
 

@@ -38,6 +38,7 @@ def stands(trial: Trial) -> dict[str, Any]:
         "state": str(trial.state),
         "reason": trial.reason or None,
         "attempts": begun,
+        "health": [gate.to_json() for gate in trial.health],
         "wall_s": trial.result.get("inputs", {}).get("wall_s"),
         **(pace(trial) if trial.state is TrialState.RUNNING else {"step": None, "steps_s": None, "left_s": None}),
         **{name: values.get(name) for name in METRICS},
@@ -70,7 +71,7 @@ def status_text(
     trials: Sequence[Trial], rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate], slots: int, retry_failed: bool
 ) -> str:
     """The table of all trials, a count of states, and what is left."""
-    head = ("trial", "stage", "width", "state", "attempts", "loss", "pass_rate", "wall_s", "pace", "reason")
+    head = ("trial", "stage", "width", "state", "attempts", "loss", "pass_rate", "wall_s", "health", "pace", "reason")
     cells = []
     for trial, row in zip(trials, rows, strict=True):
         numbers = [row[name] if row[name] is None else f"{row[name]:.4f}" for name in METRICS[:2]]
@@ -78,14 +79,25 @@ def status_text(
         attempts = row["attempts"] if row["attempts"] > 1 else None
         cells.append(
             (trial.id, trial.spec.stage, trial.spec.model.width, trial.state, attempts, *numbers, seconds)
-            + (_pace_text(trial, row), trial.reason)
+            + (_health_text(trial), _pace_text(trial, row), trial.reason)
         )
     again = [t.state != TrialState.COMPLETE and (not t.ended or retry_failed) for t in trials]
     left = sum(left_s(t, row) for t, row, due in zip(trials, rows, again, strict=True) if due)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(str(t.state) for t in trials).items()))
     if left:
         counts += f"; about {format_duration(left / slots)} of work left on {slots} slots"
-    return "\n".join([table(head, cells), "", counts, *map(str, gates)])
+    marked = [trial for trial in trials if trial.tripped]
+    told = [f"  {trial.id} {gate}" for trial in marked for gate in trial.tripped]
+    if marked:
+        told.insert(0, f"{len(marked)} with tripped gates of health; what they measured stays in every fit:")
+    return "\n".join([table(head, cells), "", counts, *told, *map(str, gates)])
+
+
+def _health_text(trial: Trial) -> str:
+    """The gates that tripped, or ok; and how many could not tell."""
+    unknown = sum(gate.passed is None for gate in trial.health)
+    said = "; ".join(gate.name for gate in trial.tripped) or "ok" * bool(trial.health)
+    return said + f" ({unknown} cannot tell)" * bool(unknown)
 
 
 def _pace_text(trial: Trial, row: Mapping[str, Any]) -> str | None:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.errors import InputError, StoreError
+from scaling.gates import Gate
 from scaling.observations import Observation
 from scaling.records import canonical, file_digest, parse, write_atomic
 from scaling.results import NAME as RESULT
@@ -68,6 +69,17 @@ class Trial:
             return ()
         lines = path.read_bytes().splitlines()
         return tuple(Observation.from_line(line, f"{path}, line {i}") for i, line in enumerate(lines, 1))
+
+    @cached_property
+    def health(self) -> tuple[Gate, ...]:
+        """The gates of its training (health.py); empty where it ended without, or has not ended."""
+        where = f"{self.folder / RESULT}, health"
+        return tuple(Gate.from_json(gate, what=where) for gate in self.result.get("health") or ())
+
+    @property
+    def tripped(self) -> tuple[Gate, ...]:
+        """The gates of health that failed: they mark the trial and leave its observations where they are."""
+        return tuple(gate for gate in self.health if gate.passed is False)
 
     def value(self, metric: str, bucket: str = "all") -> float:
         """The measured value of one metric."""

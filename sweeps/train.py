@@ -109,11 +109,12 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
         sink.finish(*backward(net, done, dlogits_VQ, sink), batch.tokens)
         lr = rate(spec.optim, step, spec.steps)
         norm, clipped = run.adam.step(gradient.flat, lr)
+        run.watch(loss, norm, clipped)
         shape = spec.model, batch.plan, len(batch.tokens.distinct_U)
         run.flop += executed.forward_flop(*shape) + executed.backward_flop(*shape)
         run.guard.check(step, loss, norm)
         if run.due:
-            run.record({"loss": loss, "lr": lr, "grad_norm": norm, "clipped": float(clipped)})
+            run.record({"loss": loss, "lr": lr, "grad_norm": norm})
         run.advance()
     return run.trained()
 
@@ -148,7 +149,8 @@ def reinforce(
         for update in range(g.updates):
             policy = fold(frozen, adapters) if update else policy
             learn.gradients(policy, Factors(frozen, adapters, gradient))
-            norm, _ = run.adam.step(gradient.flat, lr)
+            norm, clipped = run.adam.step(gradient.flat, lr)
+            run.watch(learn.loss, norm, clipped)
         run.flop += _rl_flop(spec, rollouts, batch)
         run.guard.check(step, learn.loss, norm, learn.reward)
         if run.due:
@@ -235,6 +237,7 @@ class _Run:
         self.adam = Adam(weights.flat, spec.optim)
         self.parts = [part for part in (self.adam, guard, curriculum) if part is not None]
         self.step, self.flop, self.started = 0, 0.0, time.perf_counter()
+        self.since = (-math.inf, 0.0, 0, 0)  # the last row: highest loss and gradient norm, updates, clipped ones
         self.cadence = max(1, spec.steps // LOG_LINES)
 
     def restore(self, resume: Checkpoint | None) -> None:
@@ -244,7 +247,10 @@ class _Run:
             view.copy_(resume.tensors[name])
         for part in self.parts:
             part.restore(resume.tensors)
-        self.step, self.flop = resume.step, float(resume.tensors["run.state"][0])
+        self.step = resume.step
+        self.flop, *since = resume.tensors["run.state"].tolist()
+        if since:  # checkpoints of earlier versions hold none
+            self.since = (since[0], since[1], int(since[2]), int(since[3]))
 
     @property
     def tokens(self) -> int:
@@ -255,10 +261,20 @@ class _Run:
         """Whether the step in progress gets a log line: the first, the last, and one in `cadence`."""
         return (self.step + 1) % self.cadence == 0 or self.step + 1 in (1, self.spec.steps)
 
+    def watch(self, loss: float, norm: float, clipped: bool) -> None:
+        """Of every update, so that a spike between two rows is seen."""
+        highest, steepest, updates, cut = self.since
+        self.since = (max(highest, loss), max(steepest, norm), updates + 1, cut + clipped)
+
     def record(self, row: dict[str, float]) -> None:
-        """Log the step in progress; its number and tokens are those at its end."""
+        """Log the step in progress, and what was highest since the last row; its number and tokens are those at its
+        end."""
+        highest, steepest, updates, cut = self.since
+        self.since = (-math.inf, 0.0, 0, 0)
+        since = {"loss_max": highest, "grad_norm_max": steepest, "clipped": cut / updates}
         tokens = (self.step + 1) * self.spec.batch * self.spec.task.sequence_tokens
-        self.log({"step": self.step + 1, **row, "tokens": tokens, "elapsed": time.perf_counter() - self.started})
+        elapsed = time.perf_counter() - self.started
+        self.log({"step": self.step + 1, **row, **since, "tokens": tokens, "elapsed": elapsed})
 
     def advance(self) -> None:
         """Close the step; save a checkpoint when due (the end of a run has its own)."""
@@ -267,7 +283,7 @@ class _Run:
             self.save(Checkpoint(self.step, self._tensors()))
 
     def _tensors(self) -> dict[str, Tensor]:
-        state = {"run.state": torch.tensor([self.flop], dtype=torch.float64)}
+        state = {"run.state": torch.tensor([self.flop, *self.since], dtype=torch.float64)}
         for part in self.parts:
             state |= part.tensors()
         return self.weights.tensors() | state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,11 @@ slots_option = click.option(
 @instance_option
 @slots_option
 @click.option("--usd-per-hour", type=float, help="Price of one slot for an hour; without it nothing is priced.")
+@click.option("--explain", is_flag=True, help="Also every decision of the ladder: rule, values, reason and source.")
 @json_option
-def plan(source: str | None, instance: int | None, slots: int, usd_per_hour: float | None, as_json: bool) -> None:
+def plan(
+    source: str | None, instance: int | None, slots: int, usd_per_hour: float | None, explain: bool, as_json: bool
+) -> None:
     """Show what a sweep will run: sizes, tokens, compute and time, before anything is paid for.
 
     One dial, pre-training compute in FLOP, fixes everything else of a trial; the ladder climbs it in rungs, and the
@@ -41,15 +45,39 @@ def plan(source: str | None, instance: int | None, slots: int, usd_per_hour: flo
     \b
     scaling plan                       the recipe quick, for two cores
     scaling plan smoke                 the same idea in seconds
+    scaling plan standard --explain    why these sizes, batches, rates, ranks
     scaling plan mine.toml --json      a file with recipe = "quick" and the arguments you change
     """
     sweep = _read(source, instance)
-    body = planned(sweep, usd_per_hour=usd_per_hour)
+    body = planned(sweep, usd_per_hour=usd_per_hour) | ({"decisions": explained(sweep)} if explain else {})
     emit(body, lambda: plan_text(sweep, body, slots), as_json=as_json)
+
+
+def explained(sweep: Sweep) -> list[dict[str, Any]]:
+    """Every decision of the ladder, with what it came to at the smallest and largest rung and at the target."""
+    from sweeps.decisions import DECISIONS
+
+    rl = [spec for spec in sweep.trials if spec.stage == "rl"]
+    specs = {"smallest": rl[0], "largest": rl[-1], "target": sweep.target[1]}
+    return [
+        {"decision": d.name, "rule": d.rule, "reason": d.reason, "source": d.source}
+        | {place: d.read(spec) for place, spec in specs.items()}
+        for d in DECISIONS.values()
+    ]
+
+
+def _explained_text(decisions: Sequence[dict[str, Any]]) -> list[str]:
+    lines = []
+    for row in decisions:
+        values = " -> ".join(f"{row[place]:,.4g}" for place in ("smallest", "largest", "target"))
+        lines += ["", f"{row['decision']}: {row['rule']}  [{values}]"]
+        lines += [f"    why:    {row['reason']}", f"    source: {row['source']}"]
+    return ["", "What the dial decides [smallest rung -> largest rung -> target]:", *lines] if lines else []
 
 
 def planned(sweep: Sweep, *, usd_per_hour: float | None = None) -> dict[str, Any]:
     """The plan of a sweep as plain values: every trial, the target, slot-hours and their price."""
+    from sweeps.speed import speed_of
     from sweeps.stability import extra
 
     parts = {"ladder": sweep.trials, "stability": extra(sweep) if sweep.stability else (), "target": sweep.target}
@@ -62,6 +90,8 @@ def planned(sweep: Sweep, *, usd_per_hour: float | None = None) -> dict[str, Any
         "rule": sweep.rule,
         "factor": sweep.factor,
         "trials": rows["ladder"],
+        "device": sweep.device,
+        "speed": speed_of(sweep.device).basis,
         "stability": rows["stability"],
         "target": rows["target"],
         "slot_hours": hours,
@@ -196,12 +226,13 @@ def _registered(folder: Path, prediction: str, *, start: bool) -> list[TrialSpec
 
 def _planned(sweep: Sweep, spec: TrialSpec) -> dict[str, Any]:
     from scaling.compute import inputs_of
-    from sweeps.ladder import expected_seconds
+    from sweeps.speed import expected_seconds
 
     inputs = inputs_of(spec)
     return {
         "trial": spec.id,
         "stage": spec.stage,
+        "role": spec.role or None,
         "rung": sweep.rung(spec),
         "width": spec.model.width,
         "N": inputs["N"],
@@ -210,7 +241,7 @@ def _planned(sweep: Sweep, spec: TrialSpec) -> dict[str, Any]:
         "batch": spec.batch,
         "C_pre": inputs["C_pre"],
         "C_rl": inputs["C_rl"],
-        "expected_s": expected_seconds(spec),
+        "expected_s": expected_seconds(spec, sweep.device),
     }
 
 
@@ -222,13 +253,15 @@ def plan_text(sweep: Sweep, body: dict[str, Any], slots: int) -> str:
     lines: Counter[tuple[Any, ...]] = Counter()
     for row, shape in zip(rows, shapes, strict=True):
         rung = "target" if row["rung"] is None else row["rung"] + 1
+        stage = f"{row['stage']} ({row['role']})" if row["role"] else row["stage"]
         lines[
-            (shape, row["stage"], rung, row["width"], f"{row['N']:,.0f}", f"{row['tokens']:.3g}")
+            (shape, stage, rung, row["width"], f"{row['N']:,.0f}", f"{row['tokens']:.3g}")
             + (f"{row['steps']} x {row['batch']}", format_compute(row["C_pre"]))
             + (format_compute(row["C_rl"]) if row["C_rl"] else None, f"{row['expected_s'] / 60:.2f}")
         ] += 1
     cells = [(*line[:3], count, *line[3:]) for line, count in lines.items()]
     hours = body["slot_hours"]
+    slots = slots if body["device"] == "cpu" else 1  # trials side by side would share the one device
     beside = {"ladder": slots, "stability": slots, "target": 1}
     ladder, check, target = (format_duration(3600 * hours[name] / n) for name, n in beside.items())
     more = (
@@ -246,6 +279,9 @@ def plan_text(sweep: Sweep, body: dict[str, Any], slots: int) -> str:
             "",
             table(head, cells),
             "",
-            f"expected: ladder about {ladder}{more} on {slots} slots, target about {target} on one{price}",
+            f"expected: ladder about {ladder}{more} on {slots} {body['device']} slots, "
+            f"target about {target} on one{price}",
+            f"times are {body['speed']}",
+            *_explained_text(body.get("decisions", ())),
         ]
     )

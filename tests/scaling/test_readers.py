@@ -165,3 +165,18 @@ def test_columns_that_are_no_inputs_do_not_split_a_run(csv):
 def test_an_empty_folder_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match="run the sweep first"):
         Observations.read(tmp_path)
+
+
+def test_trials_with_a_role_are_read_only_where_that_role_is_asked_for(tmp_path):
+    from scaling.observations import Observation
+
+    for i, role in enumerate(["", "beside", "stability"]):
+        folder = tmp_path / f"t{i}"
+        folder.mkdir()
+        row = Observation(id=f"o{i}", trial=f"t{i}", base_trial=f"t{i}", stage="pretrain", metric="loss", protocol="p",
+                          value=1.0, inputs={"C_pre": 10.0 ** (9 + i)})  # fmt: skip
+        (folder / "observations.jsonl").write_bytes(row.line())
+        (folder / "result.json").write_bytes(canonical(seal({"v": 1, "state": "COMPLETE", "role": role})))
+    assert list(Observations.read(tmp_path).frame["trial"]) == ["t0"]
+    assert list(Observations.read(tmp_path, roles=("beside",)).frame["trial"]) == ["t0", "t1"]
+    assert dict(Observations.read(tmp_path, roles=("beside",)).dropped) == {"t2": "stability"}

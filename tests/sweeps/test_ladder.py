@@ -8,7 +8,7 @@ import pytest
 
 from scaling.compute import inputs_of
 from scaling.errors import InputError
-from sweeps.ladder import UNIT_FLOP, base_trial, expected_seconds, opchain, rl_trial
+from sweeps.ladder import UNIT_FLOP, base_trial, expected_seconds, model, opchain, rl_trial, width
 from sweeps.tasks import task_of
 
 TASK = opchain(1)
@@ -23,10 +23,10 @@ REHEARSED = [
 ]
 
 
-@pytest.mark.parametrize(("multiple", "width", "steps", "batch", "lr"), REHEARSED)
-def test_the_dial_reproduces_the_rehearsed_rungs(multiple, width, steps, batch, lr):
+@pytest.mark.parametrize(("multiple", "wide", "steps", "batch", "lr"), REHEARSED)
+def test_the_dial_reproduces_the_rehearsed_rungs(multiple, wide, steps, batch, lr):
     spec = base_trial(multiple * UNIT_FLOP, TASK)
-    assert (spec.model.width, spec.batch) == (width, batch)
+    assert (spec.model.width, spec.batch) == (wide, batch)
     assert spec.steps == pytest.approx(steps, rel=0.015)
     assert spec.optim.lr == pytest.approx(lr)
 
@@ -59,6 +59,31 @@ def test_sizes_of_a_rung_differ_by_one_head_at_equal_compute():
     assert {s.model.head_dim for s in (small, middle, large)} == {4}
     assert inputs_of(small)["C_pre"] == pytest.approx(inputs_of(large)["C_pre"], rel=2e-3)
     assert small.steps > middle.steps > large.steps
+
+
+def test_heads_grow_with_the_width_from_128_on_and_always_divide_it():
+    for exponent in range(60, 200):
+        for size in (-1, 0, 1):
+            for apart in (1.0, 1.4):
+                shape = model(10 ** (exponent / 10), TASK, size, apart)
+                assert shape.heads * shape.head_dim == shape.width
+                assert shape.head_dim == (4 if shape.width <= 128 else 32 if shape.width < 512 else 64)
+
+
+def test_sizes_apart_are_half_and_twice_n_wherever_heads_allow_it():
+    for exponent in range(85, 180):
+        small, own, large = (width(10 ** (exponent / 10), size, 1.4) for size in (-1, 0, 1))
+        assert small < own < large and own == width(10 ** (exponent / 10))
+        if own >= 40:
+            assert (own / small, large / own) == pytest.approx((1.4, 1.4), rel=0.2)
+
+
+def test_the_dial_reaches_1e17_flop():
+    spec = base_trial(1e17, TASK)
+    assert (spec.model.width, spec.model.heads, spec.batch) == (416, 13, 4944)
+    assert inputs_of(spec)["C_pre"] == pytest.approx(1e17, rel=1e-5)
+    assert spec.optim.lr == pytest.approx(0.4 / 416)
+    assert 5e4 < spec.steps < 2e5 and 1e3 < inputs_of(spec)["D"] / inputs_of(spec)["N"] < 4e3
 
 
 def test_the_model_fits_its_task_and_reinforcement_is_the_same_everywhere():

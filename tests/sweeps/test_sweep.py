@@ -98,6 +98,7 @@ def test_a_result_says_with_what_it_was_made(unbroken):
         assert set(result["code"]) == {"commit", "uncommitted"}
         assert result["threads"] == 1 and result["cost_usd"] is None
         assert result["peak_bytes"] > 1e7
+        assert trial.health[0].name == "divergence" and trial.health[0].passed
         assert {"executed_flop", "wall_s", "device_s", "tokens", "C_pre"} <= set(result["inputs"])
         assert len(attempts(trial)) == 1
         assert not (trial.folder / "lease.json").exists()
@@ -170,6 +171,8 @@ def test_divergence_and_errors_are_states_with_reasons(tmp_path):
     assert (diverged.state, failed.state, orphan.state) == (DIVERGED, FAILED, FAILED)
     assert "step" in diverged.reason
     assert failed.reason.startswith("InputError: model has")
+    assert [gate.name for gate in diverged.tripped] == ["divergence"] and diverged.reason in diverged.tripped[0].says
+    assert failed.health and not any(gate.passed for gate in failed.health) and not failed.tripped
     assert orphan.reason.startswith(f"parent {wild.id} DIVERGED")
     assert not list(tmp_path.glob("runs/*/observations.jsonl"))
 

@@ -16,7 +16,7 @@ from sweeps.losses import LOSSES
 from sweeps.models import build, initial
 from sweeps.optim import Adam, Diverged, Guard, rate
 from sweeps.tasks import task_of
-from sweeps.train import cross_entropy, train
+from sweeps.train import LOG_LINES, cross_entropy, train
 from tests.sweeps.small import TASK, base_spec, model, random_weights, rl_spec
 
 
@@ -43,6 +43,21 @@ def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(stage, layers):
         assert_same(saved[-1].tensors, again[-1].tensors)
         assert resumed.executed_flop == whole.executed_flop
     assert_same(whole.tensors, saved[-1].weights)
+
+
+def test_what_happens_between_two_rows_is_in_the_next_one_even_when_a_run_resumes_there():
+    spec = base_spec(steps=2 * LOG_LINES + 7, batch=8)
+    rows, saved = [], []
+    whole = train(spec, log=rows.append, save=saved.append, every=1)
+    assert len(rows) < spec.steps / 1.9  # every second step has none
+    again = []
+    resumed = train(spec, resume=saved[100], log=again.append)  # after step 101, between two rows
+    assert_same(whole.tensors, resumed.tensors)
+    told = [{k: v for k, v in row.items() if k != "elapsed"} for row in (*rows[:51], *again)]
+    assert told == [{k: v for k, v in row.items() if k != "elapsed"} for row in rows]
+    assert all(row["loss_max"] >= row["loss"] and row["grad_norm_max"] >= row["grad_norm"] for row in rows)
+    assert any(row["loss_max"] > row["loss"] for row in rows)
+    assert 0 < sum(row["clipped"] for row in rows) / len(rows) < 0.5
 
 
 def counted(function) -> int:
@@ -128,6 +143,9 @@ def test_training_learns_and_logs_what_it_promises():
         "loss",
         "lr",
         "grad_norm",
+        "loss_max",
+        "grad_norm_max",
+        "clipped",
         "tokens",
         "elapsed",
         "step",

@@ -17,10 +17,11 @@ import torch
 
 from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, scalerl
 from sweeps.batches import arrange
+from sweeps.gradients import Factors
 from sweeps.grpo import signal, token_logprobs
 from sweeps.losses import LOSSES, clip_high, objective
 from sweeps.models import Adapters, build_adapted, initial
-from sweeps.network import backward, fold, forward, unfold_adapters
+from sweeps.network import backward, fold, forward
 from tests.sweeps.small import random_adapters
 
 MODEL, ADAPTER = ModelSpec(2, 16, 4, 32, 24, 24), AdapterSpec(3, 6.0)
@@ -235,10 +236,11 @@ def test_scalerl_is_trls_cispo_of_one_prompt_after_the_other(trainer, plain, log
 def test_the_network_gives_trls_gradients(trainer, weights, g):
     """From ids to LoRA gradients by our own forward and backward pass, no part of transformers in it."""
     base, adapters = weights
-    batch, mask = arrange(EQUAL.ids, EQUAL.mask.bool()), EQUAL.mask
+    batch, mask = arrange(EQUAL.ids[::GROUP, :P], EQUAL.ids[:, P:], EQUAL.mask.bool()), EQUAL.mask
     net = fold(base, adapters)
     with torch.no_grad():
-        logits, tapes, final = forward(net, batch.tokens, batch.plan)
+        done = forward(net, batch.tokens, batch.plan)
+        logits = done.logits_VQ
     logits.requires_grad_()
     logprobs = batch.spread(token_logprobs(logits / g.temperature, batch.targets_Q))
     inverse = torch.argsort(batch.order)
@@ -248,7 +250,7 @@ def test_the_network_gives_trls_gradients(trainer, weights, g):
     (dlogits,) = torch.autograd.grad(ours, logits)
     gradient = Adapters(MODEL, ADAPTER)
     with torch.no_grad():
-        unfold_adapters(base, adapters, backward(net, tapes, final, dlogits, embedding=False)[0], gradient)
+        backward(net, done, dlogits, Factors(base, adapters, gradient), embedding=False)
     trainer.model.zero_grad()
     theirs = trl_loss(trainer, g, EQUAL, old, reference, advantages_B)
     assert ours.item() == pytest.approx(theirs, abs=CLOSE)
