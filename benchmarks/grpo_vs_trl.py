@@ -28,8 +28,8 @@ import torch
 
 from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
 from sweeps.models import build, initial
+from sweeps.reinforce import reinforce
 from sweeps.tasks import stream
-from sweeps.train import reinforce
 
 PROMPT, RESPONSE, VOCAB, PROMPTS, GROUP, WARM = 16, 32, 64, 32, 8, 2
 SIZES = {

@@ -189,6 +189,7 @@ CHECKS = (
         "Gao et al. (2022), over-optimisation grows with the root of KL; limit measured here",
         ("kl",),
         _kl,
+        least=WINDOW,  # without a KL term it is measured now and then only
     ),
     Check(
         "silent groups", "rl", 0.9, True,

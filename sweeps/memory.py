@@ -36,10 +36,12 @@ def trial_bytes(spec: TrialSpec) -> int:
     model, tokens = spec.model, spec.task.sequence_tokens
     weights = FLOAT * (model.vocab * model.width + model.body_parameters + (2 * model.layers + 1) * model.width)
     trained = FLOAT * spec.adapter.parameters(model) if spec.adapter else weights
-    at_once = max(2 * spec.batch, min(EVALUATED_AT_ONCE, max(spec.evaluation.problems, spec.evaluation.sequences)))
+    evaluated = min(EVALUATED_AT_ONCE, max(spec.evaluation.problems, spec.evaluation.sequences))
+    shared = spec.task.prompt_tokens * (1 - 1 / spec.grpo.group) if spec.grpo else 0.0  # a prompt once a group
+    at_once = max(2 * spec.batch * (1 - shared / tokens), evaluated)
     drawn = max(DRAWN_AT_ONCE, spec.batch) if spec.stage == "pretrain" else spec.batch
     ids = ID * tokens * 4 * (drawn + spec.evaluation.problems + spec.evaluation.sequences)
-    return PROCESS_BYTES + 4 * weights + 9 * trained + at_once * activation_bytes(model, tokens) + ids
+    return PROCESS_BYTES + 4 * weights + 9 * trained + int(at_once * activation_bytes(model, tokens)) + ids
 
 
 def activation_bytes(model: ModelSpec, tokens: int) -> int:

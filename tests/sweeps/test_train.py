@@ -15,8 +15,9 @@ from sweeps.batches import CHUNK, chunk_steps, corpus
 from sweeps.losses import LOSSES
 from sweeps.models import build, initial
 from sweeps.optim import Adam, Diverged, Guard, rate
+from sweeps.runs import LOG_LINES
 from sweeps.tasks import task_of
-from sweeps.train import LOG_LINES, cross_entropy, train
+from sweeps.train import cross_entropy, train
 from tests.sweeps.small import TASK, base_spec, model, random_weights, rl_spec
 
 
@@ -140,6 +141,7 @@ def test_training_learns_and_logs_what_it_promises():
         "zero_variance_share",
         "logprob_mismatch",
         "truncation_share",
+        "completion_tokens",
         "loss",
         "lr",
         "grad_norm",

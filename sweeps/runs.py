@@ -1,0 +1,126 @@
+"""What every training loop shares: steps counted, optimiser, guard, log rows, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from scaling.trials import TrialSpec
+from sweeps.models import Adapters, Parameters
+from sweeps.optim import Adam, Guard
+
+LOG_LINES = 200
+
+Log = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after `step` steps. `tensors`: the weights under transformers' or peft's names, plus `adam.*`, `guard.*`
+    and `run.state`: all that a resumed run needs."""
+
+    step: int
+    tensors: dict[str, Tensor]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return {n: t for n, t in self.tensors.items() if not n.startswith(("adam.", "guard.", "run."))}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Final weights by name, steps taken, sequence tokens trained on, and FLOPs really executed."""
+
+    tensors: dict[str, Tensor]
+    steps: int
+    tokens: int
+    executed_flop: float
+
+
+Save = Callable[[Checkpoint], None]
+
+
+class Part(Protocol):
+    """State beside the weights that a resumed run needs."""
+
+    def tensors(self) -> dict[str, Tensor]: ...
+    def restore(self, tensors: Mapping[str, Tensor]) -> None: ...
+
+
+class Run:
+    """A run under way. `parts`: what else a checkpoint keeps."""
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        weights: Parameters | Adapters,
+        log: Log,
+        save: Save,
+        every: int,
+        guard: Guard,
+        *parts: Part,
+    ) -> None:
+        self.spec, self.weights, self.log, self.save, self.every, self.guard = spec, weights, log, save, every, guard
+        self.adam = Adam(weights.flat, spec.optim)
+        self.parts: tuple[Part, ...] = (self.adam, guard, *parts)
+        self.step, self.flop, self.started = 0, 0.0, time.perf_counter()
+        self.since = (-math.inf, 0.0, 0, 0)  # the last row: highest loss and gradient norm, updates, clipped ones
+        self.cadence = max(1, spec.steps // LOG_LINES)
+
+    def restore(self, resume: Checkpoint | None) -> None:
+        if resume is None:
+            return
+        for name, view in self.weights.named().items():
+            view.copy_(resume.tensors[name])
+        for part in self.parts:
+            part.restore(resume.tensors)
+        self.step = resume.step
+        self.flop, *since = resume.tensors["run.state"].tolist()
+        if since:  # checkpoints of earlier versions hold none
+            self.since = (since[0], since[1], int(since[2]), int(since[3]))
+
+    @property
+    def tokens(self) -> int:
+        return self.step * self.spec.batch * self.spec.task.sequence_tokens
+
+    @property
+    def due(self) -> bool:
+        """Whether the step in progress gets a log line: the first, the last, and one in `cadence`."""
+        return (self.step + 1) % self.cadence == 0 or self.step + 1 in (1, self.spec.steps)
+
+    def watch(self, loss: float, norm: float, clipped: bool) -> None:
+        """Of every update, so that a spike between two rows is seen."""
+        highest, steepest, updates, cut = self.since
+        self.since = (max(highest, loss), max(steepest, norm), updates + 1, cut + clipped)
+
+    def record(self, row: dict[str, float]) -> None:
+        """Log the step in progress, and what was highest since the last row; its number and tokens are those at its
+        end."""
+        highest, steepest, updates, cut = self.since
+        self.since = (-math.inf, 0.0, 0, 0)
+        since = {"loss_max": highest, "grad_norm_max": steepest, "clipped": cut / updates}
+        tokens = (self.step + 1) * self.spec.batch * self.spec.task.sequence_tokens
+        elapsed = time.perf_counter() - self.started
+        self.log({"step": self.step + 1, **row, **since, "tokens": tokens, "elapsed": elapsed})
+
+    def advance(self) -> None:
+        """Close the step; save a checkpoint when due (the end of a run has its own)."""
+        self.step += 1
+        if self.every and self.step % self.every == 0 and self.step < self.spec.steps:
+            self.save(Checkpoint(self.step, self._tensors()))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        state = {"run.state": torch.tensor([self.flop, *self.since], dtype=torch.float64)}
+        for part in self.parts:
+            state |= part.tensors()
+        return self.weights.tensors() | state
+
+    def trained(self) -> Trained:
+        self.save(Checkpoint(self.step, self._tensors()))
+        return Trained(self.weights.tensors(), self.step, self.tokens, self.flop)
