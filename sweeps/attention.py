@@ -4,8 +4,8 @@ Legend: D width, H heads, K head size, M prompts of P tokens, B completions (G a
 completions, T = P + R, C columns, X query columns (the last X of C), J keys seen by a query.
 
 `Broadcast` multiplies element by element along the sequences: best for small heads and short sequences, whose matrices
-(4 x 10) are too small for any matrix product. `Batched` uses matrix products, one for the prompt's keys, which all
-completions of a group share, and one for a completion's own: best for everything larger, and on a GPU.
+(4 x 10) are too small for any matrix product. `Batched` uses batched matrix products: best for everything larger, and
+on a GPU. (torch's fused kernel for the CPU was slower than both at every shape tried.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from scaling.trials import ModelSpec
 from sweeps.plans import Plan, sum_by
 
-BATCHED_FROM = 2  # head size x positions / 8 from which matrix products win; measured, see docs/log.md
+BATCHED_FROM = 32  # head size x positions / 8 from which matrix products win; measured, see docs/log.md
 
 
 class Attention(Protocol):
@@ -125,71 +125,74 @@ def _collect(spec: ModelSpec, plan: Plan, sides: tuple[Tensor, ...], out_DC: Ten
 
 
 class Batched:
-    """Matrix products over padded tables: queries of a prompt's completions against its keys, and against their own.
+    """Matrix products over padded tables, (B, H, positions, K), in the order m * G + j.
 
-    Tables are in the order m * G + j. A finished completion keeps its slots: its queries are never read, and its keys
-    are seen by its own later queries only.
+    A finished completion keeps its slots: its queries are never read, and its keys are seen by its own later queries
+    only. Keys of a prompt are copied to its completions: one product over both parts is quicker than two.
     """
 
     def forward(self, spec: ModelSpec, plan: Plan, q_DX: Tensor, k_DC: Tensor, v_DC: Tensor) -> tuple[Tensor, Any]:
         mixed = torch.empty_like(q_DX)
-        q, k, v = (self._prompt(spec, plan, x) for x in (q_DX, k_DC, v_DC))  # (H, M, P, K)
-        s = q @ k.transpose(2, 3)
-        s += _causal(s.shape[2], s.shape[3], s.device, s.dtype)
-        s = _softmax(s)
-        _write_prompt(plan, s @ v, mixed)
+        prompt = [_prompt_table(spec, plan, x) for x in (q_DX, k_DC, v_DC)]  # (M, H, positions, K)
+        y, weights = _products(prompt[0], prompt[1], prompt[2])
+        _write_prompt(plan, y, mixed)
         if not plan.steps:
-            return mixed, (q, k, v, s)
+            return mixed, (prompt, weights)
         table = Table(plan)
-        own_q, own_k, own_v = (table.read(spec, x) for x in (q_DX, k_DC, v_DC))  # (H, B, R, K)
-        cross = table.grouped(own_q) @ k.transpose(2, 3)  # (H, M, G R, P)
-        both = torch.cat((cross.view(*own_q.shape[:3], -1), own_q @ own_k.transpose(2, 3)), 3)
-        both[..., plan.prompt_tokens :] += _causal(both.shape[2], both.shape[2], s.device, s.dtype)
-        both = _softmax(both)
-        shared, own = both[..., : plan.prompt_tokens], both[..., plan.prompt_tokens :]
-        table.write((table.grouped(shared) @ v).view(own_q.shape) + own @ own_v, mixed)
-        return mixed, (q, k, v, s, table, own_q, own_k, own_v, both)
+        own = [table.read(spec, q_DX), *(table.read(spec, x, p) for x, p in zip((k_DC, v_DC), prompt[1:], strict=True))]
+        y, own_weights = _products(own[0], own[1], own[2])
+        table.write(y, mixed)
+        return mixed, (prompt, weights, table, own, own_weights)
 
     def backward(
         self, spec: ModelSpec, plan: Plan, dmixed_DX: Tensor, q_DX: Tensor, saved: Any
     ) -> tuple[Tensor, Tensor]:
-        q, k, v, s, *more = saved
+        prompt, weights, *more = saved
+        q, k, v = prompt
         dq_DX, dkv_XC = torch.empty_like(q_DX), q_DX.new_empty(2 * spec.width, plan.columns)
-        g = self._prompt(spec, plan, dmixed_DX)
-        ds = _softmax_backward(g @ v.transpose(2, 3), s)
-        dq, dk, dv = ds @ k, ds.transpose(2, 3) @ q, s.transpose(2, 3) @ g
+        sides = dkv_XC[: spec.width], dkv_XC[spec.width :]
+        dq, *dkv = _products_backward(_prompt_table(spec, plan, dmixed_DX), q, k, v, weights)
         _write_prompt(plan, dq, dq_DX)
         if more:
-            table, own_q, own_k, own_v, both = more
-            g = table.read(spec, dmixed_DX, live=True)
-            shared, own = both[..., : plan.prompt_tokens], both[..., plan.prompt_tokens :]
-            grouped = table.grouped(g)
-            dboth = torch.cat(((grouped @ v.transpose(2, 3)).view(shared.shape), g @ own_v.transpose(2, 3)), 3)
-            dboth = _softmax_backward(dboth, both)
-            dshared, down = dboth[..., : plan.prompt_tokens], dboth[..., plan.prompt_tokens :]
-            dshared = table.grouped(dshared)
-            table.write((dshared @ k).view(own_q.shape) + down @ own_k, dq_DX)
-            dk += dshared.transpose(2, 3) @ table.grouped(own_q)
-            dv += table.grouped(shared).transpose(2, 3) @ grouped
-            table.write(down.transpose(2, 3) @ own_q, dkv_XC[: spec.width])
-            table.write(own.transpose(2, 3) @ g, dkv_XC[spec.width :])
-        _write_prompt(plan, dk, dkv_XC[: spec.width])
-        _write_prompt(plan, dv, dkv_XC[spec.width :])
+            table, (q, k, v), own_weights = more
+            dq, *down = _products_backward(table.read(spec, dmixed_DX, live=True), q, k, v, own_weights)
+            table.write(dq, dq_DX)
+            for dprompt, d, side in zip(dkv, down, sides, strict=True):
+                dprompt += table.shared(d, plan.prompt_tokens)
+                table.write(d[:, :, plan.prompt_tokens :], side)
+        for dprompt, side in zip(dkv, sides, strict=True):
+            _write_prompt(plan, dprompt, side)
         return dq_DX, dkv_XC
 
-    @staticmethod
-    def _prompt(spec: ModelSpec, plan: Plan, x_DX: Tensor) -> Tensor:
-        part = _heads(spec, x_DX)[:, :, : x_DX.shape[1] - sum(plan.counts[1:])]
-        return part.reshape(spec.heads, spec.head_dim, -1, plan.prompts).permute(0, 3, 2, 1).contiguous()
+
+def _products(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax(q k') v over tables (B, H, positions, K), the last query seeing every key; and the weights."""
+    s = q @ k.transpose(2, 3)
+    s += _causal(s.shape[2], s.shape[3], s.device, s.dtype)
+    s = torch.softmax(s, -1, dtype=torch.float32).to(s.dtype)
+    return s @ v, s
 
 
-def _write_prompt(plan: Plan, x_HMPK: Tensor, out_DX: Tensor) -> None:
+def _products_backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v: ds = s (g v' - sum_j s_j (g v')_j)."""
+    ds = (g @ v.transpose(2, 3)).mul_(s)
+    ds.addcmul_(s, ds.sum(-1, keepdim=True), value=-1)
+    return ds @ k, ds.transpose(2, 3) @ q, s.transpose(2, 3) @ g
+
+
+def _prompt_table(spec: ModelSpec, plan: Plan, x_DX: Tensor) -> Tensor:
+    """(M, H, positions, K): the prompts' columns, all of them or the last position alone."""
+    part = _heads(spec, x_DX)[:, :, : x_DX.shape[1] - sum(plan.counts[1:])]
+    return part.reshape(spec.heads, spec.head_dim, -1, plan.prompts).permute(3, 0, 2, 1).contiguous()
+
+
+def _write_prompt(plan: Plan, x_MHPK: Tensor, out_DX: Tensor) -> None:
     end = out_DX.shape[1] - sum(plan.counts[1:])
-    out_DX[:, :end] = x_HMPK.permute(0, 3, 2, 1).reshape(len(out_DX), end)
+    out_DX[:, :end] = x_MHPK.permute(1, 3, 2, 0).reshape(len(out_DX), end)
 
 
 class Table:
-    """Completion columns as a padded table (H, B, R, K) in the order of prompts, and back."""
+    """Completion columns as a padded table (B, H, R, K) in the order of prompts, and back."""
 
     def __init__(self, plan: Plan) -> None:
         device = plan.group_B.device if plan.group_B is not None else None
@@ -203,31 +206,28 @@ class Table:
         column[place], live[place] = torch.arange(len(place)), True
         self.place_C, self.column_N, self.live_N = place.to(device), column.to(device), live.to(device)
 
-    def read(self, spec: ModelSpec, x_DX: Tensor, *, live: bool = False) -> Tensor:
-        """(H, B, R, K); with `live` slots without a column are 0."""
+    def read(self, spec: ModelSpec, x_DX: Tensor, prompt: Tensor | None = None, *, live: bool = False) -> Tensor:
+        """(B, H, R, K), or (B, H, P + R, K) behind the prompts' part (M, H, P, K); with `live` unused slots are 0."""
         rows_CD = x_DX[:, x_DX.shape[1] - len(self.place_C) :].t().contiguous()
-        table = rows_CD.index_select(0, self.column_N)
+        rows_ND = rows_CD.index_select(0, self.column_N)
         if live:
-            table *= self.live_N[:, None]
-        return table.view(self.plan.batch, self.rows, spec.heads, spec.head_dim).permute(2, 0, 1, 3).contiguous()
+            rows_ND *= self.live_N[:, None]
+        own = rows_ND.view(self.plan.batch, self.rows, spec.heads, spec.head_dim).transpose(1, 2)
+        if prompt is None:
+            return own.contiguous()
+        p = prompt.shape[2]
+        whole = x_DX.new_empty(self.plan.batch, spec.heads, p + self.rows, spec.head_dim)
+        whole.view(self.plan.prompts, -1, *whole.shape[1:])[:, :, :, :p] = prompt[:, None]
+        whole[:, :, p:] = own
+        return whole
 
-    def write(self, x_HBRK: Tensor, out_DX: Tensor) -> None:
-        rows_ND = x_HBRK.permute(1, 2, 0, 3).reshape(self.plan.batch * self.rows, -1)
+    def write(self, x_BHRK: Tensor, out_DX: Tensor) -> None:
+        rows_ND = x_BHRK.transpose(1, 2).reshape(self.plan.batch * self.rows, -1)
         out_DX[:, out_DX.shape[1] - len(self.place_C) :] = rows_ND.index_select(0, self.place_C).t()
 
-    def grouped(self, x_HBRX: Tensor) -> Tensor:
-        """(H, M, G R, X): the rows of a prompt's completions together."""
-        return x_HBRX.reshape(x_HBRX.shape[0], self.plan.prompts, -1, x_HBRX.shape[3])
-
-
-def _softmax(scores: Tensor) -> Tensor:
-    return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
-
-
-def _softmax_backward(g: Tensor, s: Tensor) -> Tensor:
-    """ds = s (g - sum_j s_j g_j)."""
-    g = g * s
-    return g.addcmul_(s, g.sum(-1, keepdim=True), value=-1)
+    def shared(self, x_BHTK: Tensor, prompt_tokens: int) -> Tensor:
+        """What the completions of a prompt send to its first columns, added up: (M, H, P, K)."""
+        return x_BHTK.view(self.plan.prompts, -1, *x_BHTK.shape[1:])[:, :, :, :prompt_tokens].sum(1)
 
 
 @lru_cache(maxsize=64)

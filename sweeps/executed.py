@@ -85,16 +85,9 @@ def attention_flop(model: ModelSpec, plan: Plan, device: torch.device = CPU) -> 
     return prompt + model.layers * 4 * d * plan.batch * positions * (p + positions)
 
 
-def decode_flop(
-    model: ModelSpec, prompt_tokens: int, counts: Sequence[int], steps: int, *, device: torch.device = CPU
-) -> int:
-    """Decoding with a key-value cache: `counts[i]` completions run at step i, of `steps` that the cache holds."""
-    total = 2 * model.matmul_parameters * sum(counts[1:])
-    if attention(model, prompt_tokens + steps, device) is not BATCHED:
-        return total
-    passes = sum(1 for n in counts[1:] if n)
-    seen = passes * prompt_tokens + passes * (passes + 1) // 2
-    return total + model.layers * 4 * model.width * counts[0] * seen
+def decode_flop(model: ModelSpec, counts: Sequence[int]) -> int:
+    """Decoding with a key-value cache: `counts[i]` completions run at step i; the first step is the prompt's."""
+    return 2 * model.matmul_parameters * sum(counts[1:])
 
 
 def merge_flop(model: ModelSpec, adapter: AdapterSpec) -> int:
@@ -116,7 +109,4 @@ def rollout_flop(
 
     counts[i]: completions with a token i; as many entries as the response may have tokens.
     """
-    prefill = Plan(prompts, prompt_tokens)
-    return forward_flop(model, prefill, distinct, device=device) + decode_flop(
-        model, prompt_tokens, counts, len(counts) - 1, device=device
-    )
+    return forward_flop(model, Plan(prompts, prompt_tokens), distinct, device=device) + decode_flop(model, counts)
