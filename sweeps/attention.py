@@ -19,7 +19,7 @@ from torch import Tensor
 from scaling.trials import ModelSpec
 from sweeps.plans import Plan, sum_by
 
-BATCHED_FROM = 32  # head size x positions / 8 from which matrix products win; measured, see docs/log.md
+BATCHED_FROM = 16  # head size x positions / 8 from which matrix products win; measured, see docs/log.md
 
 
 class Attention(Protocol):

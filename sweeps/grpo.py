@@ -52,9 +52,10 @@ def teaches(g: GRPOSpec, advantages_B: Tensor, weights_BT: Tensor) -> Tensor:
     return moved_B & (weights_BT != 0).any(dim=1)
 
 
-def token_logprobs(logits_VQ: Tensor, ids_Q: Tensor) -> Tensor:
-    """log softmax over V, read at the chosen ids: (Q,)."""
-    return torch.log_softmax(logits_VQ, dim=0).gather(0, ids_Q[None])[0]
+def token_logprobs(logits_VQ: Tensor, ids_Q: Tensor, temperature: float = 1.0) -> Tensor:
+    """log softmax over V of logits / temperature, read at the chosen ids: (Q,)."""
+    scaled_VQ = logits_VQ if temperature == 1 else logits_VQ / temperature
+    return torch.log_softmax(scaled_VQ, dim=0).gather(0, ids_Q[None])[0]
 
 
 def entropy(logits_VQ: Tensor) -> Tensor:

@@ -102,8 +102,8 @@ class Learner:
     def _asked(self, net: Network, batch: Batch) -> Tensor:
         """Log-probs (B, R) that another network gives to the sampled tokens."""
         self.flop += executed.forward_flop(self.spec.model, batch.plan, len(batch.tokens.distinct_U))
-        logits_VQ = forward(net, batch.tokens, batch.plan).logits_VQ / self.g.temperature
-        return batch.spread(grpo.token_logprobs(logits_VQ, batch.targets_Q))
+        logits_VQ = forward(net, batch.tokens, batch.plan).logits_VQ
+        return batch.spread(grpo.token_logprobs(logits_VQ, batch.targets_Q, self.g.temperature))
 
     def gradients(self, policy: Network, sink: Sink) -> None:
         """Gradients of the loss at the current policy, into `sink`; none where no group teaches anything."""
@@ -113,7 +113,7 @@ class Learner:
         with torch.no_grad():
             done = forward(policy, batch.tokens, batch.plan)
         logits_VQ = done.logits_VQ.requires_grad_()
-        logprobs_BR = batch.spread(grpo.token_logprobs(logits_VQ / g.temperature, batch.targets_Q))
+        logprobs_BR = batch.spread(grpo.token_logprobs(logits_VQ, batch.targets_Q, g.temperature))
         objective = losses.objective(
             g, logprobs_BR, self.old_BR, self.reference_BR, self.advantages_B, self.weights_BR, self.mask_BR
         )

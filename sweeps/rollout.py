@@ -84,7 +84,7 @@ def choose(logits_VL: Tensor, uniform_L: Tensor, temperature: float) -> tuple[Te
     """Inverse-CDF sampling: the first id whose cumulative probability exceeds u. Ids, log-probs, entropies (L,)."""
     logp_VL = torch.log_softmax(logits_VL / temperature if temperature != 1 else logits_VL, dim=0)
     p_VL = logp_VL.exp()
-    entropy_L = -torch.where(p_VL > 0, p_VL * logp_VL, 0.0).sum(0)
+    entropy_L = -(p_VL * logp_VL.clamp(min=-1e4)).sum(0)  # 0 log 0 = 0
     cumulative_VL = p_VL.cumsum_(dim=0)
     # u is scaled by the last sum: rounding may leave it a little off 1, and no id beyond the last may be chosen
     chosen_L = (cumulative_VL[:-1] <= uniform_L * cumulative_VL[-1]).sum(dim=0)
