@@ -111,6 +111,7 @@ class Attempt:
             observations=rows,
             inputs=inputs,
             checkpoint=self.newest.sha256,
+            evaluation_flop=measured.executed_flop,
             evaluate_s=time.monotonic() - begun,
             values={row.metric: row.value for row in rows if row.bucket == OVERALL and row.final},
             sampled=sampled,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scaling.errors import InputError
 from scaling.trials import TrialSpec
+from sweeps import executed
 from sweeps.batches import arrange
 from sweeps.grpo import token_logprobs
 from sweeps.models import Adapters, Parameters
@@ -33,6 +34,7 @@ class Evaluation:
     bucket          declared bucket of every problem
     problem_digest  identity of the problem set
     samples         (problems,) correct completions among spec.evaluation.samples draws; None when none were drawn
+    executed_flop   what the matrix products of this evaluation really did
     """
 
     loss: float
@@ -41,6 +43,7 @@ class Evaluation:
     bucket: list[str]
     problem_digest: str
     samples: np.ndarray | None
+    executed_flop: int
 
 
 @torch.no_grad()
@@ -49,13 +52,15 @@ def evaluate(spec: TrialSpec, tensors: Mapping[str, Tensor], *, base: Mapping[st
     net, task, asked = network_of(spec, tensors, base), task_of(spec.task), spec.evaluation
     held, problems = task.heldout(asked.sequences), task.problems(asked.problems)
     prompts_BP, completions_BR = np.split(held.ids_BS, [task.prompt_tokens], axis=1)
-    nats_B = -sequence_logprobs(net, prompts_BP, completions_BR, held.mask_BR)
-    loss, loss_se = _ratio(nats_B, held.mask_BR.sum(1))
-    log_p = sequence_logprobs(net, problems.prompts_BP, problems.answers_BR, problems.mask_BR)
-    samples = None
+    logp_B, flop = sequence_logprobs(net, prompts_BP, completions_BR, held.mask_BR)
+    loss, loss_se = _ratio(-logp_B, held.mask_BR.sum(1))
+    log_p, more = sequence_logprobs(net, problems.prompts_BP, problems.answers_BR, problems.mask_BR)
+    samples, drawn = None, 0
     if asked.samples:
-        samples = sample_passes(spec, net, problems.prompts_BP, asked.samples)
-    return Evaluation(loss, loss_se, log_p, problems.bucket, problems.digest, samples)
+        samples, drawn = sample_passes(spec, net, problems.prompts_BP, asked.samples)
+    if spec.adapter:
+        flop += executed.merge_flop(spec.model, spec.adapter)
+    return Evaluation(loss, loss_se, log_p, problems.bucket, problems.digest, samples, flop + more + drawn)
 
 
 def network_of(spec: TrialSpec, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor] | None) -> Network:
@@ -69,24 +74,26 @@ def network_of(spec: TrialSpec, tensors: Mapping[str, Tensor], base: Mapping[str
 
 def sequence_logprobs(
     net: Network, prompts_BP: np.ndarray, completions_BR: np.ndarray, mask_BR: np.ndarray
-) -> np.ndarray:
-    """sum of log p over each row's masked completion tokens, teacher-forced: (B,), float64."""
-    total_B = np.empty(len(prompts_BP))
+) -> tuple[np.ndarray, int]:
+    """sum of log p over each row's masked completion tokens, teacher-forced: (B,), float64; and the executed FLOPs."""
+    total_B, flop = np.empty(len(prompts_BP)), 0
     for rows in _chunks(len(prompts_BP)):
         batch = arrange(*(torch.from_numpy(x[rows]) for x in (prompts_BP, completions_BR, mask_BR)))
         logits_VQ = forward(net, batch.tokens, batch.plan).logits_VQ
         sums_B = batch.spread(token_logprobs(logits_VQ, batch.targets_Q).double()).sum(1)
         total_B[rows][batch.order.numpy()] = sums_B.numpy()
-    return total_B
+        flop += executed.forward_flop(net.spec, batch.plan, len(batch.tokens.distinct_U))
+    return total_B, flop
 
 
-def sample_passes(spec: TrialSpec, net: Network, prompts_BP: np.ndarray, samples: int) -> np.ndarray:
-    """c of n: how many of `samples` completions the verifier accepts, per problem; (B,), int64."""
-    task, passes_B = task_of(spec.task), np.empty(len(prompts_BP), dtype=np.int64)
+def sample_passes(spec: TrialSpec, net: Network, prompts_BP: np.ndarray, samples: int) -> tuple[np.ndarray, int]:
+    """c of n: how many of `samples` completions the verifier accepts, per problem, (B,), int64; and executed FLOPs."""
+    task, passes_B, flop = task_of(spec.task), np.empty(len(prompts_BP), dtype=np.int64), 0
     for index, rows in enumerate(_chunks(len(prompts_BP), max(1, 4 * CHUNK // samples))):
         rollouts = sample(net, task, prompts_BP[rows], samples, stream(spec.seed, "evaluation", index))
         passes_B[rows] = rollouts.rewards_B.view(-1, samples).sum(1).numpy()
-    return passes_B
+        flop += executed.sampled_flop(spec.model, rollouts)
+    return passes_B, flop
 
 
 def _chunks(total: int, size: int = CHUNK) -> Iterator[slice]:

@@ -16,6 +16,7 @@ from sweeps.attention import BATCHED, attention
 from sweeps.gradients import takes_factors
 from sweeps.models import FUSED
 from sweeps.plans import Plan
+from sweeps.rollout import Rollouts
 
 CPU = torch.device("cpu")
 
@@ -96,17 +97,10 @@ def merge_flop(model: ModelSpec, adapter: AdapterSpec) -> int:
     return 2 * adapter.rank * model.layers * sum(sizes)
 
 
-def rollout_flop(
-    model: ModelSpec,
-    prompts: int,
-    prompt_tokens: int,
-    counts: Sequence[int],
-    distinct: int,
-    *,
-    device: torch.device = CPU,
-) -> int:
-    """The prompt once per group (logits of its last position), then one decoding step a token for who still runs.
-
-    counts[i]: completions with a token i; as many entries as the response may have tokens.
-    """
-    return forward_flop(model, Plan(prompts, prompt_tokens), distinct, device=device) + decode_flop(model, counts)
+def sampled_flop(model: ModelSpec, rollouts: Rollouts, *, device: torch.device = CPU) -> int:
+    """Rollouts: the prompt once per group (logits of its last position), then one decoding step a token for every
+    completion that still runs."""
+    prompts = rollouts.prompts_MP
+    prefill = Plan(len(prompts), prompts.shape[1])
+    decode = decode_flop(model, rollouts.mask_BR.sum(0).tolist())
+    return forward_flop(model, prefill, len(prompts.unique()), device=device) + decode

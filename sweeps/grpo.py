@@ -56,9 +56,3 @@ def token_logprobs(logits_VQ: Tensor, ids_Q: Tensor, temperature: float = 1.0) -
     """log softmax over V of logits / temperature, read at the chosen ids: (Q,)."""
     scaled_VQ = logits_VQ if temperature == 1 else logits_VQ / temperature
     return torch.log_softmax(scaled_VQ, dim=0).gather(0, ids_Q[None])[0]
-
-
-def entropy(logits_VQ: Tensor) -> Tensor:
-    """Mean over Q of -sum_v p log p, in nats."""
-    logp_VQ = torch.log_softmax(logits_VQ, dim=0)
-    return -(logp_VQ.exp() * logp_VQ).sum(dim=0).mean()

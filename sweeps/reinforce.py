@@ -81,7 +81,7 @@ class Learner:
         self.reward, self.loss, self.mismatch = rewards_NG.mean().item(), 0.0, math.nan
         self.silent = grpo.silent(rewards_NG).float().mean().item()
         advantages_B, weights_BR = grpo.signal(self.g, rewards_NG, mask_BR)
-        self.flop = _sampled_flop(spec, rollouts)
+        self.flop = executed.sampled_flop(spec.model, rollouts)
         kept_N = grpo.teaches(self.g, advantages_B, weights_BR).view_as(rewards_NG).any(1)
         self.kl, self.clipped = math.nan, 0.0
         if watched and not self.g.beta:
@@ -147,11 +147,6 @@ def _batch(rollouts: Rollouts, kept_N: Tensor) -> Batch:
     """The kept prompts' groups, laid out."""
     rows_B = kept_N.repeat_interleave(len(rollouts.mask_BR) // len(kept_N))
     return arrange(rollouts.prompts_MP[kept_N], rollouts.completions_BR[rows_B], rollouts.mask_BR[rows_B])
-
-
-def _sampled_flop(spec: TrialSpec, rollouts: Rollouts) -> int:
-    prompts, counts = rollouts.prompts_MP, rollouts.mask_BR.sum(0).tolist()
-    return executed.rollout_flop(spec.model, len(prompts), spec.task.prompt_tokens, counts, len(prompts.unique()))
 
 
 def rl_parts(spec: TrialSpec) -> tuple[AdapterSpec, GRPOSpec]:

@@ -10,7 +10,7 @@ import torch
 
 from scaling.errors import InputError
 from scaling.trials import GRPOSpec, LossName, gspo, scalerl
-from sweeps.grpo import advantages, entropy, signal, silent, teaches, token_logprobs
+from sweeps.grpo import advantages, signal, silent, teaches, token_logprobs
 from sweeps.losses import LOSSES, kl_k3, objective
 
 CLIP, HIGH = 0.2, {"dapo": 0.28, "cispo": 5.0, "scalerl": 5.0}
@@ -215,8 +215,8 @@ def test_the_unbiased_kl_term_has_the_gradient_of_the_kl_under_any_sampler():
     assert not torch.allclose(gradient(False), exact, atol=1e-2)
 
 
-def test_token_logprobs_and_entropy_by_hand():
+def test_token_logprobs_by_hand():
     logits = torch.tensor([[0.0, 1.0], [math.log(3), 1.0]])  # (V, Q)
-    assert token_logprobs(logits, torch.tensor([1, 0])).tolist() == pytest.approx([math.log(0.75), math.log(0.5)])
-    expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75) + math.log(0.5)) / 2
-    assert entropy(logits).item() == pytest.approx(expected)
+    ids = torch.tensor([1, 0])
+    assert token_logprobs(logits, ids).tolist() == pytest.approx([math.log(0.75), math.log(0.5)])
+    assert token_logprobs(logits, ids, 0.5).tolist() == pytest.approx([math.log(0.9), math.log(0.5)])

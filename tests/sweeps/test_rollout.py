@@ -52,6 +52,13 @@ def test_the_first_token_has_the_models_frequencies():
     assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / group) + 1e-9).all()
 
 
+def test_entropies_by_hand():
+    logits = torch.tensor([[0.0, 1.0, 0.0], [np.log(3), 1.0, -torch.inf]])  # (V, L)
+    *_, entropies = choose(logits, torch.full((3,), 0.5), 1.0)
+    quarter = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    assert entropies.tolist() == pytest.approx([quarter, np.log(2), 0.0], abs=1e-6)
+
+
 def test_inverse_cdf_never_leaves_the_alphabet_nor_picks_the_impossible():
     logits = torch.full((4, 3), -torch.inf)
     logits[1:3] = 0.0

@@ -10,8 +10,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaling.errors import InputError
-from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, scalerl
+from scaling.trials import AdapterSpec, EvaluationSpec, GRPOSpec, ModelSpec, OptimSpec, scalerl
 from sweeps.batches import CHUNK, chunk_steps, corpus
+from sweeps.evaluate import evaluate
 from sweeps.losses import LOSSES
 from sweeps.models import build, initial
 from sweeps.optim import Adam, Diverged, Guard, rate
@@ -68,21 +69,28 @@ def counted(function) -> int:
 
 
 @pytest.mark.parametrize(
-    ("layers", "width", "heads", "batch", "updates", "targets"),
+    ("layers", "width", "heads", "batch", "updates", "adapter", "beta"),
     [
-        (1, 8, 2, 12, 1, None),
-        (2, 16, 4, 10, 1, None),
-        (3, 12, 3, 7, 2, ("q_proj", "down_proj")),
+        (1, 8, 2, 12, 1, AdapterSpec(2, 4.0), 0.05),
+        (2, 16, 4, 10, 1, AdapterSpec(1, 4.0), 0.0),
+        (3, 12, 3, 7, 2, AdapterSpec(3, 6.0, ("q_proj", "down_proj")), 0.05),
+        (1, 32, 2, 9, 1, AdapterSpec(1, 4.0, ("v_proj", "up_proj", "o_proj")), 0.0),  # heads so wide that attention
+        (2, 32, 1, 9, 2, AdapterSpec(8, 4.0), 0.05),  # is matrix products
     ],
 )
-def test_executed_flop_equals_the_counter_exactly(layers, width, heads, batch, updates, targets):
-    parent = base_spec(steps=3, batch=batch, model=model(layers, width, heads))
-    results = []
-    assert counted(lambda: results.append(train(parent))) == results[0].executed_flop
-    adapter = AdapterSpec(3, 6.0, targets) if targets else AdapterSpec(2, 4.0)
-    spec = rl_spec(parent, steps=2, adapter=adapter, grpo=GRPOSpec(6, 4, 0.05, updates=updates))
-    base = random_weights(parent.model).tensors()
-    assert counted(lambda: results.append(train(spec, base=base))) == results[1].executed_flop
+def test_executed_flop_equals_the_counter_exactly(layers, width, heads, batch, updates, adapter, beta):
+    """Pre-training, rollouts, updates of adapters, and evaluation of both, with drawn completions and without."""
+    asked = EvaluationSpec(problems=600, sequences=70, samples=3)
+    parent = base_spec(steps=3, batch=batch, model=model(layers, width, heads), evaluation=asked)
+    spec = rl_spec(parent, steps=2, adapter=adapter, grpo=GRPOSpec(6, 4, beta, updates=updates), evaluation=asked)
+    base, results = random_weights(parent.model).tensors(), []
+    for trial in (parent, spec):
+        given = None if trial is parent else base
+        assert counted(lambda t=trial, b=given: results.append(train(t, base=b))) == results[-1].executed_flop
+        tensors = results[-1].tensors
+        assert counted(lambda t=trial, b=given, w=tensors: results.append(evaluate(t, w, base=b))) == (
+            results[-1].executed_flop
+        )
 
 
 def test_one_step_equals_transformers_and_torch_adam():
