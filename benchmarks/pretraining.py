@@ -3,8 +3,8 @@
     python benchmarks/pretraining.py                 # widths 16 .. 256 of the ladder's model, one thread, float32
     python benchmarks/pretraining.py --widths 64 128 --batch 256
 
-In every round, side by side: one step of the engine (fold, forward, backward, Adam), its matrix products alone (the same
-shapes, nothing between them), and a large square product, whose best rate is the peak.
+In every round, side by side: one step of the engine (fold, forward, backward, Adam), its matrix products alone (the
+same shapes, nothing between them), and a large square product, whose best rate is the peak.
 
     peak        GFLOP/s of a 1,024 x 1,024 x 1,024 product, the best of the run
     step        executed FLOPs of a step over its time
