@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
     from sweeps.train import Checkpoint, Trained
 
-# What training and evaluation run on. THE place where "cuda" joins: add it here once sweeps.train.train and
-# sweeps.evaluate.evaluate take `device`, and pass them `self.device` below. Executors refuse what is not in it.
-DEVICES: tuple[str, ...] = ("cpu",)
+DEVICES = ("cpu", "cuda")
 OFFERS_S = 1.0  # a checkpoint is offered about this often: the delay of a clean stop
 
 
@@ -102,7 +100,7 @@ class Attempt:
             **self._seconds(),
         }
         begun = time.monotonic()
-        measured = evaluate(self.spec, trained.tensors, base=base)
+        measured = evaluate(self.spec, trained.tensors, base=base, device=self.device)
         rows = observations_of(self.spec, measured, inputs, trained.steps) + ends.trajectory(self.folder)
         n = self.spec.evaluation.samples
         sampled = None if measured.samples is None else {"n": n, "pass_rate": float(measured.samples.mean()) / n}
@@ -138,10 +136,14 @@ class Attempt:
             if stopping and not last:
                 raise Stopped
 
-        offers = max(1.0, expected_seconds(self.spec) / min(OFFERS_S, max(self.checkpoint_s, 1e-3)))
+        offers = max(
+            1.0,
+            expected_seconds(self.spec, "gpu" if self.device == "cuda" else "cpu")
+            / min(OFFERS_S, max(self.checkpoint_s, 1e-3)),
+        )
         every = max(1, round(self.spec.steps / offers))
         try:
-            return train(self.spec, base=base, resume=resume, log=on_log, save=on_save, every=every)
+            return train(self.spec, base=base, resume=resume, log=on_log, save=on_save, every=every, device=self.device)
         finally:
             log.close()
 

@@ -27,6 +27,10 @@ class Batch:
     plan: Plan
     order: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        return self.targets_Q.device
+
     @cached_property
     def place_Q(self) -> Tensor:
         """Index of every predicted token in a flattened (R, B) table."""
@@ -39,6 +43,7 @@ class Batch:
         return table.index_copy(0, self.place_Q, values_Q).view(-1, self.plan.batch).t()
 
     def to(self, device: torch.device) -> Batch:
+        """The same on another device; `order`, by which rows are sorted before they go there, stays."""
         if self.targets_Q.device == device:
             return self
         tokens = Tokens(self.tokens.distinct_U.to(device), self.tokens.place_C.to(device))
@@ -46,7 +51,7 @@ class Batch:
         plan = Plan(
             self.plan.prompts, self.plan.prompt_tokens, self.plan.counts, None if group is None else group.to(device)
         )
-        return Batch(tokens, self.targets_Q.to(device), plan, self.order.to(device))
+        return Batch(tokens, self.targets_Q.to(device), plan, self.order)
 
 
 def arrange(prompts_MP: Tensor, completions_BR: Tensor, mask_BR: Tensor) -> Batch:

@@ -47,9 +47,15 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(spec: TrialSpec, tensors: Mapping[str, Tensor], *, base: Mapping[str, Tensor] | None = None) -> Evaluation:
+def evaluate(
+    spec: TrialSpec,
+    tensors: Mapping[str, Tensor],
+    *,
+    base: Mapping[str, Tensor] | None = None,
+    device: str = "cpu",
+) -> Evaluation:
     """Measure the weights `tensors`: a base model's, or an RL trial's adapters on top of `base`."""
-    net, task, asked = network_of(spec, tensors, base), task_of(spec.task), spec.evaluation
+    net, task, asked = network_of(spec, tensors, base, device), task_of(spec.task), spec.evaluation
     held, problems = task.heldout(asked.sequences), task.problems(asked.problems)
     prompts_BP, completions_BR = np.split(held.ids_BS, [task.prompt_tokens], axis=1)
     logp_B, flop = sequence_logprobs(net, prompts_BP, completions_BR, held.mask_BR)
@@ -63,13 +69,16 @@ def evaluate(spec: TrialSpec, tensors: Mapping[str, Tensor], *, base: Mapping[st
     return Evaluation(loss, loss_se, log_p, problems.bucket, problems.digest, samples, flop + more + drawn)
 
 
-def network_of(spec: TrialSpec, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor] | None) -> Network:
+def network_of(
+    spec: TrialSpec, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, device: str = "cpu"
+) -> Network:
     """The trial's weights, adapters merged, ready to run."""
     if spec.stage == "pretrain":
-        return fold(Parameters.of(spec.model, tensors))
+        return fold(Parameters.of(spec.model, tensors).to(device))
     if base is None or spec.adapter is None:
         raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.base.id}")
-    return fold(Parameters.of(spec.model, base), Adapters.of(spec.model, spec.adapter, tensors))
+    adapters = Adapters.of(spec.model, spec.adapter, tensors).to(device)
+    return fold(Parameters.of(spec.model, base).to(device), adapters)
 
 
 def sequence_logprobs(
@@ -79,10 +88,11 @@ def sequence_logprobs(
     total_B, flop = np.empty(len(prompts_BP)), 0
     for rows in _chunks(len(prompts_BP)):
         batch = arrange(*(torch.from_numpy(x[rows]) for x in (prompts_BP, completions_BR, mask_BR)))
+        batch = batch.to(net.embed.device)
         logits_VQ = forward(net, batch.tokens, batch.plan).logits_VQ
         sums_B = batch.spread(token_logprobs(logits_VQ, batch.targets_Q).double()).sum(1)
-        total_B[rows][batch.order.numpy()] = sums_B.numpy()
-        flop += executed.forward_flop(net.spec, batch.plan, len(batch.tokens.distinct_U))
+        total_B[rows][batch.order.numpy()] = sums_B.cpu().numpy()
+        flop += executed.forward_flop(net.spec, batch.plan, len(batch.tokens.distinct_U), device=batch.device)
     return total_B, flop
 
 
@@ -92,7 +102,7 @@ def sample_passes(spec: TrialSpec, net: Network, prompts_BP: np.ndarray, samples
     for index, rows in enumerate(_chunks(len(prompts_BP), max(1, 4 * CHUNK // samples))):
         rollouts = sample(net, task, prompts_BP[rows], samples, stream(spec.seed, "evaluation", index))
         passes_B[rows] = rollouts.rewards_B.view(-1, samples).sum(1).numpy()
-        flop += executed.sampled_flop(spec.model, rollouts)
+        flop += executed.sampled_flop(spec.model, rollouts, device=net.embed.device)
     return passes_B, flop
 
 

@@ -79,7 +79,10 @@ class Parameters:
         return views | {"model.norm.weight": self.norm}
 
     def tensors(self) -> dict[str, Tensor]:
-        return {name: view.clone() for name, view in self.named().items()}
+        return {name: view.to("cpu", copy=True) for name, view in self.named().items()}
+
+    def to(self, device: str) -> Parameters:
+        return self if self.flat.device.type == device else Parameters(self.spec, self.flat.to(device))
 
     @classmethod
     def of(cls, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Parameters:
@@ -120,7 +123,10 @@ class Adapters:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        return {name: view.clone() for name, view in self.named().items()}
+        return {name: view.to("cpu", copy=True) for name, view in self.named().items()}
+
+    def to(self, device: str) -> Adapters:
+        return self if self.flat.device.type == device else Adapters(self.spec, self.adapter, self.flat.to(device))
 
     @classmethod
     def of(cls, spec: ModelSpec, adapter: AdapterSpec, tensors: Mapping[str, Tensor]) -> Adapters:

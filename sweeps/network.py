@@ -86,8 +86,14 @@ class Pass:
     r: Tensor
 
 
-def fold(p: Parameters, adapters: Adapters | None = None, *, dtype: torch.dtype = torch.float32) -> Network:
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """Of products and activations: bfloat16 on a GPU. Weights, optimiser, logits and log-probs are always float32."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def fold(p: Parameters, adapters: Adapters | None = None, *, dtype: torch.dtype | None = None) -> Network:
     """W <- (W + (alpha/r) B A) * gain per input column; query rows also by K^-1/2. `dtype`: of the copies."""
+    dtype = dtype or compute_dtype(p.flat.device)
     spec, layers = p.spec, []
     for i, layer in enumerate(p.layers):
         qkv, o, gate_up, down = (

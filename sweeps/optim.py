@@ -48,7 +48,7 @@ class Adam:
     """Adam (Kingma and Ba 2015), bias-corrected; gradients first clipped at `clip` x their norm's moving average."""
 
     def __init__(self, weights: Tensor, optim: OptimSpec) -> None:
-        self.weights, self.optim, self.count = weights, optim, torch.zeros(())
+        self.weights, self.optim, self.count = weights, optim, torch.zeros((), device=weights.device)
         self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
         self.usual_norm = 0.0
 
@@ -81,7 +81,10 @@ class Adam:
 
     def tensors(self) -> dict[str, Tensor]:
         state = torch.tensor([float(self.count), self.usual_norm], dtype=torch.float64)
-        return {"adam.mean": self.mean.clone(), "adam.square": self.square.clone(), "adam.state": state}
+        return {**self._moments(), "adam.state": state}
+
+    def _moments(self) -> dict[str, Tensor]:
+        return {"adam.mean": self.mean.to("cpu", copy=True), "adam.square": self.square.to("cpu", copy=True)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         self.mean.copy_(tensors["adam.mean"])

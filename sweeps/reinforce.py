@@ -36,12 +36,14 @@ def reinforce(
     log: Log,
     save: Save,
     every: int,
+    device: str = "cpu",
 ) -> Trained:
     """GRPO: sample groups with the merged adapters, score them, `updates` gradient steps on the adapters' factors."""
     model, (adapter, g) = spec.model, rl_parts(spec)
-    frozen = Parameters.of(model, base)
+    frozen = Parameters.of(model, base).to(device)
     reference = fold(frozen)
-    adapters, gradient = initial_adapters(model, adapter, spec.seed), Adapters(model, adapter)
+    adapters = initial_adapters(model, adapter, spec.seed).to(device)
+    gradient = Adapters(model, adapter).to(device)
     curriculum = Curriculum(task, g, spec.seed)
     run = Run(spec, adapters, log, save, every, Guard(0, falling=True), curriculum)
     run.restore(resume)
@@ -75,33 +77,35 @@ class Learner:
     """
 
     def __init__(self, spec: TrialSpec, rollouts: Rollouts, reference: Network, *, watched: bool) -> None:
-        self.spec, self.rollouts = spec, rollouts
+        self.spec, self.rollouts, self.device = spec, rollouts, reference.embed.device
         (self.adapter, self.g), mask_BR = rl_parts(spec), rollouts.mask_BR.float()
         rewards_NG = rollouts.rewards_B.view(self.g.prompts, self.g.group)
         self.reward, self.loss, self.mismatch = rewards_NG.mean().item(), 0.0, math.nan
         self.silent = grpo.silent(rewards_NG).float().mean().item()
         advantages_B, weights_BR = grpo.signal(self.g, rewards_NG, mask_BR)
-        self.flop = executed.sampled_flop(spec.model, rollouts)
+        self.flop = executed.sampled_flop(spec.model, rollouts, device=self.device)
         kept_N = grpo.teaches(self.g, advantages_B, weights_BR).view_as(rewards_NG).any(1)
         self.kl, self.clipped = math.nan, 0.0
         if watched and not self.g.beta:
-            whole = _batch(rollouts, torch.ones_like(kept_N))
-            old_BR, whole_BR = rollouts.logprobs_BR[whole.order], mask_BR[whole.order]
+            whole = _batch(rollouts, torch.ones_like(kept_N), self.device)
+            old_BR, whole_BR = (x[whole.order].to(self.device) for x in (rollouts.logprobs_BR, mask_BR))
             k3_BR = losses.kl_k3(old_BR, self._asked(reference, whole)) * whole_BR
             self.kl = (k3_BR.sum() / whole_BR.sum()).item()
-        self.batch = _batch(rollouts, kept_N) if kept_N.any() else None
+        self.batch = _batch(rollouts, kept_N, self.device) if kept_N.any() else None
         if self.batch is None:
             return
         rows_B = kept_N.repeat_interleave(self.g.group).nonzero()[:, 0][self.batch.order]
         self.share = (mask_BR[rows_B].sum() / mask_BR.sum()).item()  # of the tokens that are kept
-        self.advantages_B, self.weights_BR, self.mask_BR = advantages_B[rows_B], weights_BR[rows_B], mask_BR[rows_B]
-        self.old_BR = rollouts.logprobs_BR[rows_B]
+        self.advantages_B, self.weights_BR, self.mask_BR, self.old_BR = (
+            x[rows_B].to(self.device) for x in (advantages_B, weights_BR, mask_BR, rollouts.logprobs_BR)
+        )
         self.reference_BR = self._asked(reference, self.batch) if self.g.beta else None
 
     @torch.no_grad()
     def _asked(self, net: Network, batch: Batch) -> Tensor:
         """Log-probs (B, R) that another network gives to the sampled tokens."""
-        self.flop += executed.forward_flop(self.spec.model, batch.plan, len(batch.tokens.distinct_U))
+        distinct = len(batch.tokens.distinct_U)
+        self.flop += executed.forward_flop(self.spec.model, batch.plan, distinct, device=self.device)
         logits_VQ = forward(net, batch.tokens, batch.plan).logits_VQ
         return batch.spread(grpo.token_logprobs(logits_VQ, batch.targets_Q, self.g.temperature))
 
@@ -126,7 +130,8 @@ class Learner:
                 self.mismatch = (logprobs_BR.detach() - self.old_BR).abs().max().item()
             backward(policy, done, dlogits_VQ, sink, embedding=False)
         shape = self.spec.model, batch.plan, len(batch.tokens.distinct_U)
-        self.flop += executed.forward_flop(*shape) + executed.backward_flop(*shape, adapter=self.adapter)
+        self.flop += executed.forward_flop(*shape, device=self.device)
+        self.flop += executed.backward_flop(*shape, adapter=self.adapter, device=self.device)
 
     def report(self) -> dict[str, float]:
         """What the log says of the step. Values that nothing was measured for are left out."""
@@ -143,10 +148,11 @@ class Learner:
         }
 
 
-def _batch(rollouts: Rollouts, kept_N: Tensor) -> Batch:
+def _batch(rollouts: Rollouts, kept_N: Tensor, device: torch.device) -> Batch:
     """The kept prompts' groups, laid out."""
     rows_B = kept_N.repeat_interleave(len(rollouts.mask_BR) // len(kept_N))
-    return arrange(rollouts.prompts_MP[kept_N], rollouts.completions_BR[rows_B], rollouts.mask_BR[rows_B])
+    batch = arrange(rollouts.prompts_MP[kept_N], rollouts.completions_BR[rows_B], rollouts.mask_BR[rows_B])
+    return batch.to(device)
 
 
 def rl_parts(spec: TrialSpec) -> tuple[AdapterSpec, GRPOSpec]:

@@ -37,8 +37,11 @@ def train(
     log: Log = lambda row: None,
     save: Save = lambda checkpoint: None,
     every: int = 0,
+    device: str = "cpu",
 ) -> Trained:
     """Run one trial to its end. `base` holds the parent's weights (RL trials); `every` > 0 saves that often.
+
+    On `device` "cuda" products are bfloat16 and sums of gradients come in any order: not bit for bit the same again.
 
     Raises `Diverged` when the numbers leave the rails, `InputError` when specification and task do not fit.
     """
@@ -48,19 +51,27 @@ def train(
     torch.set_flush_denormal(True)
     try:
         if spec.stage == "pretrain":
-            return pretrain(spec, task, resume=resume, log=log, save=save, every=every)
+            return pretrain(spec, task, resume=resume, log=log, save=save, every=every, device=device)
         if base is None:
             raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.base.id}")
-        return reinforce(spec, task, base, resume=resume, log=log, save=save, every=every)
+        return reinforce(spec, task, base, resume=resume, log=log, save=save, every=every, device=device)
     finally:
         torch.set_flush_denormal(False)
 
 
 @torch.no_grad()
-def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log, save: Save, every: int) -> Trained:
+def pretrain(
+    spec: TrialSpec,
+    task: Task,
+    *,
+    resume: Checkpoint | None,
+    log: Log,
+    save: Save,
+    every: int,
+    device: str = "cpu",
+) -> Trained:
     """Next-token cross entropy on the demonstrations' completions, mean over the tokens of a step."""
-    weights = initial(spec.model, spec.seed)
-    gradient = Parameters(spec.model)
+    weights, gradient = initial(spec.model, spec.seed).to(device), Parameters(spec.model).to(device)
     sink = Weights(weights, gradient)
     run = Run(spec, weights, log, save, every, Guard(spec.optim.warmup * spec.steps))
     run.restore(resume)
@@ -69,7 +80,7 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
     for step in range(run.step, spec.steps):
         if step % per_chunk == 0 or not batches:
             batches = corpus(task, spec.seed, step // per_chunk, spec.batch)
-        batch = batches[step % per_chunk]
+        batch = batches[step % per_chunk].to(weights.flat.device)
         net = fold(weights)
         done = forward(net, batch.tokens, batch.plan)
         loss, dlogits_VQ = cross_entropy(done.logits_VQ, batch.targets_Q)
@@ -78,7 +89,8 @@ def pretrain(spec: TrialSpec, task: Task, *, resume: Checkpoint | None, log: Log
         norm, clipped = run.adam.step(gradient.flat, lr)
         run.watch(loss, norm, clipped)
         shape = spec.model, batch.plan, len(batch.tokens.distinct_U)
-        run.flop += executed.forward_flop(*shape) + executed.backward_flop(*shape)
+        run.flop += executed.forward_flop(*shape, device=batch.device)
+        run.flop += executed.backward_flop(*shape, device=batch.device)
         run.guard.check(step, loss, norm)
         if run.due:
             run.record({"loss": loss, "lr": lr, "grad_norm": norm})

@@ -23,7 +23,6 @@ from scaling.errors import InputError, ScalingError
 from scaling.records import parse
 from scaling.trials import TrialSpec
 from sweeps import memory
-from sweeps.attempts import DEVICES
 from sweeps.executors import Event
 from sweeps.ladder import expected_seconds
 
@@ -117,8 +116,6 @@ class Local:
             raise InputError(f"{slots} slots are not possible on one machine", "use about one a core")
         if not 1 <= threads <= 1024:
             raise InputError(f"{threads} threads a slot are not possible", "use 1, or more for large models")
-        if gpus and "cuda" not in DEVICES:
-            raise InputError("training runs on the processor only", "leave --gpus out")
         self.folder, self.slots, self.threads, self.gpus = Path(folder), slots, threads, list(gpus)
         self.checkpoint_s, self.record, self.room = checkpoint_s, dict(record or {}), room
         self.workers: list[Worker] = []

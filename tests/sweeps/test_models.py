@@ -107,6 +107,25 @@ def test_adapted_logits_and_gradients_equal_peft(layers, adapter, way, monkeypat
         assert torch.allclose(named[name], parameter.grad, rtol=1e-4, atol=4e-5 * parameter.grad.abs().max()), name
 
 
+@WAYS
+def test_half_precision_is_near_and_keeps_float32_where_it_counts(way, monkeypatch):
+    """What a GPU computes in: products and activations in bfloat16; gradients and logits come out as float32."""
+    monkeypatch.setattr(network, "attention", lambda *_: way)
+    spec, batch = model(2, 16, 4), DRAWN["groups"].batch
+    weights = initial(spec, 3)
+    direction = torch.randn(24, batch.plan.tokens, generator=torch.Generator().manual_seed(2))
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        net, gradient = fold(weights, dtype=dtype), Parameters(spec)
+        done, sink = forward(net, batch.tokens, batch.plan), Weights(weights, gradient)
+        sink.finish(*backward(net, done, direction, sink), batch.tokens)
+        found.append((done.logits_VQ, gradient.flat))
+        assert done.h.dtype == dtype
+    for exact, near in zip(*found, strict=True):
+        assert exact.dtype == near.dtype == torch.float32
+        assert 0 < torch.linalg.vector_norm(near - exact) < 0.03 * torch.linalg.vector_norm(exact)
+
+
 def test_checkpoints_load_with_transformers_and_peft(tmp_path):
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import save_file
