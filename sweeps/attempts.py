@@ -136,11 +136,8 @@ class Attempt:
             if stopping and not last:
                 raise Stopped
 
-        offers = max(
-            1.0,
-            expected_seconds(self.spec, "gpu" if self.device == "cuda" else "cpu")
-            / min(OFFERS_S, max(self.checkpoint_s, 1e-3)),
-        )
+        seconds = expected_seconds(self.spec, "gpu" if self.device == "cuda" else "cpu")
+        offers = max(1.0, seconds / min(OFFERS_S, max(self.checkpoint_s, 1e-3)))
         every = max(1, round(self.spec.steps / offers))
         try:
             return train(self.spec, base=base, resume=resume, log=on_log, save=on_save, every=every, device=self.device)
