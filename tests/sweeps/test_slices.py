@@ -66,7 +66,7 @@ def traced_to_its_making(folder, sweep):
     for spec in sweep.trials:
         result = Store(folder).trial(spec).result
         assert result["sweep"] == record["digest"] == sweep.digest
-        assert result["command"][1:] and set(result["code"]) == {"commit", "uncommitted"}
+        assert result["command"] and set(result["code"]) == {"commit", "uncommitted"}
         assert result["run"] == {"slots": 1, "threads": 1, "gpus": [], "checkpoint_s": 20.0}
         assert (result["threads"], result["device"], result["attempts"]) == (1, "cpu", 1)
         assert result["versions"]["torch"] and result["machine"]["cores"] and result["machine"]["memory_bytes"]
