@@ -12,7 +12,7 @@ forecast: .venv/ready  ## set up, then the main job: sweep, fit, register, train
 
 test: .venv/ready  ## set up, then lint, types, import layers and all tests
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from scaling.__main__ import main
 from scaling.fitted import read_forecasts
 from scaling.registry import Ledger, book
 
-pytestmark = pytest.mark.xdist_group("main job")
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent
 
 

@@ -21,7 +21,7 @@ from sweeps import configs
 from sweeps.recipes import smoke
 from sweeps.stability import extra
 
-pytestmark = pytest.mark.xdist_group("unbreakable")
+pytestmark = pytest.mark.long
 SWEEP = smoke(smallest="3e7 FLOP", seeds=((0, 1, 0),), problems=64, rl_steps=4, factor=4.0, stability=1)
 LADDER = [*SWEEP.trials, *extra(SWEEP)]
 HINT = "run the same command again to go on"
