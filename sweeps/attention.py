@@ -19,7 +19,7 @@ from torch import Tensor
 from scaling.trials import ModelSpec
 from sweeps.plans import Plan, sum_by
 
-BATCHED_FROM = 16  # head size x positions / 8 from which matrix products win; measured, see docs/log.md
+BATCHED_FROM = 128  # head size x positions from which matrix products win; measured, see docs/log.md
 
 
 class Attention(Protocol):
@@ -242,7 +242,7 @@ BROADCAST, BATCHED = Broadcast(), Batched()
 
 def attention(spec: ModelSpec, positions: int, device: torch.device) -> Attention:
     """The quicker of the two for sequences of so many positions."""
-    small = spec.head_dim * positions < 8 * BATCHED_FROM and device.type == "cpu"
+    small = spec.head_dim * positions < BATCHED_FROM and device.type == "cpu"
     return BROADCAST if small else BATCHED
 
 
