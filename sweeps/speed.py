@@ -54,8 +54,8 @@ SPEEDS = {
         step_s={"pretrain": 0.001, "rl": 0.008},
         rates=dict.fromkeys(("pretrain", "rl"), tuple((d, _memory_bound(d)) for d in (8, 64, 128, 256, 512, 1024))),
         evaluation_s=1e-6,
-        basis="assumed, not measured: kernel launches and memory traffic of one large GPU (HBM3); drawing data beside the GPU is "
-        "not built and would take 9 minutes more of a target of 1e17 FLOP",
+        basis="assumed, not measured: kernel launches and memory traffic of one large GPU (HBM3); data drawn ahead is "
+        "not built and would otherwise add 9 minutes to a target of 1e17 FLOP",
         overlaps=True,
     ),
 }
