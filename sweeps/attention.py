@@ -10,6 +10,7 @@ on a GPU. (torch's fused kernel for the CPU was slower than both at every shape 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -125,109 +126,103 @@ def _collect(spec: ModelSpec, plan: Plan, sides: tuple[Tensor, ...], out_DC: Ten
 
 
 class Batched:
-    """Matrix products over padded tables, (B, H, positions, K), in the order m * G + j.
+    """Matrix products over padded tables, (H, K, sequences, positions): prompts in order, completions as m * G + j.
 
     A finished completion keeps its slots: its queries are never read, and its keys are seen by its own later queries
     only. Keys of a prompt are copied to its completions: one product over both parts is quicker than two.
     """
 
     def forward(self, spec: ModelSpec, plan: Plan, q_DX: Tensor, k_DC: Tensor, v_DC: Tensor) -> tuple[Tensor, Any]:
-        mixed = torch.empty_like(q_DX)
-        prompt = [_prompt_table(spec, plan, x) for x in (q_DX, k_DC, v_DC)]  # (M, H, positions, K)
-        y, weights = _products(prompt[0], prompt[1], prompt[2])
-        _write_prompt(plan, y, mixed)
+        mixed_DX = torch.empty_like(q_DX)
+        prompt = _products(*(_prompts(spec, plan, x) for x in (q_DX, k_DC, v_DC)))
+        _write_prompts(plan, prompt.y, mixed_DX)
         if not plan.steps:
-            return mixed, (prompt, weights)
-        table = Table(plan)
-        own = [table.read(spec, q_DX), *(table.read(spec, x, p) for x, p in zip((k_DC, v_DC), prompt[1:], strict=True))]
-        y, own_weights = _products(own[0], own[1], own[2])
-        table.write(y, mixed)
-        return mixed, (prompt, weights, table, own, own_weights)
+            return mixed_DX, (prompt, None)
+        seen = [_heads(spec, x).index_select(2, plan.table.seen_N) for x in (k_DC, v_DC)]
+        keys, values = (x.unflatten(2, (plan.batch, -1)) for x in seen)
+        own = _products(_own(spec, plan, q_DX), keys, values)
+        _write_own(plan, own.y, mixed_DX)
+        return mixed_DX, (prompt, own)
 
     def backward(
         self, spec: ModelSpec, plan: Plan, dmixed_DX: Tensor, q_DX: Tensor, saved: Any
     ) -> tuple[Tensor, Tensor]:
-        prompt, weights, *more = saved
-        q, k, v = prompt
+        prompt, own = saved
         dq_DX, dkv_XC = torch.empty_like(q_DX), q_DX.new_empty(2 * spec.width, plan.columns)
         sides = dkv_XC[: spec.width], dkv_XC[spec.width :]
-        dq, *dkv = _products_backward(_prompt_table(spec, plan, dmixed_DX), q, k, v, weights)
-        _write_prompt(plan, dq, dq_DX)
-        if more:
-            table, (q, k, v), own_weights = more
-            dq, *down = _products_backward(table.read(spec, dmixed_DX, live=True), q, k, v, own_weights)
-            table.write(dq, dq_DX)
+        dq, *dkv = _products_backward(prompt, _prompts(spec, plan, dmixed_DX))
+        _write_prompts(plan, dq, dq_DX)
+        if own is not None:
+            dmixed = _own(spec, plan, dmixed_DX).mul_(plan.table.live_BR)
+            dq, *down = _products_backward(own, dmixed)
+            _write_own(plan, dq, dq_DX)
             for dprompt, d, side in zip(dkv, down, sides, strict=True):
-                dprompt += table.shared(d, plan.prompt_tokens)
-                table.write(d[:, :, plan.prompt_tokens :], side)
+                shared = d[..., : plan.prompt_tokens].unflatten(2, (plan.prompts, -1))
+                dprompt += shared.sum(3)
+                _write_own(plan, d[..., plan.prompt_tokens :], side)
         for dprompt, side in zip(dkv, sides, strict=True):
-            _write_prompt(plan, dprompt, side)
+            _write_prompts(plan, dprompt, side)
         return dq_DX, dkv_XC
 
 
-def _products(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """softmax(q k') v over tables (B, H, positions, K), the last query seeing every key; and the weights."""
-    s = q @ k.transpose(2, 3)
+@dataclass(frozen=True)
+class Products:
+    """Queries (H, K, B, R), keys and values (H, K, B, T), weights (H, B, R, T) and the output (H, K, B, R)."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    s: Tensor
+    y: Tensor
+
+
+def _products(q: Tensor, k: Tensor, v: Tensor) -> Products:
+    """y = softmax(q' k) v', the last query seeing every key."""
+    s = _multiply(q.permute(0, 2, 3, 1), k.transpose(1, 2))
     s += _causal(s.shape[2], s.shape[3], s.device, s.dtype)
     s = torch.softmax(s, -1, dtype=torch.float32).to(s.dtype)
-    return s @ v, s
+    return Products(q, k, v, s, _multiply(v.transpose(1, 2), s.transpose(2, 3)).transpose(1, 2).contiguous())
 
 
-def _products_backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v: ds = s (g v' - sum_j s_j (g v')_j)."""
-    ds = (g @ v.transpose(2, 3)).mul_(s)
-    ds.addcmul_(s, ds.sum(-1, keepdim=True), value=-1)
-    return ds @ k, ds.transpose(2, 3) @ q, s.transpose(2, 3) @ g
+def _products_backward(p: Products, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v: ds = s (g' v - sum_k g y), for sum_k g_k y_k = sum_j s_j (g' v)_j (Dao et al. 2022)."""
+    ds = _multiply(g.permute(0, 2, 3, 1), p.v.transpose(1, 2))
+    ds = ds.sub_((g * p.y).sum(1)[..., None]).mul_(p.s)
+    dq = _multiply(p.k.transpose(1, 2), ds.transpose(2, 3))
+    dk, dv = _multiply(p.q.transpose(1, 2), ds), _multiply(g.transpose(1, 2), p.s)
+    return dq.transpose(1, 2), dk.transpose(1, 2), dv.transpose(1, 2)
 
 
-def _prompt_table(spec: ModelSpec, plan: Plan, x_DX: Tensor) -> Tensor:
-    """(M, H, positions, K): the prompts' columns, all of them or the last position alone."""
+def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    """(H, B, X, Y) @ (H, B, Y, Z). On the CPU head by head: so no operand needs to be copied."""
+    if a.device.type != "cpu":
+        return a @ b
+    out = a.new_empty(*a.shape[:3], b.shape[3])
+    for x, y, to in zip(a, b, out, strict=True):
+        torch.bmm(x, y, out=to)
+    return out
+
+
+def _prompts(spec: ModelSpec, plan: Plan, x_DX: Tensor) -> Tensor:
+    """(H, K, M, positions): the prompts' columns, all of them or the last position alone."""
     part = _heads(spec, x_DX)[:, :, : x_DX.shape[1] - sum(plan.counts[1:])]
-    return part.reshape(spec.heads, spec.head_dim, -1, plan.prompts).permute(3, 0, 2, 1).contiguous()
+    return part.unflatten(2, (-1, plan.prompts)).transpose(2, 3).contiguous()
 
 
-def _write_prompt(plan: Plan, x_MHPK: Tensor, out_DX: Tensor) -> None:
+def _write_prompts(plan: Plan, x_HKMP: Tensor, out_DX: Tensor) -> None:
     end = out_DX.shape[1] - sum(plan.counts[1:])
-    out_DX[:, :end] = x_MHPK.permute(1, 3, 2, 0).reshape(len(out_DX), end)
+    out_DX[:, :end] = x_HKMP.transpose(2, 3).reshape(len(out_DX), end)
 
 
-class Table:
-    """Completion columns as a padded table (B, H, R, K) in the order of prompts, and back."""
+def _own(spec: ModelSpec, plan: Plan, x_DX: Tensor) -> Tensor:
+    """(H, K, B, R): the completions' columns."""
+    part = _heads(spec, x_DX)[:, :, x_DX.shape[1] - sum(plan.counts[1:]) :]
+    return part.index_select(2, plan.table.column_N).unflatten(2, (plan.batch, -1))
 
-    def __init__(self, plan: Plan) -> None:
-        device = plan.group_B.device if plan.group_B is not None else None
-        self.plan, self.rows = plan, len(plan.steps)
-        order = torch.arange(plan.batch) if plan.group_B is None else torch.argsort(plan.group_B.cpu(), stable=True)
-        slot_B = torch.empty_like(order)
-        slot_B[order] = torch.arange(plan.batch)  # table row of every sorted completion
-        place = torch.cat([slot_B[:n] * self.rows + i for i, (_, n) in enumerate(plan.steps)])
-        column = torch.zeros(plan.batch * self.rows, dtype=torch.long)
-        live = torch.zeros(plan.batch * self.rows, dtype=torch.bool)
-        column[place], live[place] = torch.arange(len(place)), True
-        self.place_C, self.column_N, self.live_N = place.to(device), column.to(device), live.to(device)
 
-    def read(self, spec: ModelSpec, x_DX: Tensor, prompt: Tensor | None = None, *, live: bool = False) -> Tensor:
-        """(B, H, R, K), or (B, H, P + R, K) behind the prompts' part (M, H, P, K); with `live` unused slots are 0."""
-        rows_CD = x_DX[:, x_DX.shape[1] - len(self.place_C) :].t().contiguous()
-        rows_ND = rows_CD.index_select(0, self.column_N)
-        if live:
-            rows_ND *= self.live_N[:, None]
-        own = rows_ND.view(self.plan.batch, self.rows, spec.heads, spec.head_dim).transpose(1, 2)
-        if prompt is None:
-            return own.contiguous()
-        p = prompt.shape[2]
-        whole = x_DX.new_empty(self.plan.batch, spec.heads, p + self.rows, spec.head_dim)
-        whole.view(self.plan.prompts, -1, *whole.shape[1:])[:, :, :, :p] = prompt[:, None]
-        whole[:, :, p:] = own
-        return whole
-
-    def write(self, x_BHRK: Tensor, out_DX: Tensor) -> None:
-        rows_ND = x_BHRK.transpose(1, 2).reshape(self.plan.batch * self.rows, -1)
-        out_DX[:, out_DX.shape[1] - len(self.place_C) :] = rows_ND.index_select(0, self.place_C).t()
-
-    def shared(self, x_BHTK: Tensor, prompt_tokens: int) -> Tensor:
-        """What the completions of a prompt send to its first columns, added up: (M, H, P, K)."""
-        return x_BHTK.view(self.plan.prompts, -1, *x_BHTK.shape[1:])[:, :, :, :prompt_tokens].sum(1)
+def _write_own(plan: Plan, x_HKBR: Tensor, out_DX: Tensor) -> None:
+    start = out_DX.shape[1] - sum(plan.counts[1:])
+    out_DX[:, start:] = x_HKBR.reshape(len(out_DX), -1).index_select(1, plan.table.place_C)
 
 
 @lru_cache(maxsize=64)

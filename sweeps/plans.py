@@ -74,6 +74,11 @@ class Plan:
         return torch.cat(here + [torch.full((n,), p + i) for i, (_, n) in enumerate(self.steps)])
 
     @cached_property
+    def table(self) -> Table:
+        """The completions' input columns, padded."""
+        return Table.of(self)
+
+    @cached_property
     def token_place(self) -> Tensor | None:
         """Column of each predicted token among the queries, (Q,); None where they are the same."""
         if self.group_B is None:
@@ -91,6 +96,36 @@ class Plan:
             return x_VQ
         first = sum_by(self.group_B, x_VQ[:, : self.batch], self.prompts)
         return torch.cat((first, x_VQ[:, self.batch :]), dim=1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Completion columns as a padded table (B, R) in the order m * G + j, and back. Unused slots show any column.
+
+    column_N    of every slot, counted from the first completion column
+    seen_N      of every slot of (B, P + R): a completion's prompt, then its own; counted from 0
+    live_BR     1 where the slot is used, else 0
+    place_C     slot of every completion column
+    """
+
+    column_N: Tensor
+    seen_N: Tensor
+    live_BR: Tensor
+    place_C: Tensor
+
+    @classmethod
+    def of(cls, plan: Plan) -> Table:
+        rows, device = len(plan.steps), plan.group_B.device if plan.group_B is not None else None
+        group_B = torch.arange(plan.batch) if plan.group_B is None else plan.group_B.cpu()
+        order_B = torch.argsort(group_B, stable=True)
+        slot_B = torch.argsort(order_B)  # table row of every sorted completion
+        place_C = torch.cat([slot_B[:n] * rows + i for i, (_, n) in enumerate(plan.steps)])
+        column_N = torch.zeros(plan.batch * rows, dtype=torch.long)
+        live_N = torch.zeros(plan.batch * rows)
+        column_N[place_C], live_N[place_C] = torch.arange(len(place_C)), 1.0
+        prompt_BP = group_B[order_B][:, None] + torch.arange(plan.prompt_tokens) * plan.prompts
+        seen_BT = torch.cat((prompt_BP, plan.prompt_columns + column_N.view(-1, rows)), 1)
+        return cls(*(x.to(device) for x in (column_N, seen_BT.flatten(), live_N.view(-1, rows), place_C)))
 
 
 def sum_by(place_N: Tensor, x_XN: Tensor, count: int) -> Tensor:

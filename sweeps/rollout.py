@@ -126,18 +126,19 @@ class Cache:
                     pair[i] = packed
             self.slot_L, self.all = torch.arange(len(self.slot_L), device=self.slot_L.device), True
 
-    def attend(self, layer: int, q_DL: Tensor, k_DL: Tensor, v_DL: Tensor) -> Tensor:
+    def attend(self, layer: int, q_DN: Tensor, k_DN: Tensor, v_DN: Tensor) -> Tensor:
+        """Of all N slots, as `in_slots` lays them out, to the running completions: (D, L)."""
         h, size, here = self.spec.heads, self.spec.head_dim, self.first + self.step
-        if not self.all:
-            q_DL, k_DL, v_DL = (self._in_slots(x) for x in (q_DL, k_DL, v_DL))
         keys, values = self.kv[layer]
-        keys[:, :, here], values[:, :, here] = k_DL.view(h, size, -1), v_DL.view(h, size, -1)
-        s = softmax_((q_DL.view(h, size, 1, -1) * keys[:, :, : here + 1]).sum(1), 1)
+        keys[:, :, here], values[:, :, here] = k_DN.view(h, size, -1), v_DN.view(h, size, -1)
+        s = softmax_((q_DN.view(h, size, 1, -1) * keys[:, :, : here + 1]).sum(1), 1)
         mixed = (s[:, None] * values[:, :, : here + 1]).sum(2).view(h * size, -1)
         return mixed if self.all else mixed.index_select(1, self.slot_L)
 
-    def _in_slots(self, x_DL: Tensor) -> Tensor:
-        return x_DL.new_zeros(len(x_DL), self.kv[0][0].shape[3]).index_copy_(1, self.slot_L, x_DL)
+    def in_slots(self, x_XL: Tensor) -> Tensor:
+        if self.all:
+            return x_XL
+        return x_XL.new_zeros(len(x_XL), self.kv[0][0].shape[3]).index_copy_(1, self.slot_L, x_XL)
 
 
 def _decode(net: Network, ids_L: Tensor, cache: Cache) -> Tensor:
@@ -152,7 +153,7 @@ def _decode(net: Network, ids_L: Tensor, cache: Cache) -> Tensor:
 
 def _decode_layer(net: Network, i: int, w: Folded, x_DL: Tensor, cache: Cache, table: tuple[Tensor, Tensor]) -> Tensor:
     d, ffn = net.spec.width, net.spec.ffn
-    qkv = w.qkv @ normalise(x_DL)[0]
+    qkv = cache.in_slots(w.qkv @ normalise(x_DL)[0])
     qk = _rotate_one(qkv[: 2 * d], *table)
     y = torch.addmm(x_DL, w.o, cache.attend(i, qk[:d], qk[d:], qkv[2 * d :]))
     gate_up = w.gate_up @ normalise(y)[0]
