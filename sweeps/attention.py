@@ -35,11 +35,17 @@ class Attention(Protocol):
         """Gradients of queries (D, X) and of keys and values (2D, C)."""
 
 
-def softmax_(scores: Tensor, dim: int) -> Tensor:
-    """In place; the maximum is taken out first: without it scores of 1e2 overflow."""
+def exps_(scores: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Weights that do not sum to 1 yet, in place, and their sum. The maximum is taken out: 1e2 would overflow."""
     scores -= scores.amax(dim, keepdim=True)
     scores = scores.exp_()
-    scores /= scores.sum(dim, keepdim=True)
+    return scores, scores.sum(dim, keepdim=True)
+
+
+def softmax_(scores: Tensor, dim: int) -> Tensor:
+    """In place."""
+    scores, total = exps_(scores, dim)
+    scores /= total
     return scores
 
 

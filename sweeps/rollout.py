@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.attention import angles, softmax_
+from sweeps.attention import angles, exps_
 from sweeps.network import Folded, Network, Pass, forward, normalise
 from sweeps.plans import Plan, Tokens
 from sweeps.tasks import Task
@@ -42,42 +42,45 @@ class Rollouts:
         return torch.cat((self.prompts_MP.repeat_interleave(group, dim=0), self.completions_BR), 1)
 
 
-@torch.no_grad()
 def sample(
     net: Network, task: Task, prompts_MP: np.ndarray, group: int, draw: np.random.Generator, *, temperature: float = 1.0
 ) -> Rollouts:
     """Draw `group` completions per prompt."""
-    batch, length, device = len(prompts_MP) * group, task.response_tokens, net.embed.device
-    prompts = torch.from_numpy(prompts_MP)
-    uniform_RB = torch.from_numpy(draw.random((length, batch), dtype=np.float32)).to(device)
-    plan = Plan(len(prompts), task.prompt_tokens)
-    done = forward(net, Tokens.of(prompts.t().reshape(-1).to(device)), plan)
+    batch, length, prompts = len(prompts_MP) * group, task.response_tokens, torch.from_numpy(prompts_MP)
+    uniform_RB = torch.from_numpy(draw.random((length, batch), dtype=np.float32))
+    drawn = _draw(net, prompts, group, uniform_RB.to(net.embed.device), temperature, task.eos)
+    place_Q, ids_Q, logprobs_Q, entropy = (x.clone() for x in drawn)  # no inference tensors: a gradient may need them
+    table = {"device": net.embed.device}
+    ids = torch.full((length * batch,), task.filler, **table).index_copy_(0, place_Q, ids_Q)
+    mask = torch.zeros(length * batch, dtype=torch.bool, **table).index_fill_(0, place_Q, True)
+    logprobs = torch.zeros(length * batch, **table).index_copy_(0, place_Q, logprobs_Q)
+    completions_BR, mask_BR, logprobs_BR = (x.view(length, batch).t().contiguous().cpu() for x in (ids, mask, logprobs))
+    rewards = torch.from_numpy(task.rewards(np.repeat(prompts_MP, group, axis=0), completions_BR.numpy()))
+    truncated = 1.0 - (completions_BR == task.eos).any(1).float().mean().item()
+    return Rollouts(prompts, completions_BR, mask_BR, logprobs_BR, rewards, truncated, entropy.item())
+
+
+@torch.inference_mode()
+def _draw(
+    net: Network, prompts_MP: Tensor, group: int, uniform_RB: Tensor, temperature: float, eos: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of every sampled token (Q,): its place in a flat (R, B) table, its id and its log-prob; and the mean entropy."""
+    (length, batch), prompts, device = uniform_RB.shape, len(prompts_MP), uniform_RB.device
+    plan = Plan(prompts, prompts_MP.shape[1])
+    done = forward(net, Tokens.of(prompts_MP.t().reshape(-1).to(device)), plan)
     logits_VL, cache = done.logits_VQ.repeat_interleave(group, dim=1), Cache(net, done, group, length - 1)
-    alive_L = torch.arange(batch, device=device)
-    ids = torch.full((length, batch), task.filler, device=device)
-    mask, logprobs = torch.zeros(length, batch, dtype=torch.bool, device=device), uniform_RB.new_zeros(length, batch)
-    entropy = uniform_RB.new_zeros(())
+    alive_L, drawn = torch.arange(batch, device=device), []
     for i in range(length):
-        chosen_L, logp_L, entropy_L = choose(logits_VL, uniform_RB[i, alive_L], temperature)
-        ids[i, alive_L], mask[i, alive_L], logprobs[i, alive_L] = chosen_L, True, logp_L
-        entropy += entropy_L.sum()
-        going = (chosen_L != task.eos).nonzero()[:, 0]
+        chosen_L, *more = choose(logits_VL, uniform_RB[i, alive_L], temperature)
+        drawn.append((alive_L + i * batch, chosen_L, *more))
+        going = (chosen_L != eos).nonzero()[:, 0]
         alive_L = alive_L[going]
         if not len(alive_L) or i == length - 1:
             break
         cache.keep(going)
         logits_VL = _decode(net, chosen_L[going], cache)
-    completions_BR = ids.t().contiguous().cpu()
-    rewards = torch.from_numpy(task.rewards(np.repeat(prompts_MP, group, axis=0), completions_BR.numpy()))
-    return Rollouts(
-        prompts,
-        completions_BR,
-        mask.t().contiguous().cpu(),
-        logprobs.t().contiguous().cpu(),
-        rewards,
-        1.0 - (ids == task.eos).any(0).float().mean().item(),
-        (entropy / mask.sum()).item(),
-    )
+    place_Q, ids_Q, logprobs_Q, entropy_Q = (torch.cat(part) for part in zip(*drawn, strict=True))
+    return place_Q, ids_Q, logprobs_Q, entropy_Q.mean()
 
 
 def choose(logits_VL: Tensor, uniform_L: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,8 +134,8 @@ class Cache:
         h, size, here = self.spec.heads, self.spec.head_dim, self.first + self.step
         keys, values = self.kv[layer]
         keys[:, :, here], values[:, :, here] = k_DN.view(h, size, -1), v_DN.view(h, size, -1)
-        s = softmax_((q_DN.view(h, size, 1, -1) * keys[:, :, : here + 1]).sum(1), 1)
-        mixed = (s[:, None] * values[:, :, : here + 1]).sum(2).view(h * size, -1)
+        s, total = exps_((q_DN.view(h, size, 1, -1) * keys[:, :, : here + 1]).sum(1), 1)
+        mixed = ((s[:, None] * values[:, :, : here + 1]).sum(2) / total).view(h * size, -1)
         return mixed if self.all else mixed.index_select(1, self.slot_L)
 
     def in_slots(self, x_XL: Tensor) -> Tensor:
