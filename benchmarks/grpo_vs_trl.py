@@ -1,24 +1,31 @@
 """GRPO on LoRA: this engine against TRL's GRPOTrainer with peft, side by side in one process.
 
     python benchmarks/grpo_vs_trl.py                       # 20k, 1M and 10M parameters, beta 0 and .05, one thread
-    python benchmarks/grpo_vs_trl.py --sizes 20k --steps 8
-    python benchmarks/grpo_vs_trl.py --device cuda --dtype bfloat16 --sizes 1M 10M 100M 500M
+    python benchmarks/grpo_vs_trl.py --sizes 20k --steps 8 --trl installed
+    python benchmarks/grpo_vs_trl.py --device cuda --sizes 1M 10M 100M 500M
 
 Both train the same weights on the same prompts, 32 x 8 completions of at most 32 tokens after 16 prompt tokens, all 64
 tokens of the vocabulary as outputs, LoRA of rank 8 on every matrix, one update a batch. Steps alternate: one of TRL's,
-one of ours, and so on; the first two of each are not counted. TRL runs as its users would want it on this machine: no
-gradient checkpointing, no logging, no saving, no dropout. Its reward function is the same numpy code.
+one of ours, and so on; the first two of each are not counted. TRL's reward function is the same numpy code. On a GPU
+both compute in bfloat16.
 
-    tokens/s    completion tokens (up to <eos>) per second of whole steps: rollout, rewards, reference, update
-    ratio       ours over TRL's, from medians of the alternating steps
-    half        half of the groups get equal rewards: ours skips their update where that is exact (beta = 0)
+    --trl tuned      no gradient checkpointing, no logging, no saving, no dropout (as it is quickest)
+    --trl installed  gradient checkpointing as TRL sets it unless told otherwise
+    tokens/s         completion tokens (up to <eos>) per second of whole steps: rollout, rewards, reference, update
+    MB               peak memory above that of the imported libraries, each side alone in a process of its own
+    ratio            ours over TRL's tokens/s: median of the alternating pairs of steps
+    half silent      half of the groups get equal rewards: ours skips their update where that is exact (beta = 0)
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
+import subprocess
+import sys
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -69,9 +76,13 @@ class Side:
     tokens: list[float] = field(default_factory=list)
 
     @property
-    def rate(self) -> float:
-        """Median tokens/s of the steps after the warm-up."""
-        return statistics.median(t / s for t, s in zip(self.tokens[WARM:], self.seconds[WARM:], strict=True))
+    def rates(self) -> list[float]:
+        """Tokens/s of the steps after the warm-up."""
+        return [t / s for t, s in zip(self.tokens[WARM:], self.seconds[WARM:], strict=True)]
+
+    @property
+    def told(self) -> str:
+        return f"{statistics.median(self.rates):8.0f} {1 / statistics.median(self.seconds[WARM:]):7.2f}"
 
 
 def spec_of(size: str, beta: float, steps: int) -> TrialSpec:
@@ -89,11 +100,9 @@ def spec_of(size: str, beta: float, steps: int) -> TrialSpec:
 class Ours:
     """The engine's own loop, one step at a time: it yields in `log`, which is called once a step."""
 
-    def __init__(self, spec: TrialSpec, task: RaceTask) -> None:
-        import threading
-
+    def __init__(self, spec: TrialSpec, task: RaceTask, device: str) -> None:
         self.go, self.done, self.side = threading.Semaphore(0), threading.Semaphore(0), Side()
-        self.spec, self.task = spec, task
+        self.spec, self.task, self.device = spec, task, device
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -107,7 +116,7 @@ class Ours:
             self.go.acquire()
 
         base = initial(self.spec.model, 1).tensors()
-        reinforce(self.spec, self.task, base, resume=None, log=on_log, save=lambda c: None, every=0)
+        reinforce(self.spec, self.task, base, resume=None, log=on_log, save=lambda c: None, every=0, device=self.device)
 
     def step(self) -> None:
         begun = time.perf_counter()
@@ -116,7 +125,7 @@ class Ours:
         self.side.seconds.append(time.perf_counter() - begun)
 
 
-def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, device: str, dtype: str) -> tuple[Any, Side]:
+def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, args: argparse.Namespace) -> tuple[Any, Side]:
     """TRL's trainer on the same weights and prompts; its steps are timed from begin to end."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -154,9 +163,8 @@ def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, device: str, dtype: 
         beta=g.beta,
         loss_type="grpo",
         temperature=1.0,
-        gradient_checkpointing=False,
-        use_cpu=device == "cpu",
-        bf16=dtype == "bfloat16",
+        use_cpu=args.device == "cpu",
+        bf16=args.device != "cpu",
         logging_strategy="no",
         save_strategy="no",
         report_to="none",
@@ -164,6 +172,7 @@ def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, device: str, dtype: 
         disable_tqdm=True,
         use_vllm=False,
         dataloader_num_workers=0,
+        **({"gradient_checkpointing": False} if args.trl == "tuned" else {}),
     )
     model = build(spec.model, tensors=initial(spec.model, 1).named())
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = task.eos, task.filler
@@ -179,13 +188,18 @@ def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, device: str, dtype: 
     return trainer, side
 
 
-def race(size: str, beta: float, silent: bool, steps: int, device: str, dtype: str) -> tuple[Side, Side]:
-    """Alternate: one step of TRL, one of ours."""
-    from transformers import TrainerCallback
+def race(size: str, beta: float, silent: bool, args: argparse.Namespace) -> tuple[Side, Side]:
+    """Alternate: one step of TRL, one of ours. With `--alone` only that side."""
+    from transformers import PrinterCallback, TrainerCallback
 
-    spec, task = spec_of(size, beta, steps + WARM), RaceTask(silent)
-    trainer, side = trainer_of(spec, task, steps + WARM, device, dtype)
-    ours = Ours(spec, task)
+    steps = WARM + steps_of(size, args)
+    spec, task = spec_of(size, beta, steps), RaceTask(silent)
+    ours = Ours(spec, task, args.device)
+    if args.alone == "ours":
+        for _ in range(steps):
+            ours.step()
+        return Side(), ours.side
+    trainer, side = trainer_of(spec, task, steps, args)
 
     class Turns(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -193,32 +207,71 @@ def race(size: str, beta: float, silent: bool, steps: int, device: str, dtype: s
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             side.seconds.append(time.perf_counter() - self.begun)
-            ours.step()
+            if not args.alone:
+                ours.step()
 
     trainer.add_callback(Turns())
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     return side, ours.side
+
+
+def steps_of(size: str, args: argparse.Namespace) -> int:
+    return args.steps or {"20k": 20, "1M": 8}.get(size, 3)
+
+
+def peak_mb(size: str, beta: float, side: str, args: argparse.Namespace) -> float:
+    """Of one side alone, in a process of its own: peak resident memory, or the GPU's, in MB."""
+    command = [sys.executable, __file__, "--sizes", size, "--betas", str(beta), "--steps", "1", "--alone", side]
+    done = subprocess.run(
+        [*command, "--device", args.device, "--trl", args.trl], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def used_mb(device: str) -> float:
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def alone(args: argparse.Namespace) -> None:
+    """One side, one step after the warm-up: prints its peak memory above that of the libraries."""
+    import peft  # noqa: F401
+    import trl  # noqa: F401
+    from trl import GRPOTrainer  # noqa: F401
+
+    before = used_mb(args.device)
+    race(args.sizes[0], args.betas[0], False, args)
+    print(used_mb(args.device) - before)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["20k", "1M", "10M"], choices=list(SIZES))
     parser.add_argument("--betas", nargs="+", type=float, default=[0.0, 0.05])
-    parser.add_argument("--steps", type=int, default=0, help="counted steps; 0: 10, 6, 3 by size")
+    parser.add_argument("--steps", type=int, default=0, help="counted steps; 0: 20, 8, 3 by size")
+    parser.add_argument("--trl", choices=["tuned", "installed"], default="tuned")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--alone", choices=["ours", "trl"], help="run one side and print its peak memory, MB")
     args = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, {args.device}, {args.dtype}, one thread")
+    if args.alone:
+        alone(args)
+        return
+    print(f"torch {torch.__version__}, {args.device}, one thread, TRL {args.trl}")
+    print(f"{'':31}|  TRL tokens/s steps/s   MB | ours tokens/s steps/s   MB | ratio")
     for size in args.sizes:
         for beta in args.betas:
+            memory = [peak_mb(size, beta, side, args) for side in ("trl", "ours")]
             for silent in (False, True):
-                steps = args.steps or {"20k": 10, "1M": 6}.get(size, 3)
-                theirs, ours = race(size, beta, silent, steps, args.device, args.dtype)
+                theirs, ours = race(size, beta, silent, args)
+                ratio = statistics.median(a / b for a, b in zip(ours.rates, theirs.rates, strict=True))
+                groups = "half silent" if silent else "all groups"
                 print(
-                    f"{size:>5} beta {beta:<5g} {'half silent' if silent else 'all groups':<12}"
-                    f" TRL {theirs.rate:8.0f}  ours {ours.rate:8.0f} tokens/s  ratio {ours.rate / theirs.rate:.2f}",
+                    f"{size:>5}  beta {beta:<5g} {groups:<12} |      {theirs.told} {memory[0]:4.0f}"
+                    f" |      {ours.told} {memory[1]:4.0f} |  {ratio:.2f}",
                     flush=True,
                 )
 
