@@ -10,6 +10,7 @@ on a GPU. (torch's fused kernel for the CPU was slower than both at every shape 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -140,14 +141,13 @@ class Batched:
 
     def forward(self, spec: ModelSpec, plan: Plan, q_DX: Tensor, k_DC: Tensor, v_DC: Tensor) -> tuple[Tensor, Any]:
         mixed_DX = torch.empty_like(q_DX)
-        prompt = _products(*(_prompts(spec, plan, x) for x in (q_DX, k_DC, v_DC)))
-        _write_prompts(plan, prompt.y, mixed_DX)
+        y, prompt = _products(*(_prompts(spec, plan, x) for x in (q_DX, k_DC, v_DC)))
+        _write_prompts(plan, y, mixed_DX)
         if not plan.steps:
             return mixed_DX, (prompt, None)
-        seen = [_heads(spec, x).index_select(2, plan.table.seen_N) for x in (k_DC, v_DC)]
-        keys, values = (x.unflatten(2, (plan.batch, -1)) for x in seen)
-        own = _products(_own(spec, plan, q_DX), keys, values)
-        _write_own(plan, own.y, mixed_DX)
+        seen = (x.index_select(1, plan.table.seen_N) for x in (k_DC, v_DC))
+        y, own = _products(_own(spec, plan, q_DX), *(_heads(spec, x).unflatten(2, (plan.batch, -1)) for x in seen))
+        _write_own(plan, y, mixed_DX)
         return mixed_DX, (prompt, own)
 
     def backward(
@@ -156,11 +156,10 @@ class Batched:
         prompt, own = saved
         dq_DX, dkv_XC = torch.empty_like(q_DX), q_DX.new_empty(2 * spec.width, plan.columns)
         sides = dkv_XC[: spec.width], dkv_XC[spec.width :]
-        dq, *dkv = _products_backward(prompt, _prompts(spec, plan, dmixed_DX))
+        dq, *dkv = _products_backward(_prompts(spec, plan, dmixed_DX), prompt)
         _write_prompts(plan, dq, dq_DX)
         if own is not None:
-            dmixed = _own(spec, plan, dmixed_DX).mul_(plan.table.live_BR)
-            dq, *down = _products_backward(own, dmixed)
+            dq, *down = _products_backward(_own(spec, plan, dmixed_DX).mul_(plan.table.live_BR), own)
             _write_own(plan, dq, dq_DX)
             for dprompt, d, side in zip(dkv, down, sides, strict=True):
                 shared = d[..., : plan.prompt_tokens].unflatten(2, (plan.prompts, -1))
@@ -172,8 +171,9 @@ class Batched:
 
 
 @dataclass(frozen=True)
-class Products:
-    """Queries (H, K, B, R), keys and values (H, K, B, T), weights (H, B, R, T) and the output (H, K, B, R)."""
+class Head:
+    """Of one head (on a GPU of all, as H B sequences): q (B, K, R), k and v (B, K, T), weights s (B, R, T) and output y
+    (B, K, R)."""
 
     q: Tensor
     k: Tensor
@@ -182,31 +182,44 @@ class Products:
     y: Tensor
 
 
-def _products(q: Tensor, k: Tensor, v: Tensor) -> Products:
-    """y = softmax(q' k) v', the last query seeing every key."""
-    s = _multiply(q.permute(0, 2, 3, 1), k.transpose(1, 2))
-    s += _causal(s.shape[2], s.shape[3], s.device, s.dtype)
-    s = torch.softmax(s, -1, dtype=torch.float32).to(s.dtype)
-    return Products(q, k, v, s, _multiply(v.transpose(1, 2), s.transpose(2, 3)).transpose(1, 2).contiguous())
+def _split(x_HKBT: Tensor) -> Sequence[Tensor]:
+    """(B, K, T) of every head, as views: on the CPU the weights of one head stay in its cache until they are used. On a
+    GPU one part of H B sequences."""
+    if x_HKBT.device.type == "cpu":
+        return [x.transpose(0, 1) for x in x_HKBT]
+    return [x_HKBT.transpose(1, 2).flatten(0, 1)]
 
 
-def _products_backward(p: Products, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v: ds = s (g' v - sum_k g y), for sum_k g_k y_k = sum_j s_j (g' v)_j (Dao et al. 2022)."""
-    ds = _multiply(g.permute(0, 2, 3, 1), p.v.transpose(1, 2))
-    ds = ds.sub_((g * p.y).sum(1)[..., None]).mul_(p.s)
-    dq = _multiply(p.k.transpose(1, 2), ds.transpose(2, 3))
-    dk, dv = _multiply(p.q.transpose(1, 2), ds), _multiply(g.transpose(1, 2), p.s)
-    return dq.transpose(1, 2), dk.transpose(1, 2), dv.transpose(1, 2)
-
-
-def _multiply(a: Tensor, b: Tensor) -> Tensor:
-    """(H, B, X, Y) @ (H, B, Y, Z). On the CPU head by head: so no operand needs to be copied."""
-    if a.device.type != "cpu":
-        return a @ b
-    out = a.new_empty(*a.shape[:3], b.shape[3])
-    for x, y, to in zip(a, b, out, strict=True):
-        torch.bmm(x, y, out=to)
+def _join(parts: Sequence[Tensor], heads: int) -> Tensor:
+    """Transpose of `_split`: (H, K, B, T)."""
+    if len(parts) < heads:
+        return parts[0].unflatten(0, (heads, -1)).transpose(1, 2)
+    b, k, t = parts[0].shape
+    out = parts[0].new_empty(heads, k, b, t)
+    for x, to in zip(parts, out, strict=True):
+        to.transpose(0, 1).copy_(x)
     return out
+
+
+def _products(q_HKBR: Tensor, k_HKBT: Tensor, v_HKBT: Tensor) -> tuple[Tensor, list[Head]]:
+    """y = softmax(q' k) v', the last query seeing every key."""
+    done = []
+    for q, k, v in zip(*(_split(x) for x in (q_HKBR, k_HKBT, v_HKBT)), strict=True):
+        s = torch.bmm(q.transpose(1, 2), k)
+        s += _causal(*s.shape[1:], s.device, s.dtype)
+        s = torch.softmax(s, -1, dtype=torch.float32).to(s.dtype)
+        done.append(Head(q, k, v, s, torch.bmm(v, s.transpose(1, 2))))
+    return _join([head.y for head in done], len(q_HKBR)), done
+
+
+def _products_backward(g_HKBR: Tensor, done: list[Head]) -> Iterator[Tensor]:
+    """Gradients of q, k, v: ds = s (g' v - sum_k g y), for sum_k g_k y_k = sum_j s_j (g' v)_j (Dao et al. 2022)."""
+    parts = []
+    for g, head in zip(_split(g_HKBR), done, strict=True):
+        ds = torch.bmm(g.transpose(1, 2), head.v)
+        ds.sub_((g * head.y).sum(1)[..., None]).mul_(head.s)
+        parts.append((torch.bmm(head.k, ds.transpose(1, 2)), torch.bmm(head.q, ds), torch.bmm(g, head.s)))
+    return (_join(part, len(g_HKBR)) for part in zip(*parts, strict=True))
 
 
 def _prompts(spec: ModelSpec, plan: Plan, x_DX: Tensor) -> Tensor:
@@ -222,8 +235,8 @@ def _write_prompts(plan: Plan, x_HKMP: Tensor, out_DX: Tensor) -> None:
 
 def _own(spec: ModelSpec, plan: Plan, x_DX: Tensor) -> Tensor:
     """(H, K, B, R): the completions' columns."""
-    part = _heads(spec, x_DX)[:, :, x_DX.shape[1] - sum(plan.counts[1:]) :]
-    return part.index_select(2, plan.table.column_N).unflatten(2, (plan.batch, -1))
+    part = x_DX[:, x_DX.shape[1] - sum(plan.counts[1:]) :].index_select(1, plan.table.column_N)
+    return _heads(spec, part).unflatten(2, (plan.batch, -1))
 
 
 def _write_own(plan: Plan, x_HKBR: Tensor, out_DX: Tensor) -> None:

@@ -121,12 +121,8 @@ class Cache:
             self.slot_L, self.all = self.slot_L[going], False
         slots = self.kv[0][0].shape[3]
         if len(self.slot_L) < IDLE * slots:
-            seen = self.first + self.step
             for pair in self.kv:
-                for i, x in enumerate(pair):
-                    packed = x.new_empty(*x.shape[:3], len(self.slot_L))
-                    torch.index_select(x[:, :, :seen], 3, self.slot_L, out=packed[:, :, :seen])
-                    pair[i] = packed
+                pair[:] = [x.flatten(0, 2).index_select(1, self.slot_L).unflatten(0, x.shape[:3]) for x in pair]
             self.slot_L, self.all = torch.arange(len(self.slot_L), device=self.slot_L.device), True
 
     def attend(self, layer: int, q_DN: Tensor, k_DN: Tensor, v_DN: Tensor) -> Tensor:
