@@ -1,18 +1,18 @@
-"""GRPO on LoRA: this engine against TRL's GRPOTrainer with peft, side by side in one process.
+"""GRPO on LoRA: this engine against TRL's GRPOTrainer with peft, side by side.
 
     python benchmarks/grpo_vs_trl.py                       # 20k, 1M and 10M parameters, beta 0 and .05, one thread
     python benchmarks/grpo_vs_trl.py --sizes 20k --steps 8 --trl installed
     python benchmarks/grpo_vs_trl.py --device cuda --sizes 1M 10M 100M 500M
 
 Both train the same weights on the same prompts, 32 x 8 completions of at most 32 tokens after 16 prompt tokens, all 64
-tokens of the vocabulary as outputs, LoRA of rank 8 on every matrix, one update a batch. Steps alternate: one of TRL's,
-one of ours, and so on; the first two of each are not counted. TRL's reward function is the same numpy code. On a GPU
-both compute in bfloat16.
+tokens of the vocabulary as outputs, LoRA of rank 8 on every matrix, one update a batch. Each side has a process and one
+thread of its own, and only one of them works at a time: a step of TRL's, a step of ours, and so on; the first two of
+each are not counted. TRL's reward function is the same numpy code. On a GPU both compute in bfloat16.
 
     --trl tuned      no gradient checkpointing, no logging, no saving, no dropout (as it is quickest)
     --trl installed  gradient checkpointing as TRL sets it unless told otherwise
     tokens/s         completion tokens (up to <eos>) per second of whole steps: rollout, rewards, reference, update
-    MB               peak memory above that of the imported libraries, each side alone in a process of its own
+    MB               peak memory of the process above that of the imported libraries; on a GPU, the GPU's
     ratio            ours over TRL's tokens/s: median of the alternating pairs of steps
     half silent      half of the groups get equal rewards: ours skips their update where that is exact (beta = 0)
 """
@@ -25,8 +25,8 @@ import resource
 import statistics
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,21 +68,7 @@ class RaceTask:
         return np.where(self.silent & (prompts_BP[:, 0] == 3), 0.0, score_B).astype(np.float32)
 
 
-@dataclass
-class Side:
-    """Seconds and completion tokens of the steps of one side."""
-
-    seconds: list[float] = field(default_factory=list)
-    tokens: list[float] = field(default_factory=list)
-
-    @property
-    def rates(self) -> list[float]:
-        """Tokens/s of the steps after the warm-up."""
-        return [t / s for t, s in zip(self.tokens[WARM:], self.seconds[WARM:], strict=True)]
-
-    @property
-    def told(self) -> str:
-        return f"{statistics.median(self.rates):8.0f} {1 / statistics.median(self.seconds[WARM:]):7.2f}"
+Turn = Callable[[float], None]  # tells the tokens of a step that ended, and returns when the next may begin
 
 
 def spec_of(size: str, beta: float, steps: int) -> TrialSpec:
@@ -97,36 +83,18 @@ def spec_of(size: str, beta: float, steps: int) -> TrialSpec:
     )
 
 
-class Ours:
-    """The engine's own loop, one step at a time: it yields in `log`, which is called once a step."""
+def run_ours(spec: TrialSpec, task: RaceTask, turn: Turn, args: argparse.Namespace) -> None:
+    """The engine's own loop; it waits in `log`, which is called once a step."""
+    base = initial(spec.model, 1).tensors()
 
-    def __init__(self, spec: TrialSpec, task: RaceTask, device: str) -> None:
-        self.go, self.done, self.side = threading.Semaphore(0), threading.Semaphore(0), Side()
-        self.spec, self.task, self.device = spec, task, device
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
+    def log(row: dict[str, float]) -> None:
+        turn(row["completion_tokens"])
 
-    def _run(self) -> None:
-        torch.set_num_threads(1)
-        self.go.acquire()
-
-        def on_log(row: dict[str, float]) -> None:
-            self.side.tokens.append(row["completion_tokens"])
-            self.done.release()
-            self.go.acquire()
-
-        base = initial(self.spec.model, 1).tensors()
-        reinforce(self.spec, self.task, base, resume=None, log=on_log, save=lambda c: None, every=0, device=self.device)
-
-    def step(self) -> None:
-        begun = time.perf_counter()
-        self.go.release()
-        self.done.acquire()
-        self.side.seconds.append(time.perf_counter() - begun)
+    reinforce(spec, task, base, resume=None, log=log, save=lambda c: None, every=0, device=args.device)
 
 
-def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, args: argparse.Namespace) -> tuple[Any, Side]:
-    """TRL's trainer on the same weights and prompts; its steps are timed from begin to end."""
+def trainer_of(spec: TrialSpec, task: RaceTask, args: argparse.Namespace) -> tuple[Any, list[float]]:
+    """TRL's trainer on the same weights and prompts, and where it notes the completion tokens of every step."""
     from datasets import Dataset
     from peft import LoraConfig
     from tokenizers import Tokenizer
@@ -138,14 +106,14 @@ def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, args: argparse.Names
     words = Tokenizer(WordLevel({f"t{i}": i for i in range(VOCAB)}, unk_token="t1"))
     words.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="t0", pad_token="t1", unk_token="t1")
-    rows = [" ".join(f"t{i}" for i in p) for step in range(steps) for p in task.prompts(spec.seed, step, PROMPTS)]
-    side = Side()
+    rows = [" ".join(f"t{i}" for i in p) for step in range(spec.steps) for p in task.prompts(spec.seed, step, PROMPTS)]
+    tokens: list[float] = []
 
     def reward(prompts: list[str], completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         ids_BR = np.full((len(completion_ids), RESPONSE), task.filler)
         for row, ids in zip(ids_BR, completion_ids, strict=True):
             row[: len(ids)] = ids
-        side.tokens.append(float(sum(map(len, completion_ids))))
+        tokens.append(float(sum(map(len, completion_ids))))
         ids_BP = np.array([[int(word[1:]) for word in text.split()] for text in prompts])
         return task.rewards(ids_BP, ids_BR).tolist()
 
@@ -156,7 +124,7 @@ def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, args: argparse.Names
         num_generations=GROUP,
         steps_per_generation=1,
         max_completion_length=RESPONSE,
-        max_steps=steps,
+        max_steps=spec.steps,
         learning_rate=spec.optim.lr,
         lr_scheduler_type="constant",
         max_grad_norm=0.0,
@@ -185,65 +153,101 @@ def trainer_of(spec: TrialSpec, task: RaceTask, steps: int, args: argparse.Names
         processing_class=tokenizer,
         peft_config=lora,
     )
-    return trainer, side
+    return trainer, tokens
 
 
-def race(size: str, beta: float, silent: bool, args: argparse.Namespace) -> tuple[Side, Side]:
-    """Alternate: one step of TRL, one of ours. With `--alone` only that side."""
+def run_trl(spec: TrialSpec, task: RaceTask, turn: Turn, args: argparse.Namespace) -> None:
     from transformers import PrinterCallback, TrainerCallback
 
-    steps = WARM + steps_of(size, args)
-    spec, task = spec_of(size, beta, steps), RaceTask(silent)
-    ours = Ours(spec, task, args.device)
-    if args.alone == "ours":
-        for _ in range(steps):
-            ours.step()
-        return Side(), ours.side
-    trainer, side = trainer_of(spec, task, steps, args)
+    trainer, tokens = trainer_of(spec, task, args)
 
     class Turns(TrainerCallback):
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.begun = time.perf_counter()
-
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            side.seconds.append(time.perf_counter() - self.begun)
-            if not args.alone:
-                ours.step()
+            turn(tokens[-1])
 
     trainer.add_callback(Turns())
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    return side, ours.side
 
 
-def steps_of(size: str, args: argparse.Namespace) -> int:
-    return args.steps or {"20k": 20, "1M": 8}.get(size, 3)
+def alone(side: str, args: argparse.Namespace) -> None:
+    """One side: a step for every line that comes in; tokens, seconds and peak MB of it go out."""
+    import peft  # noqa: F401
+    from trl import GRPOTrainer  # noqa: F401  (both sides pay for the libraries of both)
 
+    results, sys.stdout = sys.stdout, sys.stderr
+    spec, task = spec_of(args.sizes[0], args.betas[0], args.steps), RaceTask(args.silent)
+    before, begun = used_mb(args.device), time.perf_counter()
 
-def peak_mb(size: str, beta: float, side: str, args: argparse.Namespace) -> float:
-    """Of one side alone, in a process of its own: peak resident memory, or the GPU's, in MB."""
-    command = [sys.executable, __file__, "--sizes", size, "--betas", str(beta), "--steps", "1", "--alone", side]
-    done = subprocess.run(
-        [*command, "--device", args.device, "--trl", args.trl], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout.split()[-1])
+    def turn(tokens: float) -> None:
+        nonlocal begun
+        if args.device != "cpu":
+            torch.cuda.synchronize()
+        print(tokens, time.perf_counter() - begun, used_mb(args.device) - before, file=results, flush=True)
+        sys.stdin.readline()
+        begun = time.perf_counter()
+
+    sys.stdin.readline()
+    {"ours": run_ours, "trl": run_trl}[side](spec, task, turn, args)
 
 
 def used_mb(device: str) -> float:
+    """Peak so far."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def alone(args: argparse.Namespace) -> None:
-    """One side, one step after the warm-up: prints its peak memory above that of the libraries."""
-    import peft  # noqa: F401
-    import trl  # noqa: F401
-    from trl import GRPOTrainer  # noqa: F401
+@dataclass
+class Side:
+    """A process that runs one side, and what its steps took."""
 
-    before = used_mb(args.device)
-    race(args.sizes[0], args.betas[0], False, args)
-    print(used_mb(args.device) - before)
+    process: subprocess.Popen[str]
+    rates: list[float] = field(default_factory=list)  # tokens/s of the steps after the warm-up
+    seconds: list[float] = field(default_factory=list)
+    peak: float = 0.0
+
+    @classmethod
+    def start(cls, side: str, size: str, beta: float, silent: bool, args: argparse.Namespace) -> Side:
+        steps = str(WARM + steps_of(size, args))
+        command = [sys.executable, __file__, "--alone", side, "--sizes", size, "--betas", str(beta), "--steps", steps]
+        command += ["--device", args.device, "--trl", args.trl, *(["--silent"] if silent else [])]
+        pipe = subprocess.PIPE
+        return cls(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True))
+
+    def step(self, *, counted: bool) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline().split()
+        if not answer:
+            raise SystemExit(f"a side stopped: {' '.join(map(str, self.process.args))}")
+        tokens, seconds, self.peak = map(float, answer)
+        if counted:
+            self.rates.append(tokens / seconds)
+            self.seconds.append(seconds)
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()  # lets the last step return
+        self.process.wait()
+
+    def __str__(self) -> str:
+        return f"{statistics.median(self.rates):8.0f} {1 / statistics.median(self.seconds):7.2f} {self.peak:6.0f}"
+
+
+def race(size: str, beta: float, silent: bool, args: argparse.Namespace) -> tuple[Side, Side]:
+    """Alternate: one step of TRL, one of ours."""
+    sides = Side.start("trl", size, beta, silent, args), Side.start("ours", size, beta, silent, args)
+    for step in range(WARM + steps_of(size, args)):
+        for side in sides:
+            side.step(counted=step >= WARM)
+    for side in sides:
+        side.stop()
+    return sides
+
+
+def steps_of(size: str, args: argparse.Namespace) -> int:
+    return args.steps or {"20k": 20, "1M": 8}.get(size, 3)
 
 
 def main() -> None:
@@ -253,26 +257,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="counted steps; 0: 20, 8, 3 by size")
     parser.add_argument("--trl", choices=["tuned", "installed"], default="tuned")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--alone", choices=["ours", "trl"], help="run one side and print its peak memory, MB")
+    parser.add_argument("--alone", choices=["ours", "trl"], help="be one of the two processes")
+    parser.add_argument("--silent", action="store_true", help="with --alone: half of the groups have no signal")
     args = parser.parse_args()
-    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     torch.set_num_threads(1)
     if args.alone:
-        alone(args)
+        alone(args.alone, args)
         return
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ["OMP_NUM_THREADS"] = "1"
     print(f"torch {torch.__version__}, {args.device}, one thread, TRL {args.trl}")
-    print(f"{'':31}|  TRL tokens/s steps/s   MB | ours tokens/s steps/s   MB | ratio")
+    print(f"{'':32}|  TRL tokens/s steps/s     MB | ours tokens/s steps/s     MB | ratio")
     for size in args.sizes:
         for beta in args.betas:
-            memory = [peak_mb(size, beta, side, args) for side in ("trl", "ours")]
             for silent in (False, True):
                 theirs, ours = race(size, beta, silent, args)
                 ratio = statistics.median(a / b for a, b in zip(ours.rates, theirs.rates, strict=True))
                 groups = "half silent" if silent else "all groups"
                 print(
-                    f"{size:>5}  beta {beta:<5g} {groups:<12} |      {theirs.told} {memory[0]:4.0f}"
-                    f" |      {ours.told} {memory[1]:4.0f} |  {ratio:.2f}",
-                    flush=True,
+                    f"{size:>5}  beta {beta:<5g} {groups:<12} |      {theirs} |      {ours} |  {ratio:.2f}", flush=True
                 )
 
 

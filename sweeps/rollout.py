@@ -50,10 +50,10 @@ def sample(
     uniform_RB = torch.from_numpy(draw.random((length, batch), dtype=np.float32))
     drawn = _draw(net, prompts, group, uniform_RB.to(net.embed.device), temperature, task.eos)
     place_Q, ids_Q, logprobs_Q, entropy = (x.clone() for x in drawn)  # no inference tensors: a gradient may need them
-    table = {"device": net.embed.device}
-    ids = torch.full((length * batch,), task.filler, **table).index_copy_(0, place_Q, ids_Q)
-    mask = torch.zeros(length * batch, dtype=torch.bool, **table).index_fill_(0, place_Q, True)
-    logprobs = torch.zeros(length * batch, **table).index_copy_(0, place_Q, logprobs_Q)
+    size = length * batch
+    ids = ids_Q.new_full((size,), task.filler).index_copy_(0, place_Q, ids_Q)
+    mask = ids_Q.new_zeros(size, dtype=torch.bool).index_fill_(0, place_Q, True)
+    logprobs = logprobs_Q.new_zeros(size).index_copy_(0, place_Q, logprobs_Q)
     completions_BR, mask_BR, logprobs_BR = (x.view(length, batch).t().contiguous().cpu() for x in (ids, mask, logprobs))
     rewards = torch.from_numpy(task.rewards(np.repeat(prompts_MP, group, axis=0), completions_BR.numpy()))
     truncated = 1.0 - (completions_BR == task.eos).any(1).float().mean().item()
