@@ -1,19 +1,20 @@
 """GRPO on LoRA: this engine against TRL's GRPOTrainer with peft, side by side.
 
     python benchmarks/grpo_vs_trl.py                       # 20k, 1M and 10M parameters, beta 0 and .05, one thread
-    python benchmarks/grpo_vs_trl.py --sizes 20k --steps 8 --trl installed
+    python benchmarks/grpo_vs_trl.py --sizes 20k --turns 12 --trl installed
     python benchmarks/grpo_vs_trl.py --device cuda --sizes 1M 10M 100M 500M
 
 Both train the same weights on the same prompts, 32 x 8 completions of at most 32 tokens after 16 prompt tokens, all 64
 tokens of the vocabulary as outputs, LoRA of rank 8 on every matrix, one update a batch. Each side has a process and one
-thread of its own, and only one of them works at a time: a step of TRL's, a step of ours, and so on; the first two of
-each are not counted. TRL's reward function is the same numpy code. On a GPU both compute in bfloat16.
+thread of its own, and only one of them works at a time: some steps of TRL's, as many of ours, and so on (4 at 20k, 2 at
+1M, else 1: the first step of a turn finds cold caches); the first two of each are not counted. TRL's reward function is
+the same numpy code. On a GPU both compute in bfloat16.
 
     --trl tuned      no gradient checkpointing, no logging, no saving, no dropout (as it is quickest)
     --trl installed  gradient checkpointing as TRL sets it unless told otherwise
     tokens/s         completion tokens (up to <eos>) per second of whole steps: rollout, rewards, reference, update
     MB               peak memory of the process above that of the imported libraries; on a GPU, the GPU's
-    ratio            ours over TRL's tokens/s: median of the alternating pairs of steps
+    ratio            ours over TRL's tokens/s: median of the pairs of turns
     half silent      half of the groups get equal rewards: ours skips their update where that is exact (beta = 0)
 """
 
@@ -203,28 +204,31 @@ class Side:
     """A process that runs one side, and what its steps took."""
 
     process: subprocess.Popen[str]
-    rates: list[float] = field(default_factory=list)  # tokens/s of the steps after the warm-up
-    seconds: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)  # tokens/s of the turns after the warm-up
+    seconds: list[float] = field(default_factory=list)  # a step
     peak: float = 0.0
 
     @classmethod
     def start(cls, side: str, size: str, beta: float, silent: bool, args: argparse.Namespace) -> Side:
-        steps = str(WARM + steps_of(size, args))
+        turns, each = turns_of(size, args)
+        steps = str(WARM + turns * each)
         command = [sys.executable, __file__, "--alone", side, "--sizes", size, "--betas", str(beta), "--steps", steps]
         command += ["--device", args.device, "--trl", args.trl, *(["--silent"] if silent else [])]
         pipe = subprocess.PIPE
         return cls(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True))
 
-    def step(self, *, counted: bool) -> None:
+    def turn(self, steps: int, *, counted: bool) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
-        print(file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline().split()
-        if not answer:
-            raise SystemExit(f"a side stopped: {' '.join(map(str, self.process.args))}")
-        tokens, seconds, self.peak = map(float, answer)
+        tokens = seconds = 0.0
+        for _ in range(steps):
+            print(file=self.process.stdin, flush=True)
+            answer = self.process.stdout.readline().split()
+            if not answer:
+                raise SystemExit(f"a side stopped: {' '.join(map(str, self.process.args))}")
+            tokens, seconds, self.peak = tokens + float(answer[0]), seconds + float(answer[1]), float(answer[2])
         if counted:
             self.rates.append(tokens / seconds)
-            self.seconds.append(seconds)
+            self.seconds.append(seconds / steps)
 
     def stop(self) -> None:
         assert self.process.stdin is not None
@@ -236,25 +240,29 @@ class Side:
 
 
 def race(size: str, beta: float, silent: bool, args: argparse.Namespace) -> tuple[Side, Side]:
-    """Alternate: one step of TRL, one of ours."""
+    """Turn and turn about, the first without counting."""
     sides = Side.start("trl", size, beta, silent, args), Side.start("ours", size, beta, silent, args)
-    for step in range(WARM + steps_of(size, args)):
+    turns, steps = turns_of(size, args)
+    for turn in range(turns + 1):
         for side in sides:
-            side.step(counted=step >= WARM)
+            side.turn(steps if turn else WARM, counted=turn > 0)
     for side in sides:
         side.stop()
     return sides
 
 
-def steps_of(size: str, args: argparse.Namespace) -> int:
-    return args.steps or {"20k": 20, "1M": 8}.get(size, 3)
+def turns_of(size: str, args: argparse.Namespace) -> tuple[int, int]:
+    """Counted turns, and steps in each."""
+    turns, steps = {"20k": (6, 4), "1M": (4, 2)}.get(size, (3, 1))
+    return args.turns or turns, steps
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["20k", "1M", "10M"], choices=list(SIZES))
     parser.add_argument("--betas", nargs="+", type=float, default=[0.0, 0.05])
-    parser.add_argument("--steps", type=int, default=0, help="counted steps; 0: 20, 8, 3 by size")
+    parser.add_argument("--turns", type=int, default=0, help="counted turns; 0: 6, 4, 3 by size")
+    parser.add_argument("--steps", type=int, help="with --alone: steps in all")
     parser.add_argument("--trl", choices=["tuned", "installed"], default="tuned")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--alone", choices=["ours", "trl"], help="be one of the two processes")
