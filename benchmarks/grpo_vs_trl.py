@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,8 +34,10 @@ import numpy as np
 import torch
 
 from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
+from sweeps import memory
 from sweeps.models import build, initial
 from sweeps.reinforce import reinforce
+from sweeps.runs import Upkeep
 from sweeps.tasks import stream
 
 PROMPT, RESPONSE, VOCAB, PROMPTS, GROUP, WARM = 16, 32, 64, 32, 8, 2
@@ -91,7 +92,7 @@ def run_ours(spec: TrialSpec, task: RaceTask, turn: Turn, args: argparse.Namespa
     def log(row: dict[str, float]) -> None:
         turn(row["completion_tokens"])
 
-    reinforce(spec, task, base, resume=None, log=log, save=lambda c: None, every=0, device=args.device)
+    reinforce(spec, task, base, Upkeep(log=log, device=args.device))
 
 
 def trainer_of(spec: TrialSpec, task: RaceTask, args: argparse.Namespace) -> tuple[Any, list[float]]:
@@ -196,7 +197,7 @@ def used_mb(device: str) -> float:
     """Peak so far."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return memory.peak() / 1e6
 
 
 @dataclass

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sweeps.memory import DRAWN_AT_ONCE
 from sweeps.plans import Plan, Tokens
 from sweeps.tasks import Task
-
-CHUNK = 4096  # sequences drawn at a time
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def _lay_out(
 
 def chunk_steps(batch: int) -> int:
     """Training steps fed by one chunk of the corpus."""
-    return max(1, CHUNK // batch)
+    return max(1, DRAWN_AT_ONCE // batch)
 
 
 def corpus(task: Task, seed: int, chunk: int, batch: int) -> list[Batch]:

@@ -17,12 +17,11 @@ from scaling.trials import TrialSpec
 from sweeps import executed
 from sweeps.batches import arrange
 from sweeps.grpo import token_logprobs
+from sweeps.memory import EVALUATED_AT_ONCE
 from sweeps.models import Adapters, Parameters
 from sweeps.network import Network, fold, forward
 from sweeps.rollout import sample
 from sweeps.tasks import stream, task_of
-
-CHUNK = 512  # sequences at a time: activations stay in the cache
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,14 @@ def sequence_logprobs(
 def sample_passes(spec: TrialSpec, net: Network, prompts_BP: np.ndarray, samples: int) -> tuple[np.ndarray, int]:
     """c of n: how many of `samples` completions the verifier accepts, per problem, (B,), int64; and executed FLOPs."""
     task, passes_B, flop = task_of(spec.task), np.empty(len(prompts_BP), dtype=np.int64), 0
-    for index, rows in enumerate(_chunks(len(prompts_BP), max(1, 4 * CHUNK // samples))):
+    for index, rows in enumerate(_chunks(len(prompts_BP), max(1, 4 * EVALUATED_AT_ONCE // samples))):
         rollouts = sample(net, task, prompts_BP[rows], samples, stream(spec.seed, "evaluation", index))
         passes_B[rows] = rollouts.rewards_B.view(-1, samples).sum(1).numpy()
         flop += executed.sampled_flop(spec.model, rollouts, device=net.embed.device)
     return passes_B, flop
 
 
-def _chunks(total: int, size: int = CHUNK) -> Iterator[slice]:
+def _chunks(total: int, size: int = EVALUATED_AT_ONCE) -> Iterator[slice]:
     return (slice(start, min(start + size, total)) for start in range(0, total, size))
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from scaling.trials import ModelSpec, TrialSpec
 
 PROCESS_BYTES = 320 * 2**20  # a worker with torch and its first kernels loaded: 220 to 300 MiB measured
-EVALUATED_AT_ONCE = 512  # sequences of one evaluation pass (evaluate.CHUNK)
-DRAWN_AT_ONCE = 4096  # sequences of the corpus drawn at once, at least a batch (batches.CHUNK)
+EVALUATED_AT_ONCE = 512  # sequences of one evaluation pass: activations stay in the cache
+DRAWN_AT_ONCE = 4096  # sequences of the corpus drawn at once, at least a batch
 FLOAT, ID = 4, 8
 
 

@@ -21,32 +21,21 @@ from sweeps.models import Adapters, Parameters, initial_adapters
 from sweeps.network import Network, Sink, backward, fold, forward
 from sweeps.optim import Guard, rate
 from sweeps.rollout import Rollouts, sample
-from sweeps.runs import Checkpoint, Log, Run, Save, Trained
+from sweeps.runs import Run, Trained, Upkeep
 from sweeps.tasks import Task, stream
 
 WATCHED = 10  # where beta = 0, every so many log rows the reference model is asked all the same, to report the KL
 
 
-def reinforce(
-    spec: TrialSpec,
-    task: Task,
-    base: Mapping[str, Tensor],
-    *,
-    resume: Checkpoint | None,
-    log: Log,
-    save: Save,
-    every: int,
-    device: str = "cpu",
-) -> Trained:
+def reinforce(spec: TrialSpec, task: Task, base: Mapping[str, Tensor], upkeep: Upkeep) -> Trained:
     """GRPO: sample groups with the merged adapters, score them, `updates` gradient steps on the adapters' factors."""
-    model, (adapter, g) = spec.model, rl_parts(spec)
+    model, (adapter, g), device = spec.model, rl_parts(spec), upkeep.device
     frozen = Parameters.of(model, base).to(device)
     reference = fold(frozen)
     adapters = initial_adapters(model, adapter, spec.seed).to(device)
     gradient = Adapters(model, adapter).to(device)
     curriculum = Curriculum(task, g, spec.seed)
-    run = Run(spec, adapters, log, save, every, Guard(0, falling=True), curriculum)
-    run.restore(resume)
+    run = Run(spec, adapters, upkeep, Guard(0, falling=True), curriculum)
     for step in range(run.step, spec.steps):
         prompts_NP = curriculum.draw(step)
         policy = fold(frozen, adapters)

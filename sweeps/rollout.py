@@ -35,12 +35,6 @@ class Rollouts:
     truncated: float  # share of completions that never said <eos>
     entropy: float  # mean over sampled tokens of -sum_v p log p, nats
 
-    @property
-    def ids_BS(self) -> Tensor:
-        """Prompts and completions, one row each."""
-        group = len(self.completions_BR) // len(self.prompts_MP)
-        return torch.cat((self.prompts_MP.repeat_interleave(group, dim=0), self.completions_BR), 1)
-
 
 def sample(
     net: Network, task: Task, prompts_MP: np.ndarray, group: int, draw: np.random.Generator, *, temperature: float = 1.0

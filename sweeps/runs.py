@@ -46,6 +46,18 @@ class Trained:
 Save = Callable[[Checkpoint], None]
 
 
+@dataclass(frozen=True)
+class Upkeep:
+    """What a run is given beside its specification: where it goes on, whom it tells, where and how often it saves
+    (`every` steps; 0: at its end only), and the device that it computes on."""
+
+    resume: Checkpoint | None = None
+    log: Log = lambda row: None
+    save: Save = lambda checkpoint: None
+    every: int = 0
+    device: str = "cpu"
+
+
 class Part(Protocol):
     """State beside the weights that a resumed run needs."""
 
@@ -60,22 +72,21 @@ class Run:
         self,
         spec: TrialSpec,
         weights: Parameters | Adapters,
-        log: Log,
-        save: Save,
-        every: int,
+        upkeep: Upkeep,
         guard: Guard,
         *parts: Part,
     ) -> None:
-        self.spec, self.weights, self.log, self.save, self.every, self.guard = spec, weights, log, save, every, guard
+        self.spec, self.weights, self.guard = spec, weights, guard
+        self.log, self.save, self.every = upkeep.log, upkeep.save, upkeep.every
         self.adam = Adam(weights.flat, spec.optim)
         self.parts: tuple[Part, ...] = (self.adam, guard, *parts)
         self.step, self.flop, self.started = 0, 0.0, time.perf_counter()
         self.since = (-math.inf, 0.0, 0, 0)  # the last row: highest loss and gradient norm, updates, clipped ones
         self.cadence = max(1, spec.steps // LOG_LINES)
+        if upkeep.resume is not None:
+            self._restore(upkeep.resume)
 
-    def restore(self, resume: Checkpoint | None) -> None:
-        if resume is None:
-            return
+    def _restore(self, resume: Checkpoint) -> None:
         for name, view in self.weights.named().items():
             view.copy_(resume.tensors[name])
         for part in self.parts:

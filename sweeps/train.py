@@ -23,7 +23,7 @@ from sweeps.models import Parameters, initial
 from sweeps.network import backward, fold, forward
 from sweeps.optim import Diverged, Guard, rate
 from sweeps.reinforce import reinforce
-from sweeps.runs import Checkpoint, Log, Run, Save, Trained
+from sweeps.runs import Checkpoint, Log, Run, Save, Trained, Upkeep
 from sweeps.tasks import Task, task_of
 
 __all__ = ["Checkpoint", "Diverged", "Trained", "pretrain", "reinforce", "train"]
@@ -39,7 +39,7 @@ def train(
     every: int = 0,
     device: str = "cpu",
 ) -> Trained:
-    """Run one trial to its end. `base` holds the parent's weights (RL trials); `every` > 0 saves that often.
+    """Run one trial to its end. `base` holds the parent's weights (RL trials); the others are those of `Upkeep`.
 
     On `device` "cuda" products are bfloat16 and sums of gradients come in any order: not bit for bit the same again.
 
@@ -47,34 +47,25 @@ def train(
     """
     task = task_of(spec.task)
     _check(spec, task)
+    upkeep = Upkeep(resume, log, save, every, device)
     # moments of rare operations decay into denormal numbers and would stay there: slow on some processors
     torch.set_flush_denormal(True)
     try:
         if spec.stage == "pretrain":
-            return pretrain(spec, task, resume=resume, log=log, save=save, every=every, device=device)
+            return pretrain(spec, task, upkeep)
         if base is None:
             raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.base.id}")
-        return reinforce(spec, task, base, resume=resume, log=log, save=save, every=every, device=device)
+        return reinforce(spec, task, base, upkeep)
     finally:
         torch.set_flush_denormal(False)
 
 
 @torch.no_grad()
-def pretrain(
-    spec: TrialSpec,
-    task: Task,
-    *,
-    resume: Checkpoint | None,
-    log: Log,
-    save: Save,
-    every: int,
-    device: str = "cpu",
-) -> Trained:
+def pretrain(spec: TrialSpec, task: Task, upkeep: Upkeep) -> Trained:
     """Next-token cross entropy on the demonstrations' completions, mean over the tokens of a step."""
-    weights, gradient = initial(spec.model, spec.seed).to(device), Parameters(spec.model).to(device)
+    weights, gradient = (x.to(upkeep.device) for x in (initial(spec.model, spec.seed), Parameters(spec.model)))
     sink = Weights(weights, gradient)
-    run = Run(spec, weights, log, save, every, Guard(spec.optim.warmup * spec.steps))
-    run.restore(resume)
+    run = Run(spec, weights, upkeep, Guard(spec.optim.warmup * spec.steps))
     per_chunk = chunk_steps(spec.batch)
     batches: list[Batch] = []
     for step in range(run.step, spec.steps):

@@ -31,14 +31,14 @@ def test_completions_end_at_eos_and_rewards_are_the_verifiers():
     task, net = task_of(TASK), fold(random_weights(model()))
     prompts = task.prompts(0, 0, 40)
     rollouts = sample(net, task, prompts, 8, stream(0, "test"))
-    completions, mask = rollouts.ids_BS[:, 6:].numpy(), rollouts.mask_BR.numpy()
+    completions, mask = rollouts.completions_BR.numpy(), rollouts.mask_BR.numpy()
     for ids, kept in zip(completions, mask, strict=True):
         ends = np.flatnonzero(ids == task.eos)
         length = ends[0] + 1 if len(ends) else 5
         assert kept.tolist() == [i < length for i in range(5)]
         assert (ids[length:] == task.filler).all()
     assert rollouts.truncated == pytest.approx((~(completions == task.eos).any(1)).mean())
-    assert np.array_equal(rollouts.ids_BS[:, :6].numpy(), np.repeat(prompts, 8, axis=0))
+    assert np.array_equal(rollouts.prompts_MP.numpy(), prompts)
     assert np.array_equal(rollouts.rewards_B.numpy(), task.rewards(np.repeat(prompts, 8, axis=0), completions))
 
 
@@ -48,7 +48,7 @@ def test_the_first_token_has_the_models_frequencies():
     rollouts = sample(net, task, prompt, group, stream(0, "test"))
     plan = Plan(1, prompt.shape[1])
     p = forward(net, Tokens.of(torch.from_numpy(prompt[0])), plan).logits_VQ[:, 0].softmax(0).numpy()
-    seen = np.bincount(rollouts.ids_BS[:, 6].numpy(), minlength=24) / group
+    seen = np.bincount(rollouts.completions_BR[:, 0].numpy(), minlength=24) / group
     assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / group) + 1e-9).all()
 
 

@@ -11,9 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scaling.errors import InputError
 from scaling.trials import AdapterSpec, EvaluationSpec, GRPOSpec, ModelSpec, OptimSpec, scalerl
-from sweeps.batches import CHUNK, chunk_steps, corpus
+from sweeps.batches import chunk_steps, corpus
 from sweeps.evaluate import evaluate
 from sweeps.losses import LOSSES
+from sweeps.memory import DRAWN_AT_ONCE
 from sweeps.models import build, initial
 from sweeps.optim import Adam, Diverged, Guard, rate
 from sweeps.runs import LOG_LINES
@@ -32,7 +33,7 @@ def assert_same(left, right):
 @pytest.mark.parametrize("stage", ["pretrain", "rl"])
 def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(stage, layers):
     parent = base_spec(steps=25, batch=700, model=model(layers))  # 5 steps a chunk: resumes inside one, too
-    assert chunk_steps(700) == CHUNK // 700 == 5
+    assert chunk_steps(700) == DRAWN_AT_ONCE // 700 == 5
     spec = parent if stage == "pretrain" else rl_spec(parent, grpo=GRPOSpec(6, 4, 0.05, updates=2))
     base = None if stage == "pretrain" else random_weights(parent.model).tensors()
     saved = []
