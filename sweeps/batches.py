@@ -5,6 +5,7 @@ Legend: M prompts, B completions, P prompt tokens, R response tokens, S = P + R,
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,6 +77,33 @@ def _lay_out(
 def chunk_steps(batch: int) -> int:
     """Training steps fed by one chunk of the corpus."""
     return max(1, DRAWN_AT_ONCE // batch)
+
+
+class Corpus:
+    """The batches of a run's steps 0 .. steps - 1, drawn a chunk at a time. `ahead`: the next chunk is drawn by a thread
+    while this one trains: for a GPU, which would wait; on the CPU the thread would take a trial's own time."""
+
+    def __init__(self, task: Task, seed: int, batch: int, steps: int, *, ahead: bool) -> None:
+        self.task, self.seed, self.batch, self.per_chunk = task, seed, batch, chunk_steps(batch)
+        self.last = (steps - 1) // self.per_chunk
+        self.pool = ThreadPoolExecutor(1) if ahead else None
+        self.next: tuple[int, Future[list[Batch]]] | None = None
+        self.chunk, self.batches = -1, list[Batch]()
+
+    def __getitem__(self, step: int) -> Batch:
+        chunk, place = divmod(step, self.per_chunk)
+        if chunk != self.chunk:
+            self.chunk, self.batches = chunk, self._drawn(chunk)
+        return self.batches[place]
+
+    def _drawn(self, chunk: int) -> list[Batch]:
+        ready = self.next[1].result() if self.next and self.next[0] == chunk else self._draw(chunk)
+        if self.pool and chunk < self.last:
+            self.next = chunk + 1, self.pool.submit(self._draw, chunk + 1)
+        return ready
+
+    def _draw(self, chunk: int) -> list[Batch]:
+        return corpus(self.task, self.seed, chunk, self.batch)
 
 
 def corpus(task: Task, seed: int, chunk: int, batch: int) -> list[Batch]:

@@ -170,7 +170,7 @@ def gpu(
 
     Never run on a GPU: times are assumed (speed.py), and above 1.2e14 FLOP no rule of the ladder was ever tried. RL is
     the same at every rung here too, with four times the completions a step: a GPU waits for launches, not for them.
-    Small trials are bound by launches, the target by memory traffic; its data must be drawn ahead.
+    Small trials are bound by launches, the target by memory traffic.
     """
     return _ladder("gpu", locals(), device="gpu")
 

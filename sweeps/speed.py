@@ -48,14 +48,14 @@ SPEEDS = {
     ),
     # Launches: about 150 kernels of 6 us a pre-training step, 700 and some host work an RL step (six decoding steps).
     # Drawing data: one CPU core draws and lays out 1.07e6 sequences/s (measured, batch 4,096): 4.6 ms for the step of a
-    # target of 1e17 FLOP, which is to take 11 ms. So data must be drawn ahead of the GPU (a thread): these rates assume
-    # that; without it the target takes 9 minutes more. Below 1e14 FLOP drawing takes less than a launch-bound step.
+    # target of 1e17 FLOP, which is to take 11 ms. A thread draws ahead of the GPU (`Corpus`): these rates assume that it
+    # costs the launching thread nothing; one after the other the target would take 9 minutes more.
     "gpu": Speed(
         step_s={"pretrain": 0.001, "rl": 0.008},
         rates=dict.fromkeys(("pretrain", "rl"), tuple((d, _memory_bound(d)) for d in (8, 64, 128, 256, 512, 1024))),
         evaluation_s=1e-6,
-        basis="assumed, not measured: kernel launches and memory traffic of one large GPU (HBM3); data drawn ahead is "
-        "not built and would otherwise add 9 minutes to a target of 1e17 FLOP",
+        basis="assumed, not measured: kernel launches and memory traffic of one large GPU (HBM3), "
+        "while a thread draws the data",
         overlaps=True,
     ),
 }

@@ -17,7 +17,7 @@ from torch import Tensor
 from scaling.errors import InputError
 from scaling.trials import TrialSpec
 from sweeps import executed
-from sweeps.batches import Batch, chunk_steps, corpus
+from sweeps.batches import Corpus
 from sweeps.gradients import Weights
 from sweeps.models import Parameters, initial
 from sweeps.network import backward, fold, forward
@@ -66,12 +66,9 @@ def pretrain(spec: TrialSpec, task: Task, upkeep: Upkeep) -> Trained:
     weights, gradient = (x.to(upkeep.device) for x in (initial(spec.model, spec.seed), Parameters(spec.model)))
     sink = Weights(weights, gradient)
     run = Run(spec, weights, upkeep, Guard(spec.optim.warmup * spec.steps))
-    per_chunk = chunk_steps(spec.batch)
-    batches: list[Batch] = []
+    corpus = Corpus(task, spec.seed, spec.batch, spec.steps, ahead=upkeep.device != "cpu")
     for step in range(run.step, spec.steps):
-        if step % per_chunk == 0 or not batches:
-            batches = corpus(task, spec.seed, step // per_chunk, spec.batch)
-        batch = batches[step % per_chunk].to(weights.flat.device)
+        batch = corpus[step].to(weights.flat.device)
         net = fold(weights)
         done = forward(net, batch.tokens, batch.plan)
         loss, dlogits_VQ = cross_entropy(done.logits_VQ, batch.targets_Q)

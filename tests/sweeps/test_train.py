@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scaling.errors import InputError
 from scaling.trials import AdapterSpec, EvaluationSpec, GRPOSpec, ModelSpec, OptimSpec, scalerl
-from sweeps.batches import chunk_steps, corpus
+from sweeps.batches import Corpus, chunk_steps, corpus
 from sweeps.evaluate import evaluate
 from sweeps.losses import LOSSES
 from sweeps.memory import DRAWN_AT_ONCE
@@ -92,6 +92,17 @@ def test_executed_flop_equals_the_counter_exactly(layers, width, heads, batch, u
         assert counted(lambda t=trial, b=given, w=tensors: results.append(evaluate(t, w, base=b))) == (
             results[-1].executed_flop
         )
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_batches_drawn_ahead_are_the_same_batches(first):
+    task = task_of(TASK)
+    ahead, plain = (Corpus(task, 3, 700, 18, ahead=way) for way in (True, False))
+    for step in range(first, 18):
+        left, right = ahead[step], plain[step]
+        assert torch.equal(left.targets_Q, right.targets_Q) and left.plan.counts == right.plan.counts
+        assert torch.equal(left.tokens.distinct_U[left.tokens.place_C], right.tokens.distinct_U[right.tokens.place_C])
+    assert ahead.next is not None and ahead.next[0] == 3  # of steps 0 .. 17 the last chunk; nothing beyond is drawn
 
 
 def test_one_step_equals_transformers_and_torch_adam():
