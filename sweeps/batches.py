@@ -80,7 +80,7 @@ def chunk_steps(batch: int) -> int:
 
 
 class Corpus:
-    """The batches of a run's steps 0 .. steps - 1, drawn a chunk at a time. `ahead`: the next chunk is drawn by a thread
+    """The batches of a run's steps 0 .. steps - 1, drawn a chunk at a time. `ahead`: a thread draws the next one
     while this one trains: for a GPU, which would wait; on the CPU the thread would take a trial's own time."""
 
     def __init__(self, task: Task, seed: int, batch: int, steps: int, *, ahead: bool) -> None:

@@ -48,8 +48,8 @@ SPEEDS = {
     ),
     # Launches: about 150 kernels of 6 us a pre-training step, 700 and some host work an RL step (six decoding steps).
     # Drawing data: one CPU core draws and lays out 1.07e6 sequences/s (measured, batch 4,096): 4.6 ms for the step of a
-    # target of 1e17 FLOP, which is to take 11 ms. A thread draws ahead of the GPU (`Corpus`): these rates assume that it
-    # costs the launching thread nothing; one after the other the target would take 9 minutes more.
+    # target of 1e17 FLOP, which is to take 11 ms. A thread draws ahead of the GPU (`Corpus`): these rates assume that
+    # it costs the launching thread nothing; one after the other the target would take 9 minutes more.
     "gpu": Speed(
         step_s={"pretrain": 0.001, "rl": 0.008},
         rates=dict.fromkeys(("pretrain", "rl"), tuple((d, _memory_bound(d)) for d in (8, 64, 128, 256, 512, 1024))),
