@@ -105,5 +105,5 @@ def _coverage_panel(rows: Sequence[BacktestRow]) -> Panel:
 
 
 def _hits(q: float, n: int, p: float) -> int:
-    """Quantile of a binomial count: the least k with P(hits <= k) >= q. (scipy.stats would cost a second of imports.)"""
+    """Quantile of a binomial count: the least k with P(hits <= k) >= q. (scipy.stats costs a second of imports.)"""
     return int(np.argmax(bdtr(np.arange(n + 1), n, p) >= q))
