@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -29,6 +30,11 @@ class Held:
     leaders_F: np.ndarray
     bounds_F2: np.ndarray
     says: str = ""
+
+    @cached_property
+    def nothing(self) -> bool:
+        """Is every parameter free? Then phi is theta."""
+        return np.array_equal(self.matrix_FP, np.eye(len(self.offset_P))) and not self.offset_P.any()
 
     def expand(self, phi_SF: np.ndarray) -> np.ndarray:
         return phi_SF @ self.matrix_FP + self.offset_P

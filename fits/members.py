@@ -207,6 +207,9 @@ class Member:
 
     def excess(self, u_SD: np.ndarray, x: np.ndarray) -> np.ndarray:
         """A h(x), (S, n)."""
+        return self._excess(u_SD, x, self.linear(u_SD)[1])
+
+    def _excess(self, u_SD: np.ndarray, x: np.ndarray, above_S: np.ndarray) -> np.ndarray:
         shapes = self.shapes(u_SD)
         columns = {"floor": np.zeros(len(u_SD)), "scale": np.ones(len(u_SD)), **shapes}
         theta_SP = np.column_stack([columns[name] for name in self.law.names])
@@ -214,11 +217,12 @@ class Member:
         grid = np.append(x, self.curve.x_K[-1])
         h_Sn = self.law.value(theta_SP, **{str(self.law.inputs[0].symbol): grid}, **reference)
         with np.errstate(all="ignore"):  # a shape beyond the range of numbers is ruled out by its likelihood
-            return self.linear(u_SD)[1][:, None] * h_Sn[:, :-1] / h_Sn[:, -1:]
+            return above_S[:, None] * h_Sn[:, :-1] / h_Sn[:, -1:]
 
     def mean(self, u_SD: np.ndarray, x: np.ndarray) -> np.ndarray:
         """z of the law, (S, n)."""
-        return self.curve.to_z(self.linear(u_SD)[0][:, None] + self.excess(u_SD, x))
+        floor_S, above_S = self.linear(u_SD)
+        return self.curve.to_z(floor_S[:, None] + self._excess(u_SD, x, above_S))
 
     def log_likelihood(self, u_SD: np.ndarray) -> np.ndarray:
         size, sigma = self.hyper(u_SD)

@@ -50,7 +50,7 @@ class Problems:
         found = [self.targets_Sn, self.precisions_Sn, self.weights_Sn, self.centres_SK, *self.inputs.values()]
         return [a for a in found if isinstance(a, np.ndarray) and a.ndim == 2]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """S: how many different problems there are."""
         return max(len(a) for a in self.arrays)
@@ -61,6 +61,8 @@ class Problems:
 
     def at(self, rows: np.ndarray) -> Problems:
         """The problems `rows`, in that order."""
+        if self.size == 1 or np.array_equal(rows, np.arange(self.size)):
+            return self
         return self._map(lambda a: _pick(a, rows))
 
     def thinned(self, columns: np.ndarray | slice) -> Problems:
@@ -80,7 +82,8 @@ class Problems:
         each = max(1, BLOCK // self.length)
         cuts = [slice(i, i + each) for i in range(0, len(rows), each)]
         parts = [self._block(theta_SP[i], rows[i], safe[i]) for i in cuts]
-        cost, gradient, curvature = (np.concatenate(p) for p in zip(*parts, strict=True))
+        whole = parts[0] if len(parts) == 1 else tuple(np.concatenate(p) for p in zip(*parts, strict=True))
+        cost, gradient, curvature = whole
         for k, prior in enumerate(self.priors):
             at = self.law.names.index(prior.role)
             shift = 0.0 if self.centres_SK is None else _pick(self.centres_SK, rows)[:, k]

@@ -72,9 +72,10 @@ def sample(
 
 def _step(log_l: np.ndarray, left: float) -> float:
     """The largest step of the power that keeps the effective sample size."""
+    below = log_l - log_l.max()
 
     def effective(step: float) -> float:
-        weight = np.exp(step * (log_l - log_l.max()))
+        weight = np.exp(step * below)
         return float(weight.sum() ** 2 / (weight**2).sum())
 
     enough = EFFECTIVE * len(log_l)

@@ -167,24 +167,24 @@ def _descend(
     phi, everyone = start_SF.copy(), np.arange(len(start_SF))
     damping, (fall, rise) = np.full(len(phi), 1e-3), KINKED if isinstance(problems.objective, HuberLog) else SMOOTH
     cost, gradient, curvature = _evaluate(problems, phi, owner_S, damping)
-    done = ~np.isfinite(cost)
-    stationary = np.zeros(len(phi), bool)
+    stationary, rows = np.zeros(len(phi), bool), everyone[np.isfinite(cost)]
     for _ in range(steps):
-        rows = everyone[~done]
         if not len(rows):
             break
-        trial, small = _step(phi[rows], gradient[rows], curvature[rows], damping[rows], problems.free, tolerance)
-        promised = np.abs((gradient[rows] * (trial - phi[rows])).sum(1))
-        small |= (promised <= 1e-13 * cost[rows]) & (damping[rows] < 1)
-        new_cost, new_gradient, new_curvature = _evaluate(problems, trial, owner_S[rows], damping[rows] / fall)
-        better = new_cost <= cost[rows]
+        damped, before, slope = damping[rows], cost[rows], gradient[rows]
+        trial, small = _step(phi[rows], slope, curvature[rows], damped, problems.free, tolerance)
+        promised = np.abs((slope * (trial - phi[rows])).sum(1))
+        small |= (promised <= 1e-13 * before) & (damped < 1)
+        new_cost, new_gradient, new_curvature = _evaluate(problems, trial, owner_S[rows], damped / fall)
+        better = new_cost <= before
         taken = rows[better]
         phi[taken], cost[taken] = trial[better], new_cost[better]
         gradient[taken], curvature[taken] = new_gradient[better], new_curvature[better]
-        damping[rows] = np.where(better, np.maximum(damping[rows] / fall, 1e-12), damping[rows] * rise)
-        finished = small | (damping[rows] > MAX_DAMPING)
+        damped = np.where(better, np.maximum(damped / fall, 1e-12), damped * rise)
+        damping[rows] = damped
+        finished = small | (damped > MAX_DAMPING)
         stationary[rows[finished]] = True
-        done[rows[finished]] = True
+        rows = rows[~finished]
     return phi, cost, stationary
 
 
@@ -194,6 +194,8 @@ def _evaluate(
     """Cost, gradient (S, F) and curvature (S, F, F) in the free parameters."""
     matrix, safe = problems.free.matrix_FP, np.minimum(1.0, SAFE * damping_S)
     cost, gradient, curvature = problems.evaluate(problems.free.expand(phi_SF), owner_S, safe)
+    if problems.free.nothing and np.isfinite(gradient).all() and np.isfinite(curvature).all():
+        return cost, gradient, curvature
     with np.errstate(all="ignore"):
         return cost, gradient @ matrix.T, matrix @ curvature @ matrix.T
 
@@ -220,7 +222,11 @@ def _step(
     system = np.where(held[:, :, None] | held[:, None, :], 0.0, system)
     system[:, size, size] = np.where(held, 1.0, system[:, size, size] + damping[:, None])
     right = np.where(held, 0.0, gradient / root)
-    step = -np.linalg.solve(np.nan_to_num(system), np.nan_to_num(right)[..., None])[..., 0] / root
+    step = -np.linalg.solve(_finite(system), _finite(right)[..., None])[..., 0] / root
     trial = np.clip(phi + step, low, high)
     moved = np.abs(trial - phi)
     return trial, (moved <= tolerance * (np.abs(phi) + tolerance)).all(1) & (damping < 1)
+
+
+def _finite(numbers: np.ndarray) -> np.ndarray:
+    return numbers if np.isfinite(numbers).all() else np.nan_to_num(numbers)

@@ -25,6 +25,8 @@ def clean(value: Any, *, where: str = "text") -> str:
     A lone surrogate has no bytes in any encoding: it is refused, not repaired.
     """
     text = str(value)
+    if text.isprintable():  # by Unicode's categories: none of HIDDEN, no surrogate, no space but the plain one
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -182,14 +182,14 @@ class Law:
 
     def _evaluate(self, function: Callable[..., Any], parameters_SP: np.ndarray, inputs: Mapping[str, Any]) -> list:
         rows = np.atleast_2d(np.asarray(parameters_SP, float))
-        missing = [s for s in map(str, (*(i.symbol for i in self.inputs), *self.constants)) if s not in inputs]
-        if missing:
+        if missing := [name for name in self.given_names if name not in inputs]:
             raise InputError(f"law {self.name} needs {', '.join(missing)}")
-        xs = [np.asarray(inputs[str(i.symbol)], float) for i in self.inputs]
+        given, count = [inputs[name] for name in self.given_names], len(self.inputs)
+        xs = [np.asarray(x, float) for x in given[:count]]
         shape = np.broadcast_shapes(*(x.shape for x in xs))
         columns = [rows[:, i].reshape((-1,) + (1,) * len(shape)) for i in range(rows.shape[1])]
         with np.errstate(all="ignore"):
-            results = function(*xs, *(inputs[str(c)] for c in self.constants), *columns)
+            results = function(*xs, *given[count:], *columns)
         return [
             np.broadcast_to(r, (len(rows), *shape))
             for r in (results if isinstance(results, (list, tuple)) else [results])

@@ -22,16 +22,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from scaling.errors import InputError
 from scaling.gates import Gate, read_gates
 from scaling.metrics import metric as metric_named
 from scaling.records import assembled, canonical, canonical_column, canonical_rows, parse
 from scaling.units import COMPUTE_COLUMNS, UNITS
+
+if TYPE_CHECKING:  # tables need it; a worker, which only writes rows, does not wait for it
+    import pandas as pd
 
 VERSION = 1
 KEYS = ("id", "trial", "base_trial", "stage", "metric", "protocol", "bucket", "value", "se", "se_kind", "final", "at")
@@ -157,6 +159,8 @@ class Observations:
             seen[row.id] = row
         if not seen:
             raise InputError("no observations found", "a failed or unfinished trial gives none")
+        import pandas as pd
+
         definitions = {row.compute_definition for row in seen.values()}
         if len(definitions) > 1:
             raise InputError(
@@ -238,6 +242,8 @@ class Observations:
 
     def _loss_at_own_end(self, loss: pd.Series) -> pd.Series:
         """A base trial that was gone on with has several losses: a row has that of its own C_pre."""
+        import pandas as pd
+
         f = self.frame
         ends = f[(f["metric"] == "loss") & (f["bucket"] == OVERALL) & (f["trial"] == f["base_trial"])]
         several = f["base_trial"].isin(ends.loc[~ends["final"].astype(bool), "base_trial"])

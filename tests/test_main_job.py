@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import reports
+from reports.project import Project, read_project, report_input
 from scaling.__main__ import main
 from scaling.fitted import read_forecasts
 from scaling.registry import Ledger, book
@@ -54,12 +56,15 @@ def test_prediction_stands_before_the_start_and_the_target_is_bound_to_it(folder
     assert {"pretrain.loss.all", "pretrain.pass_rate.all", "rl.pass_rate.all"} <= set(record.resolution.values)
 
 
-def test_the_registered_forecast_never_saw_the_target(folder):
-    """Made again from the folder, which now holds the target, the forecasts are the registered ones bit for bit."""
-    from reports.project import read_project
+@pytest.fixture(scope="module")
+def project(folder) -> Project:
+    """All forecasts made again from the folder."""
+    return read_project(folder)
 
+
+def test_the_registered_forecast_never_saw_the_target(folder, project):
+    """Made again from the folder, which now holds the target, the forecasts are the registered ones bit for bit."""
     (record,) = book.records(Ledger(folder / "ledger", create=False))
-    project = read_project(folder)
     again = {f.draws_digest for f in project.forecasts}
     assert {c.draws_digest for c in record.prediction.claims} <= again
     for claim in record.prediction.claims:
@@ -82,11 +87,9 @@ def test_another_sweep_in_the_same_folder_is_refused(folder, capsys):
     assert "holds another sweep" in capsys.readouterr().err
 
 
-def test_a_report_of_the_folder_names_every_claim(folder, tmp_path, capsys):
-    out = tmp_path / "again.html"
-    assert main(["report", str(folder), "-o", str(out)]) == 0
+def test_a_report_of_the_folder_names_every_claim(folder, project, tmp_path):
     (record,) = book.records(Ledger(folder / "ledger", create=False))
-    text = out.read_text()
+    text = reports.render(reports.forecast_document(report_input(project, record)), tmp_path / "a.html").read_text()
     assert record.entry.hash in text
     for claim in record.prediction.claims:
         assert claim.subject.label in text
@@ -100,12 +103,11 @@ def test_fit_and_forecast_work_alone_on_the_folder(folder, tmp_path, capsys):
     assert main(["fit", runs, "--metric", "loss", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["law"] == "power"
     forecasts = tmp_path / "forecasts.json"
-    target = str(folder / "target.json")
-    for axis in ("C_pre", "C_total"):
-        assert main(["forecast", runs, "--target", target, "--axis", axis, "--beyond", "-o", str(forecasts)]) == 0
-        capsys.readouterr()
-        assert all(f.max_x < f.target / 5 for f in read_forecasts(forecasts))
-    assert main(["forecast", runs, "--target", target, "--axis", "C_rl", "--stage", "rl", "--beyond", "--json"]) == 0
+    asked = ["forecast", runs, "--target", str(folder / "target.json"), "--metric", "neg_log_pass", "--beyond"]
+    assert main([*asked, "--axis", "C_total", "-o", str(forecasts)]) == 0  # C_pre: README's own command
+    capsys.readouterr()
+    assert all(f.max_x < f.target / 5 for f in read_forecasts(forecasts))
+    assert main([*asked, "--axis", "C_rl", "--stage", "rl", "--json"]) == 0
     assert all(f["max_x"] < f["target"] for f in json.loads(capsys.readouterr().out))
 
 

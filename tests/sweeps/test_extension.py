@@ -140,7 +140,7 @@ def test_an_rl_trial_at_a_constant_rate_is_extended_too(straight, tmp_path):
 
 def test_a_kill_in_the_middle_of_an_extension_loses_nothing(tmp_path):
     shape = base_spec(steps=300, optim=CONSTANT, task=TASK)
-    longer = replace(shape, steps=3000)
+    longer = replace(shape, steps=1500)
     whole = attempt(longer, tmp_path / "whole")
     first = attempt(shape, tmp_path / "killed")
     store, kills = Store(tmp_path / "killed"), []
@@ -154,7 +154,7 @@ def test_a_kill_in_the_middle_of_an_extension_loses_nothing(tmp_path):
                 assert store.end(shape) == first.result  # still read by whoever reads the folder
                 kills.append(step)
 
-    (again,) = run([longer], tmp_path / "killed", slots=1, progress=Killer(), checkpoint_s=0.01)
+    (again,) = run([longer], tmp_path / "killed", slots=1, progress=Killer(), checkpoint_s=0.05)
     assert kills and again.state is TrialState.COMPLETE
     assert again.result["checkpoint"] == whole.result["checkpoint"]
     assert rows(again) == rows(whole)

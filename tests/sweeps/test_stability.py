@@ -166,9 +166,9 @@ def test_run_with_stability_records_gates_and_keeps_the_fits_as_they_were(tmp_pa
     sweep = smoke(rungs=2, span=2.0, smallest="3e7 FLOP", seeds=((0, 2, 0),), rl_steps=2, problems=64)
     file, folder = tmp_path / "small.toml", tmp_path / "forecast"
     file.write_text(dump(sweep, {}))
-    assert main(["run", str(file), "--folder", str(folder)]) == 0
+    assert main(["run", str(file), "--folder", str(folder), "--slots", "1"]) == 0
     before = Observations.read(folder / "runs")
-    assert main(["run", "--folder", str(folder), "--stability"]) == 0
+    assert main(["run", "--folder", str(folder), "--stability", "--slots", "1"]) == 0
     after = Observations.read(folder / "runs")
     assert after.digest == before.digest
     assert [reason for _, reason in after.dropped] == [ROLE] * 16
