@@ -8,8 +8,9 @@ Every step looks first at what the folder already holds, so the same command aga
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,12 +40,23 @@ ASSUMPTIONS = (
 )
 
 
-def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], None] = print) -> book.Record:
+def demo(
+    folder: Path,
+    sweep: Sweep,
+    *,
+    slots: int = 2,
+    threads: int = 1,
+    gpus: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> book.Record:
     """Do the main job in `folder`, or what is left of it. Returns the prediction with its outcome.
 
-    `say` hears one line per step. Writes report.html, report.pdf and report.json.
+    `slots`, `threads` and `gpus` are those of `sweeps.run`; `say` hears one line per step. Writes report.html,
+    report.pdf and report.json.
     """
-    from sweeps import run
+    import sweeps
+
+    run = partial(sweeps.run, slots=slots, threads=threads, gpus=gpus)
 
     if (done := finished(folder, sweep)) is not None:
         say("everything is done already; `scaling report` writes the reports again")
@@ -52,7 +64,7 @@ def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], Non
     keep(folder, sweep, sweep.arguments)
     ledger = Ledger(folder / "ledger")
     checks = extra(sweep) if sweep.stability and registered(ledger, sweep) is None else []
-    run([*sweep.trials, *checks], folder, slots=slots)
+    run([*sweep.trials, *checks], folder)
     if checks:
         record_gates(sweep, folder)
     say("fit, back-test and forecast")
@@ -63,7 +75,7 @@ def demo(folder: Path, sweep: Sweep, *, slots: int = 2, say: Callable[[str], Non
         say(f"  gate {gate}")
     entry = _made_once(lambda: registered(ledger, sweep), lambda: register(ledger, sweep, project))
     say(f"registered before the run: entry {entry.seq}, {entry.hash}")
-    for trial in run(book.start(ledger, entry), folder, slots=slots):
+    for trial in run(book.start(ledger, entry), folder):
         if trial.state != TrialState.COMPLETE:
             again = f"scaling run --prediction {entry.hash[:12]} --retry-failed --folder {folder}"
             raise StoreError(f"target {trial.id} {trial.state}: {trial.reason}", f"{again} tries it again; then go on")

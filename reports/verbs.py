@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from scaling.cli import emit, folder_option, json_option, note
+from sweeps.verbs import gpus_option, slots_option, threads_option
 
 
 @click.command()
@@ -53,12 +54,14 @@ def report(path: Path, output: tuple[Path, ...], at: str | None, prediction: str
     help="The sweep: a recipe's name or a TOML file.  [default: the one that the folder holds, else quick]",
 )
 @click.option("--instance", type=int, help="Which random instance of the task (another world, other seeds).")
-@click.option(
-    "--slots", default=2, show_default=True, type=click.IntRange(1, 1024), help="Trials side by side, one thread each."
-)
+@slots_option
+@threads_option
+@gpus_option
 @folder_option
 @json_option
-def demo(recipe: str | None, instance: int | None, slots: int, folder: Path, as_json: bool) -> None:
+def demo(
+    recipe: str | None, instance: int | None, slots: int, threads: int, gpus: str, folder: Path, as_json: bool
+) -> None:
     """The whole path: sweep, fit, register a prediction, train the target, resolve, score, report.
 
     Prints its plan first. Run it again and it goes on where it stopped, or finishes at once.
@@ -71,12 +74,15 @@ def demo(recipe: str | None, instance: int | None, slots: int, folder: Path, as_
     from reports.demo import summary
     from scaling.verbs import scores_table
     from sweeps.configs import NAME, read
+    from sweeps.executors.local import gpus_of
     from sweeps.verbs import plan_text, planned
 
     overrides = {} if instance is None else {"instance": instance}
     held = folder / NAME
     sweep = read(recipe or (str(held) if held.exists() else "quick"), **overrides)
+    devices = gpus_of(gpus)
+    slots = len(devices) or slots
     note(plan_text(sweep, planned(sweep), slots))
-    record = main_job(folder, sweep, slots=slots, say=note)
+    record = main_job(folder, sweep, slots=slots, threads=threads, gpus=devices, say=note)
     emit(summary(record), lambda: scores_table(record), as_json=as_json)
     note(f"\n{folder / 'report.html'}\n{folder / 'report.pdf'}")

@@ -25,6 +25,12 @@ instance_option = click.option("--instance", type=int, help="Random instance of 
 slots_option = click.option(
     "--slots", default=2, show_default=True, type=click.IntRange(1, 1024), help="Trials side by side, one thread each."
 )
+threads_option = click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of every slot."
+)
+gpus_option = click.option(
+    "--gpus", default="", metavar="0,1|all", help="One slot for each of these GPUs; without it: processor."
+)
 
 
 @click.command()
@@ -107,8 +113,8 @@ def planned(sweep: Sweep, *, usd_per_hour: float | None = None) -> dict[str, Any
 @click.option(
     "--prediction", metavar="HASH", help="Run the target of this registered prediction, its seeds bound to it."
 )
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of every slot.")
-@click.option("--gpus", default="", metavar="0,1|all", help="One slot for each of these GPUs; without it: processor.")
+@threads_option
+@gpus_option
 @click.option("--minutes", type=float, help="Stop cleanly after so long; the same command goes on.")
 @click.option("--retry-failed", is_flag=True, help="Try FAILED and DIVERGED trials again; otherwise they are kept.")
 @click.option("--stability", is_flag=True, help="Check the learning rate at both ends even if the recipe does not.")
