@@ -37,7 +37,7 @@ from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec
 from sweeps import memory
 from sweeps.models import build, initial
 from sweeps.reinforce import reinforce
-from sweeps.runs import Upkeep
+from sweeps.runs import LOG_LINES, Upkeep
 from sweeps.tasks import stream
 
 PROMPT, RESPONSE, VOCAB, PROMPTS, GROUP, WARM = 16, 32, 64, 32, 8, 2
@@ -255,7 +255,10 @@ def race(size: str, beta: float, silent: bool, args: argparse.Namespace) -> tupl
 def turns_of(size: str, args: argparse.Namespace) -> tuple[int, int]:
     """Counted turns, and steps in each."""
     turns, steps = {"20k": (6, 4), "1M": (4, 2)}.get(size, (3, 1))
-    return args.turns or turns, steps
+    turns = args.turns or turns
+    if WARM + turns * steps >= 2 * LOG_LINES:
+        raise SystemExit(f"{turns} turns of {steps} steps: the engine would not log every step, give fewer turns")
+    return turns, steps
 
 
 def main() -> None:

@@ -270,7 +270,7 @@ def angles(spec: ModelSpec, positions: int, device: torch.device, dtype: torch.d
     return cos.to(device, dtype), sin.to(device, dtype)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=2)  # a plan hardly ever comes back, but every layer asks
 def rotation(spec: ModelSpec, plan: Plan, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Rotary tables of a plan's columns: cos (K, C) and sin (K, C)."""
     cos, sin = angles(spec, plan.prompt_tokens + len(plan.steps), device, dtype)

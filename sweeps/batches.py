@@ -6,7 +6,7 @@ Legend: M prompts, B completions, P prompt tokens, R response tokens, S = P + R,
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -48,9 +48,7 @@ class Batch:
             return self
         tokens = Tokens(self.tokens.distinct_U.to(device), self.tokens.place_C.to(device))
         group = self.plan.group_B
-        plan = Plan(
-            self.plan.prompts, self.plan.prompt_tokens, self.plan.counts, None if group is None else group.to(device)
-        )
+        plan = replace(self.plan, group_B=None if group is None else group.to(device), device=device)
         return Batch(tokens, self.targets_Q.to(device), plan, self.order)
 
 

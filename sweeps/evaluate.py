@@ -71,13 +71,14 @@ def evaluate(
 def network_of(
     spec: TrialSpec, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor] | None, device: str = "cpu"
 ) -> Network:
-    """The trial's weights, adapters merged, ready to run."""
+    """The trial's weights, adapters merged, ready to run; float32 everywhere, so that a value does not depend on the
+    machine that measured it."""
     if spec.stage == "pretrain":
-        return fold(Parameters.of(spec.model, tensors).to(device))
+        return fold(Parameters.of(spec.model, tensors).to(device), dtype=torch.float32)
     if base is None or spec.adapter is None:
         raise InputError(f"RL trial {spec.id} needs the weights of its parent {spec.base.id}")
     adapters = Adapters.of(spec.model, spec.adapter, tensors).to(device)
-    return fold(Parameters.of(spec.model, base).to(device), adapters)
+    return fold(Parameters.of(spec.model, base).to(device), adapters, dtype=torch.float32)
 
 
 def sequence_logprobs(

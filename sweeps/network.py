@@ -41,7 +41,8 @@ class Folded:
 
 @dataclass
 class Network:
-    """What a forward pass reads: the embedding (V_all, D), folded layers, the head (V, D) with the final gain."""
+    """What a forward pass reads: the embedding (V_all, D), folded layers, the head (V, D) with the final gain. The head
+    is float32 whatever the others are: logits rounded to bfloat16 would make sampler and learner disagree."""
 
     spec: ModelSpec
     embed: Tensor
@@ -102,7 +103,7 @@ def fold(p: Parameters, adapters: Adapters | None = None, *, dtype: torch.dtype 
         qkv = qkv * layer.norm1
         qkv[: spec.width] *= spec.head_dim**-0.5
         layers.append(Folded(*(w.to(dtype) for w in (qkv, o, gate_up * layer.norm2, down))))
-    return Network(spec, p.embed.to(dtype), layers, (p.embed[: spec.outputs] * p.norm).to(dtype))
+    return Network(spec, p.embed.to(dtype), layers, p.embed[: spec.outputs] * p.norm)
 
 
 def _adapted(adapters: Adapters, i: int, layer: Layer) -> tuple[Tensor, ...]:
@@ -122,7 +123,7 @@ def forward(net: Network, tokens: Tokens, plan: Plan) -> Pass:
         x, tape = _layer(net.spec, way, layer, x, plan, queries, tokens.place_C if i == 0 else None)
         tapes.append(tape)
     h, r = normalise(x)
-    return Pass(plan.spread((net.head @ h).float()), plan, tapes, h, r)
+    return Pass(plan.spread(net.head @ h.float()), plan, tapes, h, r)
 
 
 def _layer(
@@ -164,9 +165,9 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of the folded matrices go to `sink`; returned are those of the head (V, D) and of the embedded tokens
     (D, U), unless `embedding` is False: adapters need neither."""
-    d_VC = done.plan.gather(dlogits_VQ).to(done.h.dtype)
-    dhead = d_VC @ done.h.t() if embedding else None
-    dz, dx = normalise_backward(net.head.t() @ d_VC, done.h, done.r), None
+    d_VC = done.plan.gather(dlogits_VQ)
+    dhead = d_VC @ done.h.float().t() if embedding else None
+    dz, dx = normalise_backward((net.head.t() @ d_VC).to(done.h.dtype), done.h, done.r), None
     way = attention(net.spec, done.plan.prompt_tokens + len(done.plan.steps), dz.device)
     for i in reversed(range(len(net.layers))):
         dx = _layer_backward(net, i, way, done, dz, sink, inputs=embedding or i > 0)

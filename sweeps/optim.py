@@ -50,15 +50,16 @@ class Adam:
     def __init__(self, weights: Tensor, optim: OptimSpec) -> None:
         self.weights, self.optim, self.count = weights, optim, torch.zeros((), device=weights.device)
         self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
-        self.usual_norm = 0.0
+        self.usual_norm, self.norms = 0.0, 0
 
     def step(self, gradient: Tensor, lr: float) -> tuple[float, bool]:
         """One update in place. Returns the gradient's norm before clipping, and whether it was clipped."""
         norm, limit = torch.linalg.vector_norm(gradient).item(), self.optim.clip * self.usual_norm
         if clipped := 0 < limit < norm < math.inf:
             gradient.mul_(limit / norm)
-        if math.isfinite(norm):
-            self.usual_norm = _average(self.usual_norm, limit if clipped else norm, NORM_DECAY, int(self.count))
+        if 0 < norm < math.inf:  # a batch without a signal says nothing of what is usual
+            self.usual_norm = _average(self.usual_norm, limit if clipped else norm, NORM_DECAY, self.norms)
+            self.norms += 1
         b1, b2 = self.optim.betas
         # torch's one-pass kernel; written as separate operations, the square root alone took 5 ms on denormal moments
         adam(
@@ -80,7 +81,7 @@ class Adam:
         return norm, clipped
 
     def tensors(self) -> dict[str, Tensor]:
-        state = torch.tensor([float(self.count), self.usual_norm], dtype=torch.float64)
+        state = torch.tensor([float(self.count), self.usual_norm, self.norms], dtype=torch.float64)
         return {**self._moments(), "adam.state": state}
 
     def _moments(self) -> dict[str, Tensor]:
@@ -89,8 +90,9 @@ class Adam:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         self.mean.copy_(tensors["adam.mean"])
         self.square.copy_(tensors["adam.square"])
-        self.count.fill_(float(tensors["adam.state"][0]))
-        self.usual_norm = float(tensors["adam.state"][1])
+        count, self.usual_norm, *norms = tensors["adam.state"].tolist()
+        self.count.fill_(count)
+        self.norms = int(norms[0] if norms else count)  # checkpoints of earlier versions counted every step
 
 
 class Guard:

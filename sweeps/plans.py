@@ -31,6 +31,7 @@ class Plan:
     prompt_tokens: int
     counts: tuple[int, ...] = ()
     group_B: Tensor | None = field(default=None, compare=False)
+    device: torch.device = field(default=torch.device("cpu"), compare=False)  # where `group_B` lies, and the tables
 
     @property
     def batch(self) -> int:
@@ -55,11 +56,6 @@ class Plan:
     def queries(self) -> int:
         return self.columns - self.first_query
 
-    @property
-    def tokens(self) -> int:
-        """Q: predicted tokens, in the order of positions; those of position 0 share their prompt's column."""
-        return sum(self.counts) if self.counts else self.prompts
-
     @cached_property
     def steps(self) -> list[tuple[int, int]]:
         """(first column, number) of each input position of the completions, counted from `prompt_columns`."""
@@ -83,7 +79,7 @@ class Plan:
         """Column of each predicted token among the queries, (Q,); None where they are the same."""
         if self.group_B is None:
             return None
-        rest = torch.arange(self.prompts, self.queries, device=self.group_B.device)
+        rest = torch.arange(self.prompts, self.queries, device=self.device)
         return torch.cat((self.group_B, rest))
 
     def spread(self, x_VC: Tensor) -> Tensor:
@@ -115,7 +111,7 @@ class Table:
 
     @classmethod
     def of(cls, plan: Plan) -> Table:
-        rows, device = len(plan.steps), plan.group_B.device if plan.group_B is not None else None
+        rows = len(plan.steps)
         group_B = torch.arange(plan.batch) if plan.group_B is None else plan.group_B.cpu()
         order_B = torch.argsort(group_B, stable=True)
         slot_B = torch.argsort(order_B)  # table row of every sorted completion
@@ -125,12 +121,14 @@ class Table:
         column_N[place_C], live_N[place_C] = torch.arange(len(place_C)), 1.0
         prompt_BP = group_B[order_B][:, None] + torch.arange(plan.prompt_tokens) * plan.prompts
         seen_BT = torch.cat((prompt_BP, plan.prompt_columns + column_N.view(-1, rows)), 1)
-        return cls(*(x.to(device) for x in (column_N, seen_BT.flatten(), live_N.view(-1, rows), place_C)))
+        return cls(*(x.to(plan.device) for x in (column_N, seen_BT.flatten(), live_N.view(-1, rows), place_C)))
 
 
 def sum_by(place_N: Tensor, x_XN: Tensor, count: int) -> Tensor:
-    """Transpose of a look-up: columns of x summed by their place, (X, count)."""
-    return x_XN.new_zeros(count, len(x_XN)).index_add_(0, place_N, x_XN.t().contiguous()).t()
+    """Transpose of a look-up: columns of x summed by their place, (X, count). In float32: thousands of them may share a
+    place, and on a GPU every addition would round to x's own type."""
+    sums = x_XN.new_zeros(count, len(x_XN), dtype=torch.float32)
+    return sums.index_add_(0, place_N, x_XN.t().float().contiguous()).t().to(x_XN.dtype)
 
 
 @dataclass(frozen=True)

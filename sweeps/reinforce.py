@@ -75,6 +75,9 @@ class Learner:
         self.flop = executed.sampled_flop(spec.model, rollouts, device=self.device)
         kept_N = grpo.teaches(self.g, advantages_B, weights_BR).view_as(rewards_NG).any(1)
         self.kl, self.clipped = math.nan, 0.0
+        # the limit of the health gate is float32's: in half precision the gate finds no column and says so
+        exact = reference.embed.dtype == torch.float32
+        self.mismatch_name = "logprob_mismatch" if exact else "logprob_mismatch_half"
         if watched and not self.g.beta:
             whole = _batch(rollouts, torch.ones_like(kept_N), self.device)
             old_BR, whole_BR = (x[whole.order].to(self.device) for x in (rollouts.logprobs_BR, mask_BR))
@@ -124,7 +127,7 @@ class Learner:
 
     def report(self) -> dict[str, float]:
         """What the log says of the step. Values that nothing was measured for are left out."""
-        some = {"kl": self.kl, "logprob_mismatch": self.mismatch}
+        some = {"kl": self.kl, self.mismatch_name: self.mismatch}
         return {name: value for name, value in some.items() if not math.isnan(value)} | {
             "loss": self.loss,
             "reward_mean": self.reward,

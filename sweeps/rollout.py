@@ -141,7 +141,7 @@ def _decode(net: Network, ids_L: Tensor, cache: Cache) -> Tensor:
     table = cos[:, -1:], sin[:, -1:]
     for i, layer in enumerate(net.layers):
         x_DL = _decode_layer(net, i, layer, x_DL, cache, table)
-    return (net.head @ normalise(x_DL)[0]).float()
+    return net.head @ normalise(x_DL)[0].float()
 
 
 def _decode_layer(net: Network, i: int, w: Folded, x_DL: Tensor, cache: Cache, table: tuple[Tensor, Tensor]) -> Tensor:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from scaling.errors import InputError
 from scaling.trials import AdapterSpec, ModelSpec
-from sweeps import network
+from sweeps import attention, network
 from sweeps.attention import BATCHED, BROADCAST
-from sweeps.batches import Batch, arrange
+from sweeps.batches import Batch, arrange, corpus
 from sweeps.gradients import Factors, Weights, takes_factors
 from sweeps.models import Adapters, Parameters, build, build_adapted, initial, initial_adapters
 from sweeps.network import backward, fold, forward
-from tests.sweeps.small import model, random_adapters, random_weights
+from sweeps.plans import Tokens, sum_by
+from sweeps.tasks import task_of
+from tests.sweeps.small import TASK, model, random_adapters, random_weights
 
 ADAPTER = AdapterSpec(3, 6.0)
 THIN = AdapterSpec(1, 6.0)  # so thin that its gradients come from the factors, at these widths
@@ -113,7 +115,7 @@ def test_half_precision_is_near_and_keeps_float32_where_it_counts(way, monkeypat
     monkeypatch.setattr(network, "attention", lambda *_: way)
     spec, batch = model(2, 16, 4), DRAWN["groups"].batch
     weights = initial(spec, 3)
-    direction = torch.randn(24, batch.plan.tokens, generator=torch.Generator().manual_seed(2))
+    direction = torch.randn(24, len(batch.targets_Q), generator=torch.Generator().manual_seed(2))
     found = []
     for dtype in (torch.float32, torch.bfloat16):
         net, gradient = fold(weights, dtype=dtype), Parameters(spec)
@@ -121,9 +123,42 @@ def test_half_precision_is_near_and_keeps_float32_where_it_counts(way, monkeypat
         sink.finish(*backward(net, done, direction, sink), batch.tokens)
         found.append((done.logits_VQ, gradient.flat))
         assert done.h.dtype == dtype
+    logits = found[1][0]
+    assert not torch.equal(logits, logits.bfloat16().float())  # the head multiplies in float32
     for exact, near in zip(*found, strict=True):
         assert exact.dtype == near.dtype == torch.float32
         assert 0 < torch.linalg.vector_norm(near - exact) < 0.03 * torch.linalg.vector_norm(exact)
+
+
+def test_nothing_stays_behind_on_another_device():
+    """Forward and backward on a pretended device: torch refuses tensors of different devices there as it does on a real
+    one."""
+    from torch._subclasses import FakeTensorMode
+
+    spec, device, ones = model(2, 16, 4), torch.device("meta"), torch.ones_like
+    batches = corpus(task_of(TASK), 0, 0, 12)[0], DRAWN["groups"].batch
+    with FakeTensorMode() as pretended, torch.no_grad():
+        weights, gradients = Parameters(spec).to(device), Parameters(spec).to(device)
+        adapters, factors = Adapters(spec, ADAPTER).to(device), Adapters(spec, ADAPTER).to(device)
+        net, fake = fold(weights, adapters, dtype=torch.bfloat16), pretended.from_tensor
+        for batch in batches:
+            group = batch.plan.group_B
+            plan = replace(batch.plan, group_B=None if group is None else fake(group))
+            tokens = Tokens(fake(batch.tokens.distinct_U), fake(batch.tokens.place_C))
+            there = Batch(tokens, fake(batch.targets_Q), plan, fake(batch.order)).to(device)
+            done = forward(net, there.tokens, there.plan)
+            assert there.spread(done.logits_VQ[0]).device == device
+            sink = Weights(weights, gradients)
+            sink.finish(*backward(net, done, ones(done.logits_VQ), sink), there.tokens)
+            backward(net, done, ones(done.logits_VQ), Factors(weights, adapters, factors), embedding=False)
+    for kept in (attention._causal, attention.angles, attention.rotation):
+        kept.cache_clear()  # what they hold belongs to the pretended device
+
+
+def test_sums_by_place_are_of_float32():
+    """2,000 ones in bfloat16, added one by one, stop at 256."""
+    ones = torch.ones(3, 2000, dtype=torch.bfloat16)
+    assert sum_by(torch.zeros(2000, dtype=torch.long), ones, 1).flatten().tolist() == [2000.0] * 3
 
 
 def test_checkpoints_load_with_transformers_and_peft(tmp_path):

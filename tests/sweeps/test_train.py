@@ -223,6 +223,17 @@ def test_a_constant_rate_run_may_be_extended():
     assert_same(train(longer, base=base, resume=saved[-1]).tensors, train(longer, base=base).tensors)
 
 
+def test_steps_without_a_gradient_do_not_count_as_usual():
+    """Batches of silent groups come often where rewards are rare: what follows them is not to be clipped for that."""
+    adam = Adam(torch.zeros(4), OptimSpec(0.1, (0.9, 0.98), "constant", clip=2.0))
+    steps = [torch.zeros(4)] * 20 + [torch.full((4,), 0.5)] * 20 + [torch.zeros(4), torch.full((4,), 0.5)] * 20
+    assert not any(adam.step(gradient.clone(), 0.1)[1] for gradient in steps)
+    again = Adam(torch.zeros(4), OptimSpec(0.1, (0.9, 0.98), "constant", clip=2.0))
+    again.restore(adam.tensors())
+    assert (again.usual_norm, again.norms) == (adam.usual_norm, adam.norms) == (1.0, 40)
+    assert adam.step(torch.full((4,), 5.0), 0.1)[1]
+
+
 def test_adam_clips_at_a_multiple_of_the_usual_norm():
     adam = Adam(torch.zeros(4), OptimSpec(0.1, (0.9, 0.98), "constant", clip=2.0))
     assert [adam.step(torch.ones(4), 0.1) for _ in range(5)] == [(2.0, False)] * 5
