@@ -199,7 +199,7 @@ class EvaluationSpec(Ranged):
 
     problems: int = 4096
     sequences: int = 4096  # held-out sequences for the loss
-    samples: int = 0  # completions drawn per problem; 0 = the exact pass probability by teacher forcing
+    samples: int = 0  # completions drawn per problem beside its exact pass probability, which stays the value
 
 
 @dataclass(frozen=True)
