@@ -150,15 +150,6 @@ class Local:
         self._start_held()
         return found
 
-    def cancel(self, trial: str) -> None:
-        if any(spec.id == trial for spec, _ in self.held):
-            self.held = [(spec, failed) for spec, failed in self.held if spec.id != trial]
-            self.news.append(Event("stopped", trial))
-        for worker in self.workers:
-            if any(spec.id == trial for spec in worker.trials):
-                worker.leaving = True
-                worker.order(do="stop")
-
     def close(self, grace_s: float = 5.0) -> None:
         for worker in self.workers:
             worker.order(do="stop")
