@@ -65,9 +65,10 @@ def trial_flop(spec: TrialSpec) -> ComputeBreakdown:
 
 
 def evaluation_flop(spec: TrialSpec) -> float:
-    """Forward passes of one evaluation: held-out sequences, problems by teacher forcing, sampled completions."""
+    """Forward passes of one evaluation: held-out sequences, problems by teacher forcing, and the completions
+    drawn on top."""
     e = spec.evaluation
-    passes = e.sequences + e.problems * max(1, e.samples)
+    passes = e.sequences + e.problems * (1 + e.samples)
     return passes * (
         2.0 * spec.model.matmul_parameters * spec.task.sequence_tokens
         + attention_flop(spec.model, spec.task.sequence_tokens)

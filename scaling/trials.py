@@ -11,7 +11,6 @@ of a run and nothing that does not (paths, executors, machines).
 from __future__ import annotations
 
 import enum
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -19,15 +18,16 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from scaling.errors import InputError
+from scaling.ranges import Ranged, check_choice, check_numbers
 from scaling.records import digest
 
 SPEC_VERSION = 1
 ID = re.compile(r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")
-SEED_LIMIT = 2**63
 BESIDE = "beside"  # role of a base trial of another size than the ladder's at its compute: of laws of N and D only
 
 Stage = Literal["pretrain", "rl"]
 LossName = Literal["grpo", "grpo_sequence", "bnpo", "dr_grpo", "dapo", "cispo", "scalerl"]
+Schedule = Literal["cosine", "linear", "constant"]
 AdvantageScaling = Literal["group", "batch", "none"]
 
 
@@ -50,6 +50,7 @@ class TaskSpec:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         object.__setattr__(self, "options", dict(self.options))
 
     @property
@@ -58,7 +59,7 @@ class TaskSpec:
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(Ranged):
     """A Llama-type decoder: RMSNorm, rotary attention, SwiGLU, embeddings tied to the output head.
 
     `outputs` is the output alphabet: only the first `outputs` ids of the vocabulary can be emitted, so the head
@@ -103,7 +104,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class AdapterSpec:
+class AdapterSpec(Ranged):
     """LoRA (Hu et al. 2021): W + (alpha / rank) B A on the named matrices of every layer."""
 
     rank: int
@@ -126,10 +127,14 @@ class OptimSpec:
 
     lr: float
     betas: tuple[float, float]
-    schedule: Literal["cosine", "linear", "constant"]
+    schedule: Schedule
     warmup: float = 0.0
     final: float = 0.0
     clip: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        check_choice("schedule", self.schedule, get_args(Schedule))
 
 
 YOUNGER = ("clip_high", "advantage", "filter_zero_variance", "resample_below", "unbiased_kl")
@@ -162,17 +167,9 @@ class GRPOSpec:
     unbiased_kl: bool = False
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
-        _check_choice("loss", self.loss, get_args(LossName))
-        _check_choice("advantage", self.advantage, (None, *get_args(AdvantageScaling)))
-        if self.prompts < 1 or self.group < 2:
-            raise InputError(f"{self.prompts} prompts x {self.group} completions: a group of one has no advantage")
-        if self.clip_high is not None and not 0 < self.clip_high < math.inf:
-            raise InputError(
-                f"clip_high = {self.clip_high:g} bounds no ratio", "give a positive number, or leave it out"
-            )
-        if self.resample_below is not None and not 0 < self.resample_below <= 1:
-            raise InputError(f"resample_below = {self.resample_below:g} is no pass rate above 0 and up to 1")
+        check_numbers(self)
+        check_choice("loss", self.loss, get_args(LossName))
+        check_choice("advantage", self.advantage, (None, *get_args(AdvantageScaling)))
         if self.resample_below == 1:
             object.__setattr__(self, "resample_below", None)  # one meaning, one id
 
@@ -197,12 +194,12 @@ def gspo(prompts: int, group: int) -> GRPOSpec:
 
 
 @dataclass(frozen=True)
-class EvaluationSpec:
+class EvaluationSpec(Ranged):
     """How a trained model is measured: the same `problems` for every trial of a task instance."""
 
     problems: int = 4096
     sequences: int = 4096  # held-out sequences for the loss
-    samples: int = 0  # completions drawn per problem; 0 = the exact pass probability by teacher forcing
+    samples: int = 0  # completions drawn per problem beside its exact pass probability, which stays the value
 
 
 @dataclass(frozen=True)
@@ -222,16 +219,11 @@ class TrialSpec:
     v: int = SPEC_VERSION
 
     def __post_init__(self) -> None:
-        _check_numbers(self, self.task, self.model, self.optim, self.evaluation, self.adapter, self.grpo)
-        if self.stage not in ("pretrain", "rl"):
-            raise InputError(f"trial stage {self.stage!r} is unknown", "use 'pretrain' or 'rl'")
+        check_numbers(self)
+        check_choice("trial stage", self.stage, get_args(Stage))
         rl = self.stage == "rl"
         if any((part is not None) != rl for part in (self.parent, self.adapter, self.grpo)):
             raise InputError(f"a {self.stage} trial {'needs' if rl else 'takes no'} parent, adapter and grpo")
-        if not 0 <= self.seed < SEED_LIMIT:
-            raise InputError(f"seed {self.seed} is outside 0 .. 2^63 - 1")
-        if self.steps < 1 or self.batch < 1:
-            raise InputError(f"a trial needs at least one step and one sequence, got {self.steps} x {self.batch}")
 
     @property
     def base(self) -> TrialSpec:
@@ -319,26 +311,6 @@ class TrialSpec:
             return cls(**known)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"not a trial specification: {error}") from None
-
-
-NUMBERS = {"int": (int,), "float": (int, float), "float | None": (int, float, type(None))}
-
-
-def _check_numbers(*parts: Any) -> None:
-    """Every field that is declared a number, or yes and no, is one: a specification may come from a file."""
-    for part in parts:
-        for f in fields(part) if part is not None else ():
-            value, declared = getattr(part, f.name), str(f.type)
-            if declared == "bool":
-                if not isinstance(value, bool):
-                    raise InputError(f"trial specification: {f.name} = {value!r:.40} is not true or false")
-            elif declared in NUMBERS and (isinstance(value, bool) or not isinstance(value, NUMBERS[declared])):
-                raise InputError(f"trial specification: {f.name} = {value!r:.40} is not a number")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} {value!r:.40} is unknown", f"known: {', '.join(c for c in choices if c)}")
 
 
 def _tuples(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scaling.trials import SEED_LIMIT, GRPOSpec
+from scaling.ranges import SEED_LIMIT
+from scaling.trials import GRPOSpec
 from sweeps.tasks import Task, stream
 
 TRIES = 16  # further draws of a whole step's prompts before mastered ones are taken after all

@@ -42,6 +42,11 @@ def keep(folder: Path, steps: int) -> None:
     sync_folder(folder)
 
 
+def own(folder: Path, name: str, steps: int) -> Path:
+    """The file of the end after so many steps: the kept one, where the trial has been gone on with since."""
+    return folder / (named(name, steps) if (folder / named(RESULT, steps)).exists() else name)
+
+
 def all_of(folder: Path) -> list[int]:
     """Steps of the kept ends, ascending."""
     found = (re.fullmatch(r"result\.at-(\d+)\.json", path.name) for path in folder.glob("result.at-*.json"))

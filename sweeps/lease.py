@@ -1,8 +1,9 @@
 """Leases: one trial's folder belongs to one living process.
 
-`lease.json` names its owner by host, boot, process id and the process's start time, so that a process id which was
-given out again is not taken for its owner. A lease whose owner is dead is taken over. Changes to the file happen under
-a lock that the kernel drops with its holder, so two processes never both believe that they won.
+`lease.json` names its owner by host, boot, pid namespace, process id and the process's start time, so that a process id
+which was given out again, or means another process in another container, is not taken for its owner. A lease whose
+owner is dead is taken over; of one in another container nobody can tell, so it counts as alive. Changes to the
+file happen under a lock that the kernel drops with its holder, so two processes never both believe that they won.
 """
 
 from __future__ import annotations
@@ -33,16 +34,20 @@ class Owner:
     start: str  # clock ticks after boot, as the kernel counts them; "" where it does not say
     boot: str
     host: str
+    pids: str = ""  # the pid namespace (containers of one machine share its boot); "" where none is known
 
     @classmethod
     def me(cls) -> Owner:
-        return cls(os.getpid(), _start(os.getpid()) or "", _boot(), platform.node())
+        return cls(os.getpid(), _start(os.getpid()) or "", _boot(), platform.node(), _pids())
 
     @property
     def alive(self) -> bool:
-        """Whether the owner may still be working. Another host is given the benefit of the doubt."""
+        """Whether the owner may still be working. Another host or container is given the benefit of the
+        doubt."""
         if self.boot != _boot():
             return self.host != platform.node()  # the same machine, started anew: everything of before is gone
+        if self.pids not in ("", _pids()):
+            return True
         return _exists(self.pid) and _start(self.pid) in (self.start, None)
 
     def __str__(self) -> str:
@@ -66,7 +71,7 @@ def lease(folder: Path) -> Iterator[None]:
         if other is not None:
             raise Busy(
                 f"trial {folder.name} is being run by {other}",
-                f"wait for it; if that machine is gone for good, delete {folder / NAME}",
+                f"wait for it; if that machine or container is gone for good, delete {folder / NAME}",
             )
         # a lease does not outlive its machine's boot: there is nothing to sync
         write_atomic(folder / NAME, canonical(asdict(me)) + b"\n", durable=False)
@@ -111,3 +116,10 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return platform.node()
+
+
+def _pids() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

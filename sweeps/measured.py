@@ -4,8 +4,9 @@
     pass_rate      E[p], overall and per bucket               both stages
     neg_log_pass   -E[log p], overall                         both stages
 
-p is the exact pass probability of a problem, so the error is that of the choice of problems (`se_kind` "problems"):
-it cancels between trials measured on the same set.
+p is the exact pass probability of a problem, by teacher forcing, so the error is that of the choice of problems
+(`se_kind` "problems"): it cancels between trials measured on the same set. Where completions are drawn as well, c of n
+passed stands beside p in the table of problems, and value, error and protocol stay those of p.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def observations_of(spec: TrialSpec, measured: Evaluation, inputs: Mapping[str, 
         rows.append(_row(spec, "loss", measured.loss, measured.loss_se, loss_protocol(spec), inputs, at))
     protocol = pass_protocol(measured.problem_digest)
     for name, part in _parts(bucket):
-        problems = _problems(p, bucket) if name == OVERALL else None
+        problems = _problems(p, bucket, measured.samples, spec.evaluation.samples) if name == OVERALL else None
         rows.append(_row(spec, "pass_rate", *_mean(p[part]), protocol, inputs, at, name, problems))
     # from log p itself: p may be too small for a float
     rows.append(_row(spec, "neg_log_pass", *_mean(-log_p), protocol, inputs, at))
@@ -65,12 +66,12 @@ def _mean(values: np.ndarray) -> tuple[float, float | None]:
     return float(values.mean()), spread / math.sqrt(len(values)) or None
 
 
-def _problems(p: np.ndarray, bucket: np.ndarray) -> dict[str, Sequence[Any]]:
+def _problems(p: np.ndarray, bucket: np.ndarray, c: np.ndarray | None, n: int) -> dict[str, Sequence[Any]]:
     return {
         "problem": [str(i) for i in range(len(p))],
         "bucket": bucket.tolist(),
-        "n": [None] * len(p),
-        "c": [None] * len(p),
+        "n": [None if c is None else n] * len(p),
+        "c": [None] * len(p) if c is None else c.tolist(),
         "p": p.tolist(),
     }
 

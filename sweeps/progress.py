@@ -16,7 +16,7 @@ from scaling.cli import clean, note
 from scaling.compute import inputs_of
 from scaling.trials import TrialSpec, TrialState
 from scaling.units import format_compute, format_duration
-from sweeps.ladder import expected_seconds
+from sweeps.speed import expected_seconds
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -35,18 +35,18 @@ class Progress(Protocol):
     def say(self, text: str) -> None: ...
 
 
-def choose(wanted: bool | Progress, specs: list[TrialSpec], done: list[TrialSpec], slots: int) -> Progress:
+def choose(wanted: bool | Progress, specs: list[TrialSpec], done: list[TrialSpec], slots: int, device: str) -> Progress:
     """Bars on a terminal, lines elsewhere (True), or nothing (False); or the caller's own."""
     if not isinstance(wanted, bool):
         return wanted
     if not wanted:
         return Silent()
-    tally = Tally(specs, done, slots)
+    tally = Tally(specs, done, slots, device)
     return Live(tally) if sys.stderr.isatty() else Plain(tally)
 
 
 def title(spec: TrialSpec) -> str:
-    """'pretrain d16 1.9e10 FLOP s17': what a person calls a trial."""
+    """'pretrain d16  1.9e10 FLOP': what a person calls a trial. Its seed is one of 2^31, told by its id alone."""
     return f"{spec.stage:<8} d{spec.model.width:<3} {format_compute(inputs_of(spec)['C_pre']):<13}"
 
 
@@ -70,18 +70,24 @@ class Silent:
 
 
 class Tally:
-    """Expected seconds done and left, corrected by how fast this machine turned out to be."""
+    """Expected seconds done and left, corrected by how fast this machine turned out to be.
 
-    def __init__(self, specs: list[TrialSpec], done: list[TrialSpec], slots: int) -> None:
+    `before` is what is no work of this run: trials that had ended, and of a resumed one the steps already taken.
+    """
+
+    def __init__(self, specs: list[TrialSpec], done: list[TrialSpec], slots: int, device: str = "cpu") -> None:
         self.total, self.slots, self.begun = len(specs), slots, time.monotonic()
-        self.weight = {spec.id: expected_seconds(spec) for spec in specs}
+        self.weight = {spec.id: expected_seconds(spec, device) for spec in specs}
         self.share = {spec.id: 1.0 for spec in done}
         self.before = sum(self.weight[spec.id] for spec in done)
         self.states: Counter[str] = Counter()
         self.ended = len(done)
 
     def step(self, spec: TrialSpec, step: int) -> None:
-        self.share[spec.id] = step / spec.steps
+        share = step / spec.steps
+        if spec.id not in self.share:
+            self.before += self.weight[spec.id] * share
+        self.share[spec.id] = share
 
     def end(self, spec: TrialSpec, state: TrialState) -> None:
         self.share[spec.id] = 1.0

@@ -19,18 +19,19 @@ from scaling.gates import Gate
 from scaling.records import parse
 from scaling.trials import TrialState
 from scaling.units import format_duration
-from sweeps.ladder import expected_seconds
+from sweeps.speed import expected_seconds
 from sweeps.store import Store, Trial
 
 METRICS = ("loss", "pass_rate", "neg_log_pass")
 TAIL_BYTES = 16_384  # of a training log: some fifty rows
 
 
-def stands(trial: Trial) -> dict[str, Any]:
-    """One trial as plain values. `step`, `steps_s` and `left_s` are those of a running one."""
+def stands(trial: Trial, device: str = "cpu") -> dict[str, Any]:
+    """One trial as plain values. `step`, `steps_s` and `left_s` are those of a running one, on `device` (speed.py)."""
     values = trial.result.get("values")
     if values is None:  # of a result older than the entry
         values = {row.metric: row.value for row in trial.observations if row.bucket == "all" and row.final}
+    still = {"step": None, "steps_s": None, "left_s": None}
     begun = Store(trial.folder.parent.parent).attempts(trial.spec)
     return {
         "trial": trial.id,
@@ -40,16 +41,16 @@ def stands(trial: Trial) -> dict[str, Any]:
         "attempts": begun,
         "health": [gate.to_json() for gate in trial.health],
         "wall_s": trial.result.get("inputs", {}).get("wall_s"),
-        **(pace(trial) if trial.state is TrialState.RUNNING else {"step": None, "steps_s": None, "left_s": None}),
+        **(pace(trial, device) if trial.state is TrialState.RUNNING else still),
         **{name: values.get(name) for name in METRICS},
     }
 
 
-def pace(trial: Trial) -> dict[str, Any]:
+def pace(trial: Trial, device: str = "cpu") -> dict[str, Any]:
     """Last step told, steps a second over the last rows of the attempt under way, and seconds left at that pace."""
     rows = _last_rows(trial.folder / "steps.jsonl")
     if not rows:
-        return {"step": 0, "steps_s": None, "left_s": expected_seconds(trial.spec)}
+        return {"step": 0, "steps_s": None, "left_s": expected_seconds(trial.spec, device)}
     last = first = rows[-1]
     for row in reversed(rows):
         if row["elapsed"] > first["elapsed"]:
@@ -61,14 +62,19 @@ def pace(trial: Trial) -> dict[str, Any]:
     return {"step": last["step"], "steps_s": rate, "left_s": left / rate if rate else None}
 
 
-def left_s(trial: Trial, row: Mapping[str, Any]) -> float:
+def left_s(trial: Trial, row: Mapping[str, Any], device: str = "cpu") -> float:
     """Seconds of work that a trial still is."""
-    whole = expected_seconds(trial.spec)
+    whole = expected_seconds(trial.spec, device)
     return whole if row["left_s"] is None else float(row["left_s"])
 
 
 def status_text(
-    trials: Sequence[Trial], rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate], slots: int, retry_failed: bool
+    trials: Sequence[Trial],
+    rows: Sequence[Mapping[str, Any]],
+    gates: Sequence[Gate],
+    slots: int,
+    device: str,
+    retry_failed: bool,
 ) -> str:
     """The table of all trials, a count of states, and what is left."""
     head = ("trial", "stage", "width", "state", "attempts", "loss", "pass_rate", "wall_s", "health", "pace", "reason")
@@ -82,10 +88,10 @@ def status_text(
             + (_health_text(trial), _pace_text(trial, row), trial.reason)
         )
     again = [t.state != TrialState.COMPLETE and (not t.ended or retry_failed) for t in trials]
-    left = sum(left_s(t, row) for t, row, due in zip(trials, rows, again, strict=True) if due)
+    left = sum(left_s(t, row, device) for t, row, due in zip(trials, rows, again, strict=True) if due)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(str(t.state) for t in trials).items()))
     if left:
-        counts += f"; about {format_duration(left / slots)} of work left on {slots} slots"
+        counts += f"; about {format_duration(left / slots)} of work left on {slots} {device} slots"
     marked = [trial for trial in trials if trial.tripped]
     told = [f"  {trial.id} {gate}" for trial in marked for gate in trial.tripped]
     if marked:

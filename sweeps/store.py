@@ -64,7 +64,7 @@ class Trial:
     @cached_property
     def observations(self) -> tuple[Observation, ...]:
         """What a complete trial measured; empty for any other."""
-        path = self.folder / OBSERVATIONS
+        path = ends.own(self.folder, OBSERVATIONS, self.spec.steps)
         if self.state is not TrialState.COMPLETE:
             return ()
         lines = path.read_bytes().splitlines()
@@ -117,15 +117,15 @@ class Store:
         return Trial(spec, TrialState.RUNNING if running else TrialState.WAITING, folder, reason=reason)
 
     def result(self, spec: TrialSpec) -> dict[str, Any] | None:
-        """result.json, checked; None if there is none. `StoreError` names the file and what is wrong with it."""
+        """The checked result of this specification, also of a kept end; None if there is none. `StoreError` names the
+        file and what is wrong with it."""
         folder = self.path(spec)
+        if (end := self.end(spec)) is not None:
+            check_beside(ends.own(folder, checkpoints.NAME, spec.steps), end.get("checkpoint"))
+            return end
         body = read_result(folder)
         if body is None:
             return None
-        if body.get("spec_digest") == spec.digest:
-            kept = folder / ends.named(checkpoints.NAME, spec.steps)
-            check_beside(kept if kept.exists() else folder / checkpoints.NAME, body.get("checkpoint"))
-            return body
         done = _steps_done(spec, body)
         if not done:
             raise InputError(f"{folder / RESULT} belongs to another specification of trial {spec.id}")
@@ -145,10 +145,10 @@ class Store:
 
     def end(self, spec: TrialSpec) -> dict[str, Any] | None:
         """The result of exactly this specification, also where the trial has been gone on with since."""
-        for body in (read_result(self.path(spec)), ends.result(self.path(spec), spec.steps)):
-            if body is not None and body.get("spec_digest") == spec.digest:
-                return body
-        return None
+        body = read_result(self.path(spec))
+        if body is None or body.get("spec_digest") != spec.digest:
+            body = ends.result(self.path(spec), spec.steps)
+        return body if body is not None and body.get("spec_digest") == spec.digest else None
 
     def _check_not_beyond(self, spec: TrialSpec) -> None:
         saved = checkpoints.newest(self.path(spec))
@@ -156,8 +156,11 @@ class Store:
             raise _fewer(spec, saved.step)
 
     def start(self, spec: TrialSpec) -> Path:
-        """Make the trial's folder with its spec.json (a torn one is written again)."""
+        """Make the trial's folder with its spec.json (a torn one is written again). Of a trial that goes on it is that
+        with the most steps."""
         folder = self.path(spec)
+        if (folder / ends.named(RESULT, spec.steps)).exists():
+            return folder
         folder.mkdir(parents=True, exist_ok=True)
         content = canonical(spec.to_json()) + b"\n"
         path = folder / "spec.json"

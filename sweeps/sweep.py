@@ -24,9 +24,9 @@ from scaling.provenance import code
 from scaling.trials import TrialSpec, TrialState
 from sweeps.executors import Event, Executor
 from sweeps.executors.local import Local
-from sweeps.ladder import expected_seconds
 from sweeps.progress import Progress, choose
 from sweeps.recipes import Sweep
+from sweeps.speed import expected_seconds
 from sweeps.store import Store, Trial
 
 POLL_S = 0.5
@@ -66,7 +66,8 @@ def run(
     deadline = _deadline(minutes)
     specs = _with_parents(sweep.trials if isinstance(sweep, Sweep) else sweep)
     store = Store(folder)
-    schedule = Schedule(store, specs, retry_failed=retry_failed)
+    device = "gpu" if gpus else "cpu"
+    schedule = Schedule(store, specs, retry_failed=retry_failed, device=device)
     for trial in schedule.found.values():
         if trial.ended:
             store.start(trial.spec)  # whose specification was damaged since: it is known, and written again
@@ -78,7 +79,7 @@ def run(
             folder, slots=slots, threads=threads, gpus=gpus, checkpoint_s=checkpoint_s, record=record
         )
         done = [spec for spec in specs if spec.id not in schedule.waiting]
-        with choose(progress, specs, done, slots) as shown, interruptible():
+        with choose(progress, specs, done, slots, device) as shown, interruptible():
             grace_s = INTERRUPTED_S
             try:
                 if not _work(schedule, place, shown, deadline):
@@ -100,13 +101,15 @@ def made_with(folder: str | Path, **resolved: Any) -> dict[str, Any]:
 class Schedule:
     """What waits, what runs, what has ended; in memory only for as long as a run lasts."""
 
-    def __init__(self, store: Store, specs: list[TrialSpec], *, retry_failed: bool = False) -> None:
+    def __init__(
+        self, store: Store, specs: list[TrialSpec], *, retry_failed: bool = False, device: str = "cpu"
+    ) -> None:
         self.store = store
         self.found = {spec.id: store.trial(spec) for spec in specs}
         again = (TrialState.FAILED, TrialState.DIVERGED) if retry_failed else ()
         self.failed = {name: str(t.result["digest"]) for name, t in self.found.items() if t.state in again}
         open_ = [spec for spec in specs if not self.found[spec.id].ended or spec.id in self.failed]
-        self.waiting = {spec.id: spec for spec in sorted(open_, key=_chain_seconds(specs), reverse=True)}
+        self.waiting = {spec.id: spec for spec in sorted(open_, key=_chain_seconds(specs, device), reverse=True)}
         self.running: dict[str, TrialSpec] = {}
         self.elsewhere: dict[str, float] = {}  # trial of another runner -> when to look again
         self.lost: Counter[str] = Counter()
@@ -264,11 +267,11 @@ def _line(spec: TrialSpec) -> list[TrialSpec]:
     return line
 
 
-def _chain_seconds(specs: list[TrialSpec]) -> Any:
+def _chain_seconds(specs: list[TrialSpec], device: str) -> Any:
     """Longest first: a trial counts with the longest chain of children that waits for it."""
     behind: dict[str, float] = {}
     for spec in reversed(specs):  # children stand after their parents
-        seconds = expected_seconds(spec) + behind.get(spec.id, 0.0)
+        seconds = expected_seconds(spec, device) + behind.get(spec.id, 0.0)
         behind[spec.id] = seconds
         if spec.parent:
             behind[spec.parent.id] = max(behind.get(spec.parent.id, 0.0), seconds)

@@ -160,12 +160,14 @@ def run(
         from sweeps.store import Store
 
         trials = [Store(folder).trial(spec) for spec in specs]
+        device = "gpu" if gpus else _device(sweep, folder)
+        slots = slots if device == "cpu" else len(gpus.split(","))  # named ones are not looked for
     else:
         from sweeps.executors.local import gpus_of
         from sweeps.sweep import run as run_sweep
 
         devices = gpus_of(gpus)
-        slots = len(devices) or slots
+        slots, device = len(devices) or slots, "gpu" if devices else "cpu"
         trials = run_sweep(
             specs, folder, slots=slots, threads=threads, gpus=devices, minutes=minutes, retry_failed=retry_failed
         )
@@ -175,10 +177,9 @@ def run(
 
         record(sweep, folder)
     gates = read_gates(folder)
-    rows = [stands(t) for t in trials]
-    emit(
-        {"trials": rows, "gates": gates}, lambda: status_text(trials, rows, gates, slots, retry_failed), as_json=as_json
-    )
+    rows = [stands(t, device) for t in trials]
+    body = {"trials": rows, "gates": gates}
+    emit(body, lambda: status_text(trials, rows, gates, slots, device, retry_failed), as_json=as_json)
     if left:
         note(f"the {minutes:g} minutes are over, every running trial has saved its state: {RESUME}")
     asked = [t for t in trials if stability or not t.spec.role]  # checks that nobody asked for spoil no ladder
@@ -194,6 +195,13 @@ def _ladder(source: str | None, folder: Path, instance: int | None, *, look: boo
         passed = {"source": source or "", **({} if instance is None else {"instance": instance})}
         configs.keep(folder, sweep, passed)
     return sweep
+
+
+def _device(sweep: Sweep | None, folder: Path) -> str:
+    """What the sweep is made for; of a registered target: what its folder's sweep is."""
+    if sweep is None and (own := _own(folder, needed=False)):
+        sweep = _read(own, None)
+    return sweep.device if sweep else "cpu"
 
 
 def _specs(sweep: Sweep, checked: bool) -> list[TrialSpec]:

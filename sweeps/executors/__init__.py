@@ -1,4 +1,4 @@
-"""Executors: where trials run. One small protocol, submit / poll / cancel / close / free; every state is on disk.
+"""Executors: where trials run. One small protocol, submit / poll / close / free; every state is on disk.
 
 The runner (`sweeps.sweep`) needs nothing else. An executor takes a specification, sees to it that
 `sweeps.attempts.Attempt` runs it somewhere, and says what became of it. How an engine for a cluster joins:
@@ -6,11 +6,11 @@ The runner (`sweeps.sweep`) needs nothing else. An executor takes a specificatio
 - The project's folder is shared: every worker reads and writes the same runs/. Results, checkpoints and leases are
   files there, so no number ever travels through an executor, and one that loses its connection loses nothing.
 - Each trial is run by `Attempt(spec, Store(folder), ...).run()`, which claims it with a lease in its folder. A trial
-  that belongs to another runner ends as `busy`. A lease names host, boot and process: where a host is gone for good
-  its lease must be removed, since from elsewhere nobody can tell; an engine that knows may do so.
+  that belongs to another runner ends as `busy`. A lease names host, boot and process: where a host or container is gone
+  for good its lease must be removed, since from elsewhere nobody can tell; an engine that knows may do so.
 - A worker that is gone, however, is an event (`died`), never an exception. The runner gives the trial a second worker,
   from its checkpoint, and counts it as FAILED after that.
-- `stopping` of an attempt is how cancel and close reach it: it saves its state and leaves (`stopped`). An engine whose
+- `stopping` of an attempt is how close reaches it: it saves its state and leaves (`stopped`). An engine whose
   machines are taken away (preemption) sets it on the warning signal, and submits again.
 - Memory, devices and queues are the executor's own business: it may hold a submitted trial back (and say so by a
   `warning`), or refuse one that can never fit (`impossible`).
@@ -51,9 +51,6 @@ class Executor(Protocol):
 
     def poll(self, timeout_s: float) -> list[Event]:
         """Events since the last call; waits for the first one up to `timeout_s`."""
-
-    def cancel(self, trial: str) -> None:
-        """Stop one trial; it can be resumed. A trial that is not here is none of its business."""
 
     def close(self, grace_s: float = 5.0) -> None:
         """Stop everything: running trials save their state and leave; who does not within the grace is killed."""

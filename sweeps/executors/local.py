@@ -24,7 +24,7 @@ from scaling.records import parse
 from scaling.trials import TrialSpec
 from sweeps import memory
 from sweeps.executors import Event
-from sweeps.ladder import expected_seconds
+from sweeps.speed import expected_seconds
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LAST = ("ended", "busy", "stopped", "fault")  # a worker's last words on a trial
@@ -36,7 +36,8 @@ class Worker:
     """One process on one slot, the trial it works on, and the one behind it."""
 
     def __init__(self, threads: int = 1, gpu: str = "") -> None:
-        self.gpu, self.trials, self.leaving = gpu, list[TrialSpec](), False
+        self.gpu, self.device = gpu, "gpu" if gpu else "cpu"
+        self.trials, self.leaving = list[TrialSpec](), False
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `end`)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sweeps.executors.worker"],
@@ -56,7 +57,7 @@ class Worker:
         """How many trials it may be given now."""
         if self.leaving or len(self.trials) > 1:
             return 0
-        return 1 if not self.trials or expected_seconds(self.trials[0]) <= SHORT_S else 0
+        return 1 if not self.trials or expected_seconds(self.trials[0], self.device) <= SHORT_S else 0
 
     @property
     def claimed(self) -> int:
@@ -148,15 +149,6 @@ class Local:
                 found += self._bury(worker)
         self._start_held()
         return found
-
-    def cancel(self, trial: str) -> None:
-        if any(spec.id == trial for spec, _ in self.held):
-            self.held = [(spec, failed) for spec, failed in self.held if spec.id != trial]
-            self.news.append(Event("stopped", trial))
-        for worker in self.workers:
-            if any(spec.id == trial for spec in worker.trials):
-                worker.leaving = True
-                worker.order(do="stop")
 
     def close(self, grace_s: float = 5.0) -> None:
         for worker in self.workers:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scaling.compute import attention_flop, evaluation_flop, inputs_of, trial_flop
-from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
+from scaling.trials import AdapterSpec, EvaluationSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
 
 MODEL = ModelSpec(layers=2, width=8, heads=2, ffn=32, vocab=100, outputs=24)
 TASK = TaskSpec("chains", 0, prompt_tokens=6, response_tokens=4)
@@ -55,6 +55,9 @@ def test_compute_of_a_child_includes_its_parent():
 
 def test_evaluation_is_counted_apart():
     assert evaluation_flop(BASE) == pytest.approx(8192 * (2 * N_M * 10 + A))
+    drawn = replace(BASE, evaluation=EvaluationSpec(problems=100, sequences=50, samples=8))
+    assert evaluation_flop(drawn) == pytest.approx((50 + 100 * (1 + 8)) * (2 * N_M * 10 + A))  # drawn on top of exact
+    assert inputs_of(drawn) == inputs_of(BASE)
 
 
 def test_large_runs_do_not_overflow():

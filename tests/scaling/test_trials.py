@@ -1,17 +1,21 @@
 """Trial specifications: what decides the id, and what does not."""
 
-from dataclasses import replace
+import math
+import re
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling.errors import InputError
+from scaling.ranges import NUMBERS, RANGES
 from scaling.records import canonical, parse
 from scaling.trials import (
     ID,
     YOUNGER,
     AdapterSpec,
+    EvaluationSpec,
     GRPOSpec,
     ModelSpec,
     OptimSpec,
@@ -85,9 +89,9 @@ def test_fields_that_came_later_leave_older_digests_alone():
         ({"loss": "ppo"}, "loss 'ppo' is unknown. Hint: known: grpo, grpo_sequence, bnpo, dr_grpo, dapo, cispo, sca"),
         ({"loss": ["grpo"]}, "grpo'.* is unknown"),
         ({"advantage": "sometimes"}, "known: group, batch, none"),
-        ({"clip_high": 0.0}, "clip_high = 0 bounds no ratio"),
+        ({"clip_high": 0.0}, "clip_high = 0.0 is outside 0 < clip_high < inf"),
         ({"clip_high": "wide"}, "clip_high = 'wide' is not a number"),
-        ({"resample_below": 1.5}, "resample_below = 1.5 is no pass rate"),
+        ({"resample_below": 1.5}, "resample_below = 1.5 is outside 0 < resample_below <= 1"),
         ({"resample_below": True}, "not a number"),
         ({"filter_zero_variance": 1}, "not true or false"),
         ({"unbiased_kl": None}, "not true or false"),
@@ -109,12 +113,54 @@ def test_impossible_grpo_settings_are_refused(change, says):
         (lambda: replace(RL, parent=None), "needs parent"),
         (lambda: replace(BASE, grpo=RL.grpo), "takes no parent"),
         (lambda: replace(BASE, seed=-1), "outside"),
-        (lambda: replace(BASE, steps=0), "at least one step"),
+        (lambda: replace(BASE, steps=0), "steps = 0 is outside 1 <= steps < inf"),
     ],
 )
 def test_impossible_specifications_are_refused(build, says):
     with pytest.raises(InputError, match=says):
         build()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "range_"),
+    [
+        ("task", "instance", -1, "0 <= instance < 9007199254740992"),
+        ("task", "response_tokens", 0, "1 <= response_tokens < inf"),
+        ("model", "heads", 0, "1 <= heads < inf"),
+        ("model", "rope_theta", math.nan, "0 < rope_theta < inf"),
+        ("optim", "lr", -0.1, "0 < lr < inf"),
+        ("optim", "lr", 0.0, "0 < lr < inf"),
+        ("optim", "betas", (0.9, 1.0), "0 <= betas < 1"),
+        ("optim", "betas", (0.9,), "two numbers"),
+        ("optim", "betas", (0.9, "x"), "two numbers"),
+        ("optim", "warmup", 7, "0 <= warmup <= 1"),
+        ("optim", "final", -0.5, "0 <= final <= 1"),
+        ("optim", "clip", -1.0, "0 <= clip < inf"),
+        ("optim", "schedule", "cosin", "cosine, linear, constant"),
+        ("evaluation", "problems", 0, "2 <= problems < inf"),
+        ("evaluation", "sequences", 0, "2 <= sequences < inf"),
+        ("evaluation", "sequences", 1, "2 <= sequences < inf.*no standard error"),
+        ("evaluation", "samples", -1, "0 <= samples < inf"),
+        ("adapter", "rank", 0, "1 <= rank < inf"),
+        ("adapter", "alpha", math.inf, "0 < alpha < inf"),
+        ("grpo", "prompts", 0, "1 <= prompts < inf"),
+        ("grpo", "beta", -1.0, "0 <= beta < inf"),
+        ("grpo", "clip", -0.5, "0 <= clip < inf"),
+        ("grpo", "updates", 0, "1 <= updates < inf"),
+        ("grpo", "temperature", 0.0, "0 < temperature < inf"),
+        ("grpo", "temperature", -1.0, "0 < temperature < inf"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_where_it_is_stated(part, name, value, range_):
+    with pytest.raises(InputError, match=re.escape(f"{name} ") + f".*{range_}") as refused:
+        replace(getattr(RL, part), **{name: value})
+    assert str(value[-1] if isinstance(value, tuple) else value) in str(refused.value)
+
+
+def test_the_ranges_are_those_of_every_number():
+    parts = (TaskSpec, ModelSpec, OptimSpec, AdapterSpec, GRPOSpec, EvaluationSpec, TrialSpec)
+    numbers = {f.name for part in parts for f in fields(part) if f.type in (*NUMBERS, "tuple[float, float]")}
+    assert numbers - {"v"} == set(RANGES)
 
 
 @pytest.mark.parametrize("change", [{"v": 2}, {"seed": "x"}, {"model": None}, {"colour": 1}])

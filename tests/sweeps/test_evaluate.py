@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from scaling.errors import InputError
+from scaling.observations import Observations
 from scaling.trials import EvaluationSpec
+from sweeps.attempts import Attempt
 from sweeps.evaluate import evaluate
 from sweeps.models import build
+from sweeps.store import Store
 from sweeps.tasks import task_of
 from sweeps.train import train
 from tests.sweeps.small import TASK, base_spec, random_adapters, random_weights, rl_spec
@@ -55,6 +58,25 @@ def test_sampled_passes_agree_with_the_exact_probability():
     z = (share - p) / np.sqrt(p * (1 - p) / 400 + 1e-9)
     assert abs(z.mean()) < 0.35
     assert 0.8 < z.std() < 1.25
+
+
+def test_counts_travel_beside_the_exact_probabilities(tmp_path):
+    """n and c of every problem, as drawn; the value stays the exact one, under the exact one's protocol."""
+    plain = base_spec(steps=60)
+    drawn = replace(plain, evaluation=replace(plain.evaluation, samples=8))
+    trials = [Attempt(spec, Store(tmp_path)).run() for spec in (plain, drawn)]
+    exact, sampled = (next(r for r in t.observations if (r.metric, r.bucket) == ("pass_rate", "all")) for t in trials)
+    assert exact.problems["n"] == exact.problems["c"] == [None] * 64
+    assert sampled.problems["n"] == [8] * 64
+    weights = train(drawn).tensors
+    assert sampled.problems["c"] == evaluate(drawn, weights).samples.tolist()
+    assert len(set(sampled.problems["c"])) > 2
+    assert trials[1].result["sampled"] == {"n": 8, "pass_rate": sum(sampled.problems["c"]) / 8 / 64}
+    for name in ("value", "protocol", "se", "se_kind"):
+        assert getattr(sampled, name) == getattr(exact, name)
+    assert sampled.problems["p"] == exact.problems["p"]
+    table = Observations.read(tmp_path / "runs").select(trial=drawn.id, metric="pass_rate", bucket="all").problems
+    assert table["c"].tolist() == sampled.problems["c"] and table["p"].tolist() == exact.problems["p"]
 
 
 def test_adapters_are_measured_on_their_base():

@@ -61,10 +61,6 @@ class InProcess:
             self.trial = ""
         return found
 
-    def cancel(self, trial):
-        if trial == self.trial:
-            self.stop.set()
-
     def close(self, grace_s=5.0):
         self.stop.set()
         if self.thread:
@@ -92,7 +88,10 @@ def local(folder):
     return Local(folder, slots=1, checkpoint_s=0.2)
 
 
-@pytest.fixture(scope="module", params=[local, InProcess], ids=["local", "in process"])
+MAKERS = [pytest.param(local, id="local"), pytest.param(InProcess, id="in process")]
+
+
+@pytest.fixture(scope="module", params=MAKERS)
 def place(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("forecast")
     made = request.param(folder)
@@ -124,27 +123,23 @@ def test_a_trial_ends_in_the_store_with_one_last_word(place):
     assert last_words(place) == [("ended", SHORT.id)]
 
 
-def test_a_full_place_refuses_and_a_cancelled_trial_can_be_resumed(place):
-    store = Store(place.home)
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_full_place_refuses_and_what_runs_at_its_close_can_be_resumed(make, tmp_path):
+    place, store = make(tmp_path), Store(tmp_path)
     place.submit(LONG)
     assert place.free == 0
     with pytest.raises(ScalingError, match="taken"):
         place.submit(SHORT)
     assert any(event.trial == LONG.id and event.step > 0 for event in wait_for(place, "step"))
     assert store.trial(LONG).state is TrialState.RUNNING
-    place.cancel("nobody")
-    place.cancel(LONG.id)
-    assert last_words(place) == [("stopped", LONG.id)]
+    place.close()
     saved = checkpoints.newest(store.path(LONG))
     assert saved.step > 0 and store.trial(LONG).state is TrialState.WAITING
-    deadline = time.monotonic() + 10
-    while not place.free and time.monotonic() < deadline:
-        place.poll(0.1)
-    place.submit(LONG)
-    first = next(event.step for event in wait_for(place, "step") if event.kind == "step")
+    again = make(tmp_path)
+    again.submit(LONG)
+    first = next(event.step for event in wait_for(again, "step") if event.kind == "step")
     assert first >= saved.step
-    place.cancel(LONG.id)
-    assert last_words(place) == [("stopped", LONG.id)]
+    again.close()
 
 
 def test_a_trial_of_another_runner_is_busy_and_unwritable_files_are_a_fault(place):
@@ -163,7 +158,7 @@ def test_a_trial_of_another_runner_is_busy_and_unwritable_files_are_a_fault(plac
     assert last_words(place) == [("fault", other.id)]
 
 
-@pytest.mark.parametrize("make", [local, InProcess])
+@pytest.mark.parametrize("make", MAKERS)
 def test_the_runner_needs_nothing_else(make, tmp_path):
     child = rl_trial(SHORT, steps=3, prompts=4, group=4)
     wrong = replace(SHORT, model=replace(SHORT.model, vocab=99), seed=8)
@@ -268,15 +263,6 @@ def test_workers_without_a_trial_make_room_for_one_that_waits(tmp_path):
     assert len(place.workers) == 1 and place.free == 0  # the one that could take it stays
     room.left = 2**40
     assert last_words(place) == [("ended", replace(WIDER, seed=3).id)]
-    place.close()
-
-
-def test_a_held_trial_can_be_cancelled(tmp_path):
-    place = Local(tmp_path, slots=1, room=Room(0, None))
-    place.submit(SHORT)
-    place.cancel(SHORT.id)
-    assert [event.kind for event in place.poll(0.0)] == ["warning", "stopped"]
-    assert place.free == 1
     place.close()
 
 

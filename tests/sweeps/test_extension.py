@@ -118,6 +118,33 @@ def test_a_child_names_the_steps_of_its_parent_and_keeps_its_weights(straight, t
     assert losses[grown.id] == straight[2].value("loss")
 
 
+def test_the_earlier_calls_still_work_after_an_extension(straight, tmp_path):
+    """The first sweep stays complete, its child too; a new child of the first end is trained on that end's weights."""
+    child, store = rl_spec(SHORT), Store(tmp_path)
+    before = run([child], tmp_path, slots=1, progress=False)
+    told = [rows(trial) for trial in before]
+    (long,) = run([LONG], tmp_path, slots=1, progress=False)
+    stands = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again = run([child], tmp_path, slots=1, progress=False)
+    assert [trial.result for trial in again] == [trial.result for trial in before]
+    assert [rows(trial) for trial in again] == told  # each end's own, not what stands there now
+    assert again[0].value("loss") == straight[0].value("loss") != long.value("loss")
+    assert attempt(SHORT, tmp_path).result == before[0].result
+    assert stands == {path: path.stat().st_mtime_ns for path in stands}  # spec.json is still that of 60 steps
+    assert run([LONG], tmp_path, progress=False)[0].result == long.result
+
+    new = replace(child, seed=77)
+    assert [trial.state for trial in run([new], tmp_path, slots=1, progress=False)] == [TrialState.COMPLETE] * 2
+    reference = attempt(new, straight[0].folder.parent.parent)
+    assert store.trial(new).result["checkpoint"] == reference.result["checkpoint"]
+
+    failed = store.finish(replace(SHORT, steps=90), TrialState.FAILED, reason="no worker")
+    assert (failed.state, store.trial(SHORT).result) == (TrialState.FAILED, before[0].result)
+    (before[0].folder / "checkpoint.at-30.safetensors").unlink()
+    with pytest.raises(InputError, match="behind it"):  # an end without its weights is not one
+        store.trial(SHORT)
+
+
 def test_a_child_without_its_parents_weights_fails_and_says_so(tmp_path):
     attempt(LONG, tmp_path)
     lost = attempt(rl_spec(SHORT), tmp_path)

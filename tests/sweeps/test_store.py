@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -227,11 +228,44 @@ def test_a_living_owner_keeps_the_trial_and_a_dead_one_loses_it(tmp_path):
         ({"boot": "another"}, False),  # the machine was started anew
         ({"boot": "another", "host": "elsewhere"}, True),  # nobody can know from here
         ({"pid": 2**22 + 1}, False),
+        ({"pid": 2**22 + 1, "pids": "pid:[1]"}, True),  # of another container: its numbers are not ours
+        ({"pids": "pid:[1]", "start": "1"}, True),
+        ({"pids": "pid:[1]", "boot": "another"}, False),
+        ({"pids": ""}, True),  # where a lease does not say: as if it were ours
+        ({"pids": "", "pid": 2**22 + 1}, False),
     ],
 )
 def test_who_counts_as_alive(tmp_path, changes, alive):
     write_lease(tmp_path, **changes)
     assert (lease.owner(tmp_path) is not None) == alive
+
+
+@pytest.mark.parametrize("pid", [None, 2**22 + 1])
+def test_a_lease_of_the_version_before_is_read(tmp_path, pid):
+    body = {k: v for k, v in vars(Owner.me()).items() if k != "pids"} | ({"pid": pid} if pid else {})
+    (tmp_path / lease.NAME).write_text(json.dumps(body))
+    assert (lease.owner(tmp_path) is not None) == (pid is None)
+
+
+CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare")
+    or subprocess.run([*CONTAINER, "true"], capture_output=True, check=False).returncode != 0,
+    reason="no process may make a pid namespace here",
+)
+def test_a_trial_that_another_container_runs_is_busy(tmp_path):
+    code = f"from pathlib import Path; from sweeps.lease import lease\nwith lease(Path({str(tmp_path)!r})): input()"
+    other = subprocess.Popen([*CONTAINER, sys.executable, "-c", code], stdin=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / lease.NAME).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert lease.owner(tmp_path).pid < 10  # a number that means another process here
+    with pytest.raises(Busy), lease.lease(tmp_path):
+        pass
+    other.communicate(b"\n")
+    assert lease.owner(tmp_path) is None
 
 
 def test_a_torn_lease_counts_as_none(tmp_path):
