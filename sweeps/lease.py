@@ -2,8 +2,8 @@
 
 `lease.json` names its owner by host, boot, pid namespace, process id and the process's start time, so that a process id
 which was given out again, or means another process in another container, is not taken for its owner. A lease whose
-owner is dead is taken over; of one in another container nobody can tell, so it counts as alive. Changes to the
-file happen under a lock that the kernel drops with its holder, so two processes never both believe that they won.
+owner is dead is taken over; of one in another container of this machine a lock tells, which the kernel drops with its
+holder. Changes to the file happen under such a lock too, so two processes never both believe that they won.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from scaling.errors import InputError, StoreError
 from scaling.records import canonical, parse, write_atomic
 
-NAME, GUARD = "lease.json", ".lease.lock"
+NAME, GUARD, HELD = "lease.json", ".lease.lock", ".lease.held"
 PATIENCE_S = 10.0
 
 
@@ -40,14 +40,13 @@ class Owner:
     def me(cls) -> Owner:
         return cls(os.getpid(), _start(os.getpid()) or "", _boot(), platform.node(), _pids())
 
-    @property
-    def alive(self) -> bool:
-        """Whether the owner may still be working. Another host or container is given the benefit of the
+    def alive(self, folder: Path) -> bool:
+        """Whether the owner may still be working in its trial's folder. Another host is given the benefit of the
         doubt."""
         if self.boot != _boot():
             return self.host != platform.node()  # the same machine, started anew: everything of before is gone
         if self.pids not in ("", _pids()):
-            return True
+            return _held(folder)
         return _exists(self.pid) and _start(self.pid) in (self.start, None)
 
     def __str__(self) -> str:
@@ -58,26 +57,28 @@ def owner(folder: Path) -> Owner | None:
     """The living owner of a trial's folder. An unreadable lease counts as none: its writer died in the middle."""
     with contextlib.suppress(FileNotFoundError, IsADirectoryError, InputError, TypeError, OverflowError):
         found = Owner(**parse((folder / NAME).read_bytes(), what=str(folder / NAME)))
-        return found if found.alive else None
+        return found if found.alive(folder) else None
     return None
 
 
 @contextlib.contextmanager
 def lease(folder: Path) -> Iterator[None]:
     """Own the folder while the block runs; raises `Busy` if another living process does."""
-    me = Owner.me()
+    me, held = Owner.me(), FileLock(folder / HELD, timeout=PATIENCE_S)
     with _guard(folder):
         other = owner(folder)
         if other is not None:
             raise Busy(
                 f"trial {folder.name} is being run by {other}",
-                f"wait for it; if that machine or container is gone for good, delete {folder / NAME}",
+                f"wait for it; if that machine is gone for good, delete {folder / NAME}",
             )
+        _acquire(held)
         # a lease does not outlive its machine's boot: there is nothing to sync
         write_atomic(folder / NAME, canonical(asdict(me)) + b"\n", durable=False)
     try:
         yield
     finally:
+        held.release()
         with contextlib.suppress(OSError, StoreError), _guard(folder):
             if owner(folder) == me:
                 (folder / NAME).unlink()
@@ -85,11 +86,28 @@ def lease(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _guard(folder: Path) -> Iterator[None]:
+    guard = FileLock(folder / GUARD, timeout=PATIENCE_S)
+    _acquire(guard)
     try:
-        with FileLock(folder / GUARD, timeout=PATIENCE_S):
-            yield
+        yield
+    finally:
+        guard.release()
+
+
+def _acquire(lock: FileLock) -> None:
+    try:
+        lock.acquire()
     except Timeout:
-        raise StoreError(f"{folder / GUARD} stays locked", "is a process stopped in the middle of it?") from None
+        raise StoreError(f"{lock.lock_file} stays locked", "is a process stopped in the middle of it?") from None
+
+
+def _held(folder: Path) -> bool:
+    """Whether some process, of whatever container, works in the folder now."""
+    try:
+        with FileLock(folder / HELD, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _exists(pid: int) -> bool:

@@ -6,7 +6,7 @@ The runner (`sweeps.sweep`) needs nothing else. An executor takes a specificatio
 - The project's folder is shared: every worker reads and writes the same runs/. Results, checkpoints and leases are
   files there, so no number ever travels through an executor, and one that loses its connection loses nothing.
 - Each trial is run by `Attempt(spec, Store(folder), ...).run()`, which claims it with a lease in its folder. A trial
-  that belongs to another runner ends as `busy`. A lease names host, boot and process: where a host or container is gone
+  that belongs to another runner ends as `busy`. A lease names host, boot and process: where a host is gone
   for good its lease must be removed, since from elsewhere nobody can tell; an engine that knows may do so.
 - A worker that is gone, however, is an event (`died`), never an exception. The runner gives the trial a second worker,
   from its checkpoint, and counts it as FAILED after that.

@@ -228,8 +228,7 @@ def test_a_living_owner_keeps_the_trial_and_a_dead_one_loses_it(tmp_path):
         ({"boot": "another"}, False),  # the machine was started anew
         ({"boot": "another", "host": "elsewhere"}, True),  # nobody can know from here
         ({"pid": 2**22 + 1}, False),
-        ({"pid": 2**22 + 1, "pids": "pid:[1]"}, True),  # of another container: its numbers are not ours
-        ({"pids": "pid:[1]", "start": "1"}, True),
+        ({"pids": "pid:[1]"}, False),  # of another container: the lock tells, and nobody holds it
         ({"pids": "pid:[1]", "boot": "another"}, False),
         ({"pids": ""}, True),  # where a lease does not say: as if it were ours
         ({"pids": "", "pid": 2**22 + 1}, False),
@@ -247,7 +246,7 @@ def test_a_lease_of_the_version_before_is_read(tmp_path, pid):
     assert (lease.owner(tmp_path) is not None) == (pid is None)
 
 
-CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
 @pytest.mark.skipif(
@@ -255,7 +254,8 @@ CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount
     or subprocess.run([*CONTAINER, "true"], capture_output=True, check=False).returncode != 0,
     reason="no process may make a pid namespace here",
 )
-def test_a_trial_that_another_container_runs_is_busy(tmp_path):
+@pytest.mark.parametrize("gone", ["ended", "killed"])
+def test_a_trial_that_another_container_runs_is_busy(tmp_path, gone):
     code = f"from pathlib import Path; from sweeps.lease import lease\nwith lease(Path({str(tmp_path)!r})): input()"
     other = subprocess.Popen([*CONTAINER, sys.executable, "-c", code], stdin=subprocess.PIPE)
     deadline = time.monotonic() + 30
@@ -264,8 +264,17 @@ def test_a_trial_that_another_container_runs_is_busy(tmp_path):
     assert lease.owner(tmp_path).pid < 10  # a number that means another process here
     with pytest.raises(Busy), lease.lease(tmp_path):
         pass
-    other.communicate(b"\n")
+    if gone == "killed":  # unshare dies, and the kernel ends its namespace
+        other.kill()
+        other.wait()
+        while lease.owner(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert (tmp_path / lease.NAME).exists()
+    else:
+        other.communicate(b"\n")
     assert lease.owner(tmp_path) is None
+    with lease.lease(tmp_path):
+        assert lease.owner(tmp_path) == Owner.me()
 
 
 def test_a_torn_lease_counts_as_none(tmp_path):
