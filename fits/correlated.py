@@ -11,7 +11,9 @@ likelihood is that of b, and of what is left over, which no curve explains:
 
 R is never formed: (e_i - phi_i e_{i-1}) / sqrt(1 - phi_i^2), phi_i = rho^((x_i - x_{i-1}) / d), is white. With
 A = L L' and L' K L = Q diag(l) Q', the likelihood of S settings of (law, a, sigma) at one rho costs a product with L Q.
-rho is one of RHOS. Any number of rows, gaps included, costs what m knots cost.
+rho is one of RHOS, and is summed over: at a high rho and at a low one a curve explains the same rows in ways so far
+apart that no sampler walks between them. s, the innovation, is what stays nearly the same: sigma = s / sqrt(1 - rho^2).
+Any number of rows, gaps included, costs what m knots cost.
 Source: Jones (1981) for AR(1) in continuous time; Patterson and Thompson (1971) for what no curve explains.
 """
 
@@ -24,7 +26,7 @@ import numpy as np
 from fits.misfit import matern
 from scaling.trajectories import Trajectory
 
-RHOS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+RHOS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85, 0.95)
 KNOTS = 28
 NEAREST = 0.999  # rows that nearly coincide are not the same row
 MISFIT_LENGTH = 1.5  # e-folds of x
@@ -32,13 +34,15 @@ MISFIT_LENGTH = 1.5  # e-folds of x
 
 @dataclass(frozen=True)
 class Whitened:
-    """All that one rho fixes. `best_m`: b; `basis_mm`: L Q; `eigenvalue_m`: l; `effective`: rows worth of noise."""
+    """All that one rho fixes. `best_m`: b; `basis_mm`: L Q; `eigenvalue_m`: l; `wider`: sigma / s; `effective`: as how
+    many independent rows they count for their mean."""
 
     best_m: np.ndarray
     basis_mm: np.ndarray
     eigenvalue_m: np.ndarray
     rss: float
     log_det: float
+    wider: float
     effective: float
 
 
@@ -74,19 +78,20 @@ class Correlated:
         left = y - h @ best
         return Whitened(
             best, lower @ basis, np.maximum(eigenvalue, 0.0), float(left @ left), 2 * float(np.log(scale).sum()),
-            float((white(np.ones(len(y))) ** 2).sum()),
+            1 / float(np.sqrt(1 - rho**2)), float((white(np.ones(len(y))) ** 2).sum()),
         )  # fmt: skip
 
-    def log_likelihood(self, law_Sm: np.ndarray, rho_S: np.ndarray, sigma_S: np.ndarray, a_S: np.ndarray) -> np.ndarray:
-        """(S,). `rho_S`: indices into RHOS; `law_Sm`: the law at the knots."""
-        found = np.empty(len(law_Sm))
-        for k, at in enumerate(self.at):
-            s = rho_S == k
-            if not s.any():
-                continue
-            r, v = self._rotated(at, law_Sm[s], sigma_S[s], a_S[s])
-            found[s] = -0.5 * (r * r / v + np.log(v)).sum(1) - self.spare * np.log(sigma_S[s])
-            found[s] -= at.rss / (2 * sigma_S[s] ** 2) + at.log_det / 2
+    def log_likelihood(
+        self, law_Sm: np.ndarray, s_S: np.ndarray, a_S: np.ndarray, count: int = len(RHOS)
+    ) -> np.ndarray:
+        """(S, count), at the first `count` of RHOS. `law_Sm`: the law at the knots; `s_S`: the innovation's standard
+        deviation."""
+        found = np.empty((len(law_Sm), count))
+        for k, at in enumerate(self.at[:count]):
+            sigma = s_S * at.wider
+            r, v = self._rotated(at, law_Sm, sigma, a_S)
+            found[:, k] = -0.5 * (r * r / v + np.log(v)).sum(1) - self.spare * np.log(sigma)
+            found[:, k] -= at.rss / (2 * sigma**2) + at.log_det / 2
         return found
 
     @staticmethod

@@ -31,7 +31,7 @@ from scaling.fitted import FitStatus
 from scaling.laws import Law
 from scaling.trajectories import TAIL, Quantity, RunForecast, Trajectory
 
-PARTICLES, MOVES = 768, 3
+PARTICLES, MOVES = 1024, 3
 FEW = 8  # rows, counted as independent ones
 KNOWN = 0.1  # of the range: an asymptote whose 90 % interval is wider is not known
 PASSED = 0.95  # share of draws whose midpoint lies behind the last row

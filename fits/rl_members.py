@@ -56,13 +56,13 @@ FARTHEST = 1e-9  # of x_n: where laws of x = 0 are evaluated
 
 class RunMember:
     """One law on one trajectory, as a function of u (S, D), standard normal under the prior: start, asymptote, place,
-    shape, then misfit, noise, rho."""
+    shape, then misfit and noise."""
 
     def __init__(self, law: Law, rows: Correlated, setting: Setting, start: float | None = None) -> None:
         self.law, self.rows, self.setting, self.start = law, rows, setting, start
         self.low, self.high = rows.rows.low, rows.rows.high
         self.last = rows.rows.last or rows.spacing
-        self.dimensions = 6 + len(SHAPES[law.name])
+        self.dimensions = 5 + len(SHAPES[law.name])
 
     def parameters(self, u_SD: np.ndarray) -> Draws:
         """start, asymptote, place (in x) and the shape, (S,) each."""
@@ -79,13 +79,11 @@ class RunMember:
             found[name] = centre * np.exp(spread * u)
         return found
 
-    def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(index of rho, sigma, a), (S,) each."""
+    def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(s, a), (S,) each: sizes of the noise's innovations and of the misfit."""
         s, span = self.setting, self.high - self.low
-        a = span * s.misfit[0] * np.exp(s.misfit[1] * u_SD[:, -3]) if s.misfit else np.zeros(len(u_SD))
-        sigma = span * (QUIETEST + s.noise[0] * np.exp(s.noise[1] * u_SD[:, -2]))
-        rho = np.minimum((ndtr(u_SD[:, -1]) * len(RHOS)).astype(int), len(RHOS) - 1)
-        return (rho if s.correlated else 0 * rho), sigma, a
+        a = span * s.misfit[0] * np.exp(s.misfit[1] * u_SD[:, -2]) if s.misfit else np.zeros(len(u_SD))
+        return span * (QUIETEST + s.noise[0] * np.exp(s.noise[1] * u_SD[:, -1])), a
 
     def columns(self, p: Draws) -> np.ndarray:
         """(S, P): rows of the law's own parameters, with C_0 = the last row."""
@@ -108,9 +106,14 @@ class RunMember:
         return self.law.value(self.columns(self.parameters(u_SD)), **given)
 
     def log_likelihood(self, u_SD: np.ndarray) -> np.ndarray:
-        rho, sigma, a = self.hyper(u_SD)
+        return np.logaddexp.reduce(self._each(u_SD), axis=1)
+
+    def _each(self, u_SD: np.ndarray) -> np.ndarray:
+        """(S, rhos): the likelihood at every rho, each as likely as another beforehand."""
+        count = len(RHOS) if self.setting.correlated else 1
         with np.errstate(all="ignore"):
-            return self.rows.log_likelihood(self.value(u_SD, self.rows.x_m), rho, sigma, a)
+            found = self.rows.log_likelihood(self.value(u_SD, self.rows.x_m), *self.hyper(u_SD), count)
+            return np.where(np.isfinite(found), found, -1e300) - math.log(count)
 
     def midpoint(self, p: Draws) -> np.ndarray:
         """x at which half of the rise is done, (S,)."""
@@ -119,7 +122,10 @@ class RunMember:
     def draws(self, u_SD: np.ndarray, x_G: np.ndarray, rng: np.random.Generator) -> Draws:
         """`level` (S, G): law and misfit, within the range; `end_noise`: of the mean of the rows of a run's last
         twentieth at the last of x_G; `asymptote`, `midpoint`, `rho`, `sigma` (S,)."""
-        rho, sigma, a = self.hyper(u_SD)
+        each_SR = self._each(u_SD)  # rho by its own posterior at u: the largest of log p plus Gumbel's noise
+        rho = np.argmax(each_SR + rng.gumbel(size=each_SR.shape), axis=1)
+        s, a = self.hyper(u_SD)
+        sigma = s / np.sqrt(1 - np.array(RHOS)[rho] ** 2)
         law_SG = self.value(u_SD, x_G)
         if self.setting.misfit:
             at_rows, normal = self.value(u_SD, self.rows.x_m), rng.standard_normal(law_SG.shape)

@@ -30,7 +30,7 @@ METRICS = (
     "reward_mean", "reward", "train/reward", "rewards/mean", "pass_rate", "accuracy", "eval_reward", "eval_accuracy",
 )  # fmt: skip
 STEPS_LOG = "steps.jsonl"
-DISORDER = 0.1  # share of steps back from which a log is in no order, rather than a run that was restarted
+DISORDER = 0.1  # share of steps back from which a log is in no order, rather than of a run that was restarted
 
 
 def trajectory(
@@ -157,7 +157,8 @@ def _clean(rows: Sequence[Row], axis: str, metric: str) -> tuple[np.ndarray, np.
     notes = [f"{n:,} rows without a number were left out"] if (n := int((~good).sum())) else []
     x, y = pairs[good].T
     back = np.diff(x) < 0
-    if back.sum() > max(3, DISORDER * len(x)):
+    repeated = len(x) - len(np.unique(x))
+    if back.sum() > (max(3, DISORDER * len(x)) if repeated else DISORDER * len(x)):
         places, at = np.unique(x, return_inverse=True)
         count = np.bincount(at)
         notes.append(f"the rows are in no order of {axis}: sorted" + _averaged(len(x) - len(places)))
@@ -170,8 +171,8 @@ def _clean(rows: Sequence[Row], axis: str, metric: str) -> tuple[np.ndarray, np.
         )
     ahead = np.append(np.minimum.accumulate(x[::-1])[::-1][1:], np.inf) if len(x) else x
     kept = x < ahead
-    if repeated := int(np.sum(x[:-1] == x[1:])):
-        notes.append(f"{repeated:,} rows repeat the {axis} before: the later one counts")
+    if twice := int(np.sum(x[:-1] == x[1:])):
+        notes.append(f"{twice:,} rows repeat the {axis} before: the later one counts")
     return x[kept], y[kept], notes
 
 
