@@ -3,7 +3,8 @@
 With x_n the last row (C_0 of the law), L .. H the metric's range and u ~ N(0, I):
 
     start       R_0 = L + (H - L) Phi(u), or given
-    asymptote   anything between R_0 and H, all alike; with probability `fall` anything between L and R_0 (a collapse)
+    asymptote   R_0 + (H - R_0) v, v = Phi(`evenness` u): anything above the start, the ends of the range less often;
+                with probability `fall` anything between L and R_0 (a collapse)
     place       where half of the rise is done (sigmoid, exponential), or where the late power law sets in: uniform in
                 log x from e^-`before` of the first row to e^`ahead` times the last
     steepness, exponent, noise sigma, misfit a      log-normal (centre, spread); a and sigma in units of H - L
@@ -35,6 +36,7 @@ class Setting:
     `misfit` None: the laws are taken at their word. `correlated` False: noise is white."""
 
     fall: float = 0.1
+    evenness: float = 0.7
     before: float = 2.0
     ahead: float = 3.0
     steepness: tuple[float, float] = (1.2, 0.6)
@@ -68,7 +70,7 @@ class RunMember:
         """start, asymptote, place (in x) and the shape, (S,) each."""
         s, span = self.setting, self.high - self.low
         start = self.low + span * ndtr(u_SD[:, 0]) if self.start is None else np.full(len(u_SD), float(self.start))
-        share, p = ndtr(u_SD[:, 1]), s.fall
+        share, p = ndtr(s.evenness * u_SD[:, 1]), s.fall
         above, below = (share - p) / (1 - p), 1 - share / p if p else 0 * share
         rise = np.where(share < p, (self.low - start) * below, (self.high - start) * above)
         first = self.rows.rows.x_n[0] or self.rows.spacing
@@ -140,7 +142,7 @@ class RunMember:
 
 def mean_noise(rows: Trajectory, end: float) -> np.ndarray:
     """(RHOS,): standard deviation of the mean of as many AR(1) rows as stand in the last twentieth of a run that ends
-    there, in units of one row's: sqrt(sum_ij rho^|i-j|) / k."""
-    k = max(1, round(TAIL * end / rows.spacing))
-    apart = np.arange(1, k)
-    return np.array([math.sqrt(k + 2 * float(np.sum((k - apart) * rho**apart))) / k for rho in RHOS])
+    there, in units of one row's: sqrt(sum_ij rho^|i-j|) / k, the sum being k + 2 rho (k (1 - rho) - 1 + rho^k) /
+    (1 - rho)^2."""
+    k, rho = max(1, round(TAIL * end / rows.spacing)), np.array(RHOS)
+    return np.sqrt(k + 2 * rho * (k * (1 - rho) - 1 + rho**k) / (1 - rho) ** 2) / k
