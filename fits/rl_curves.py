@@ -90,16 +90,18 @@ class RunAverage:
             rows.metric, rows.axis, rows.low, rows.high, rows.last, end, len(rows), effective, rho,
             Quantity.of(drawn["sigma"]), Quantity.of(now), Quantity.of(final), Quantity.of(then - now), asymptote,
             Quantity.of(drawn["midpoint"]), FitStatus.CONVERGED if known else FitStatus.NOT_IDENTIFIED,
-            self._status(effective, drawn["midpoint"]),
+            self._status(effective),
             {m.law.name: w for m, w in zip(self.members, self.weights, strict=True)}, rows.notes,
         )  # fmt: skip
 
-    def _status(self, effective: float, midpoint_S: np.ndarray) -> FitStatus:
+    def _status(self, effective: float) -> FitStatus:
         """TOO_FEW_POINTS; NOT_IDENTIFIED: the rise may well not have begun; DIVERGED: the draws are few."""
-        if min(effective, len(self.trajectory)) < FEW:
+        if len(self.trajectory) < FEW:
             return FitStatus.TOO_FEW_POINTS
         if not moved(self.trajectory):
             return FitStatus.NOT_IDENTIFIED
+        if effective < FEW:
+            return FitStatus.TOO_FEW_POINTS
         return FitStatus.DIVERGED if self.poor else FitStatus.CONVERGED
 
 

@@ -52,7 +52,7 @@ SETTING = Setting()
 PLAIN = Setting(misfit=None)  # one law, taken at its word
 LAWS: tuple[Law, ...] = (SIGMOID, EXPONENTIAL, SHIFTED)
 SHAPES = {"sigmoid": ("steepness",), "exponential": (), "shifted": ("exponent",)}
-QUIETEST = 1e-5  # of the range: rows without any noise still have digits
+QUIETEST = 5e-4  # of the range: a row is a mean over some hundreds of samples
 FARTHEST = 1e-9  # of x_n: where laws of x = 0 are evaluated
 
 

@@ -64,9 +64,11 @@ def scalerl_grid(
 ) -> GridFit:
     """The published grid on one trajectory. `start`: R_0, measured before RL. `since`: rows before this place are left
     out (the first ~epoch; 1,500 GPU-hours in the publication)."""
-    rows = trajectory(source, **reading).since(since)  # type: ignore[arg-type]
-    if len(rows) < 3 or rows.x_n[0] <= 0:
-        raise InputError(f"{len(rows)} rows from {since:g} on do not determine three parameters", "give more rows")
+    rows = trajectory(source, **reading)  # type: ignore[arg-type]
+    kept = (rows.x_n >= since) & (rows.x_n > 0)
+    if kept.sum() < 4:
+        raise InputError(f"{kept.sum()} rows from {since:g} on do not determine three parameters", "give more rows")
+    rows = rows.since(float(rows.x_n[kept][0]))
     if min(asymptotes) <= 0 or min(midpoints) <= 0:
         raise InputError("asymptotes and midpoints of the grid are positive")
     fitted = [_best_steepness(rows.x_n, rows.y_n, start, a, np.array(midpoints)) for a in asymptotes]
