@@ -8,7 +8,7 @@ With x_n the last row (C_0 of the law), L .. H the metric's range and u ~ N(0, I
     place       where half of the rise is done (sigmoid, exponential), or where the late power law sets in: uniform in
                 log x from e^-`before` of the first row to e^`ahead` times the last
     steepness, exponent, noise sigma, misfit a      log-normal (centre, spread); a and sigma in units of H - L
-    rho         all of correlated.RHOS alike
+    rho         of correlated.RHOS, p ~ (1 - rho)^`white`
 
 Laws of one run are taken as they stand in scaling.laws: falling ones (power of shifted compute, exponential) rise where
 their scale is negative.
@@ -44,6 +44,7 @@ class Setting:
     noise: tuple[float, float] = (0.02, 1.5)
     misfit: tuple[float, float] | None = (0.02, 1.0)
     correlated: bool = True
+    white: float = 1.0
     odds: Mapping[str, float] = field(default_factory=lambda: {"sigmoid": 1.0, "exponential": 1.0, "shifted": 1.0})
     trust: float = 0.5  # power of the evidence
 
@@ -111,11 +112,12 @@ class RunMember:
         return np.logaddexp.reduce(self._each(u_SD), axis=1)
 
     def _each(self, u_SD: np.ndarray) -> np.ndarray:
-        """(S, rhos): the likelihood at every rho, each as likely as another beforehand."""
+        """(S, rhos): the likelihood at every rho times its prior."""
         count = len(RHOS) if self.setting.correlated else 1
+        prior = (1 - np.array(RHOS[:count])) ** self.setting.white
         with np.errstate(all="ignore"):
             found = self.rows.log_likelihood(self.value(u_SD, self.rows.x_m), *self.hyper(u_SD), count)
-            return np.where(np.isfinite(found), found, -1e300) - math.log(count)
+            return np.where(np.isfinite(found), found, -1e300) + np.log(prior / prior.sum())
 
     def midpoint(self, p: Draws) -> np.ndarray:
         """x at which half of the rise is done, (S,)."""
