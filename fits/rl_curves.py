@@ -9,7 +9,7 @@ Monte Carlo (sampling.py) under the prior of rl_members.py, and weighed by a pow
 
 What is honest about an asymptote: before the midpoint the laws give it away to the prior, which is all of the range. It
 is CONVERGED only where the run has passed the midpoint in all but a twentieth of the draws and the 90 % interval is
-narrower than a tenth of the range; else NOT_IDENTIFIED, with the estimate.
+narrower than .15 of the range; else NOT_IDENTIFIED, with the estimate.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from scaling.trajectories import TAIL, Quantity, RunForecast, Trajectory
 
 PARTICLES, MOVES = 1024, 3
 FEW = 8  # rows, counted as independent ones
-KNOWN = 0.1  # of the range: an asymptote whose 90 % interval is wider is not known
+KNOWN = 0.15  # of the range: an asymptote whose 90 % interval is wider is not known
 PASSED = 0.95  # share of draws whose midpoint lies behind the last row
 
 

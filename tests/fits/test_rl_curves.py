@@ -54,7 +54,7 @@ def test_a_sigmoid_run_is_foretold_and_its_asymptote_is_known_far_beyond_the_mid
     end = 3000.0
     early, late = run(40, seed=1), run(2000, seed=1)
     one = rl_average(early, **FEW).forecast(end)
-    two = rl_average(late, **FEW).forecast(end)
+    two = rl_average(late).forecast(end)
     assert one.asymptote_status is FitStatus.NOT_IDENTIFIED and np.ptp(one.asymptote.interval()) > 0.3
     assert two.asymptote_status is FitStatus.CONVERGED and two.asymptote.covers(0.7, 0.95)
     for found in (one, two):
