@@ -23,6 +23,7 @@ ORDER = (
     "diagnose",
     "forecast",
     "surface",
+    "watch",
     "register",
     "resolve",
     "verify",

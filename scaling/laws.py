@@ -15,6 +15,7 @@ import sympy as sp
 from scaling.errors import InputError
 from scaling.law import Degenerate, Input, Law, Parameter
 from scaling.maps import LINK_EXPONENTIAL, LINK_SIGMOID
+from scaling.rl_laws import RL_SIZE
 from scaling.size_and_data import CHINCHILLA, CHINCHILLA_TIED, EXPONENT, KAPLAN
 
 __all__ = ["LAWS", "Degenerate", "Input", "Law", "Parameter", "law_named", "register_law"]
@@ -212,7 +213,7 @@ LAWS = {
     law.name: law
     for law in (
         POWER, PASS_RATE, NEG_LOG_PASS, SHIFTED, ONSET, BROKEN, BROKEN2, CHINCHILLA, CHINCHILLA_TIED, KAPLAN,
-        EXPONENTIAL, SIGMOID, M4, LINK_EXPONENTIAL, LINK_SIGMOID,
+        EXPONENTIAL, SIGMOID, M4, LINK_EXPONENTIAL, LINK_SIGMOID, RL_SIZE,
     )
 }  # fmt: skip
 _FITTED: dict[str, Law] = {}  # laws that were fitted without being registered: their fits must find them again

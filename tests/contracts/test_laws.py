@@ -28,6 +28,7 @@ OWN = {
     "sigmoid": {"start": 0.15, "asymptote": 0.75, "midpoint": 1.5, "steepness": 0.8},
     "m4": {"start": 3.0, "onset": 0.02, "bend": 0.7},
     "link_exponential": {"chance": 0.8, "gain": 0.3, "rate": 0.9},
+    "rl_size": {"limit": 0.15, "half_size": 0.8},
     "link_sigmoid": {"chance": 0.25, "asymptote": 0.9, "midpoint": 0.95, "steepness": 6.0},
 }  # fmt: skip
 REFERENCE = {"C": 1e11, "N": 1e8, "D": 2e9, "L": 2.5}

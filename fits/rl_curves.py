@@ -1,0 +1,174 @@
+"""One run's trajectory, foretold to its own end: several saturating laws averaged.
+
+    sigmoid       R_0 + (A - R_0) / (1 + (C_mid / C)^B)              (ScaleRL, Khatri et al. 2025)
+    exponential   A - (A - R_0) exp(-r C)
+    shifted       A - (A - R_0) (1 + C / C_s)^-alpha                 a late power law, finite at the start
+
+each with a misfit process for how it is wrong and with autocorrelated noise (correlated.py), sampled by sequential
+Monte Carlo (sampling.py) under the prior of rl_members.py, and weighed by a power of its evidence as in averaging.py.
+
+What is honest about an asymptote: before the midpoint the laws give it away to the prior, which is all of the range. It
+is CONVERGED only where the run has passed the midpoint in all but a twentieth of the draws and the 90 % interval is
+narrower than .15 of the range; else NOT_IDENTIFIED, with the estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fits.averaging import DRAWS, HEAVY, apportion, weights_of
+from fits.correlated import RHOS, Correlated
+from fits.rl_members import LAWS, SETTING, Draws, RunMember, Setting
+from fits.sampling import Sample, sample
+from fits.trajectories import Source, trajectory
+from scaling.errors import InputError
+from scaling.fitted import FitStatus
+from scaling.laws import Law
+from scaling.trajectories import TAIL, Quantity, RunForecast, Trajectory
+
+PARTICLES, MOVES = 1024, 3
+FEW = 8  # rows, counted as independent ones
+KNOWN = 0.15  # of the range: an asymptote whose 90 % interval is wider is not known
+PASSED = 0.95  # share of draws whose midpoint lies behind the last row
+
+
+@dataclass(frozen=True)
+class RunAverage:
+    """Posterior of every law on one trajectory, and the weight of each."""
+
+    rows: Correlated
+    members: tuple[RunMember, ...]
+    samples: tuple[Sample, ...]
+    weights: tuple[float, ...]
+    seed: int = 0
+    count: int = DRAWS
+
+    @property
+    def trajectory(self) -> Trajectory:
+        return self.rows.rows
+
+    def draws(self, x_G: np.ndarray) -> Draws:
+        """As RunMember.draws, of all laws by their weights."""
+        rng = np.random.default_rng([self.seed, 1])
+        found = []
+        for member, drawn, k in zip(self.members, self.samples, apportion(self.weights, self.count), strict=True):
+            chosen = drawn.u_SD[rng.choice(len(drawn.u_SD), k, replace=k > len(drawn.u_SD))]
+            found.append(member.draws(chosen, np.asarray(x_G, float), rng))
+        return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+
+    def parameters(self, law: str) -> Draws:
+        """Posterior draws of one law's parameters: start, asymptote, place, steepness or exponent."""
+        at = [m.law.name for m in self.members].index(law)
+        return self.members[at].parameters(self.samples[at].u_SD)
+
+    @cached_property
+    def poor(self) -> tuple[str, ...]:
+        """Laws that count and whose draws are few."""
+        each = zip(self.members, self.samples, self.weights, strict=True)
+        return tuple(m.law.name for m, s, w in each if w > HEAVY and s.poor)
+
+    def forecast(self, end: float | None = None) -> RunForecast:
+        """The run's own end (default: where its source plans it). Raises InputError where the end lies behind."""
+        rows = self.trajectory
+        end = _end(rows, end)
+        middle = max(rows.last, (1 - TAIL / 2) * end)  # of the rows that make the end
+        drawn = self.draws(np.array([rows.last, end, middle]))
+        now, then, late = drawn["level"].T
+        final = np.clip(late + drawn["end_noise"], rows.low, rows.high)
+        rho = Quantity.of(drawn["rho"])
+        effective = float(np.mean([self.rows.at[RHOS.index(r)].effective for r in drawn["rho"]]))
+        passed = float(np.mean(drawn["midpoint"] <= rows.last))
+        asymptote = Quantity.of(drawn["asymptote"])
+        low, high = asymptote.interval()
+        known = passed >= PASSED and high - low <= KNOWN * (rows.high - rows.low)
+        return RunForecast(
+            rows.metric, rows.axis, rows.low, rows.high, rows.last, end, len(rows), effective, rho,
+            Quantity.of(drawn["sigma"]), Quantity.of(now), Quantity.of(final), Quantity.of(then - now), asymptote,
+            Quantity.of(drawn["midpoint"]), FitStatus.CONVERGED if known else FitStatus.NOT_IDENTIFIED,
+            self._status(effective),
+            {m.law.name: w for m, w in zip(self.members, self.weights, strict=True)}, rows.notes,
+        )  # fmt: skip
+
+    def _status(self, effective: float) -> FitStatus:
+        """TOO_FEW_POINTS; NOT_IDENTIFIED: the rise may well not have begun; DIVERGED: the draws are few."""
+        if len(self.trajectory) < FEW:
+            return FitStatus.TOO_FEW_POINTS
+        if not moved(self.trajectory):
+            return FitStatus.NOT_IDENTIFIED
+        if effective < FEW:
+            return FitStatus.TOO_FEW_POINTS
+        return FitStatus.DIVERGED if self.poor else FitStatus.CONVERGED
+
+
+def moved(rows: Trajectory) -> bool:
+    """Do the first and the last third differ by more than three standard errors of their means (each third's scatter
+    counted with its lag-1 autocorrelation)?"""
+    first, *_, last = np.array_split(rows.y_n, 3)
+    error = np.hypot(_mean_error(first), _mean_error(last))
+    return bool(abs(last.mean() - first.mean()) > 3 * error)
+
+
+def _mean_error(y_n: np.ndarray) -> float:
+    rest = y_n - y_n.mean()
+    power = float(rest @ rest)
+    if len(y_n) < 2 or power == 0:
+        return 0.0
+    rho = min(max(float(rest[1:] @ rest[:-1]) / power, 0.0), 0.9)
+    return float(np.sqrt(power / (len(y_n) - 1) / len(y_n) * (1 + rho) / (1 - rho)))
+
+
+def _end(rows: Trajectory, end: float | None) -> float:
+    found = rows.planned if end is None else float(end)
+    if found is None:
+        raise InputError(f"{rows.source or 'this log'} does not say where the run ends", "give the end: end=1000")
+    if not np.isfinite(found) or found < rows.last:
+        raise InputError(
+            f"the end, {rows.axis} {found:,.6g}, lies behind the last row at {rows.last:,.6g}", "ask for a later end"
+        )
+    return found
+
+
+def rl_average(
+    source: Source,
+    laws: Sequence[Law] = LAWS,
+    *,
+    start: float | None = None,
+    setting: Setting = SETTING,
+    seed: int = 0,
+    particles: int = PARTICLES,
+    moves: int = MOVES,
+    draws: int = DRAWS,
+    **reading: Any,
+) -> RunAverage:
+    """Sample every law on one run's trajectory and weigh them. `start`: R_0, where it was measured before RL;
+    `reading`: options of fits.trajectory.
+
+        >>> found = fits.rl_average("forecast/runs/3f9c0a1b-s1")
+        >>> print(found.forecast(end=1000))
+    """
+    rows = trajectory(source, **reading)
+    if start is not None and not rows.low <= start <= rows.high:
+        raise InputError(f"a start of {start:g} is outside {rows.low:g} .. {rows.high:g}", "is it in percent?")
+    on = Correlated(rows)
+    members = tuple(RunMember(law, on, setting, start) for law in laws)
+    samples = tuple(
+        sample(m.log_likelihood, m.dimensions, np.random.default_rng([seed, 0, k]), particles=particles, moves=moves)
+        for k, m in enumerate(members)
+    )
+    odds = [setting.odds.get(m.law.name, 1.0) for m in members]
+    return RunAverage(on, members, samples, weights_of(samples, odds, setting.trust), seed, draws)
+
+
+def watch(log: Source, end: float | None = None, **options: Any) -> RunForecast:
+    """The forecast of a run's own end from its log so far. `log`: a list of rows, a path, or a trial's folder; options
+    as those of `rl_average` and `trajectory`.
+
+        >>> print(fits.watch(trainer.state.log_history, end=trainer.state.max_steps))
+        step 120 of 1,000: reward 0.41 ± 0.01 now; at the end 0.58 [0.49, 0.66] 90 %; ...
+    """
+    return rl_average(log, **options).forecast(end)

@@ -1,0 +1,150 @@
+"""One law on one run's trajectory: prior, likelihood and draws.
+
+With x_n the last row (C_0 of the law), L .. H the metric's range and u ~ N(0, I):
+
+    start       R_0 = L + (H - L) Phi(u), or given
+    asymptote   R_0 + (H - R_0) v, v = Phi(`evenness` u): anything above the start, the ends of the range less often;
+                with probability `fall` anything between L and R_0 (a collapse)
+    place       where half of the rise is done (sigmoid, exponential), or where the late power law sets in: uniform in
+                log x from e^-`before` of the first row to e^`ahead` times the last
+    steepness, exponent, noise sigma, misfit a      log-normal (centre, spread); a and sigma in units of H - L
+    rho         of correlated.RHOS, p ~ (1 - rho)^`white`
+
+Laws of one run are taken as they stand in scaling.laws: falling ones (power of shifted compute, exponential) rise where
+their scale is negative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import ndtr
+
+from fits.correlated import RHOS, Correlated
+from scaling.laws import EXPONENTIAL, SHIFTED, SIGMOID, Law
+from scaling.trajectories import TAIL, Trajectory
+
+Draws = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Numbers of the prior; log-normal (centre, spread) unless a line says otherwise. What was tried: docs/log.md.
+    `misfit` None: the laws are taken at their word. `correlated` False: noise is white."""
+
+    fall: float = 0.1
+    evenness: float = 0.7
+    before: float = 2.0
+    ahead: float = 3.0
+    steepness: tuple[float, float] = (1.2, 0.6)
+    exponent: tuple[float, float] = (0.7, 0.7)
+    noise: tuple[float, float] = (0.02, 1.5)
+    misfit: tuple[float, float] | None = (0.02, 1.0)
+    correlated: bool = True
+    white: float = 1.0
+    odds: Mapping[str, float] = field(default_factory=lambda: {"sigmoid": 1.0, "exponential": 1.0, "shifted": 1.0})
+    trust: float = 0.5  # power of the evidence
+
+
+SETTING = Setting()
+PLAIN = Setting(misfit=None)  # one law, taken at its word
+LAWS: tuple[Law, ...] = (SIGMOID, EXPONENTIAL, SHIFTED)
+SHAPES = {"sigmoid": ("steepness",), "exponential": (), "shifted": ("exponent",)}
+QUIETEST = 5e-4  # of the range: a row is a mean over some hundreds of samples
+FARTHEST = 1e-9  # of x_n: where laws of x = 0 are evaluated
+
+
+class RunMember:
+    """One law on one trajectory, as a function of u (S, D), standard normal under the prior: start, asymptote, place,
+    shape, then misfit and noise."""
+
+    def __init__(self, law: Law, rows: Correlated, setting: Setting, start: float | None = None) -> None:
+        self.law, self.rows, self.setting, self.start = law, rows, setting, start
+        self.low, self.high = rows.rows.low, rows.rows.high
+        self.last = rows.rows.last or rows.spacing
+        self.dimensions = 5 + len(SHAPES[law.name])
+
+    def parameters(self, u_SD: np.ndarray) -> Draws:
+        """start, asymptote, place (in x) and the shape, (S,) each."""
+        s, span = self.setting, self.high - self.low
+        start = self.low + span * ndtr(u_SD[:, 0]) if self.start is None else np.full(len(u_SD), float(self.start))
+        share, p = ndtr(s.evenness * u_SD[:, 1]), s.fall
+        above, below = (share - p) / (1 - p), 1 - share / p if p else 0 * share
+        rise = np.where(share < p, (self.low - start) * below, (self.high - start) * above)
+        first = self.rows.rows.x_n[0] or self.rows.spacing
+        bottom, top = math.log(first) - s.before, math.log(self.last) + s.ahead
+        found = {"start": start, "asymptote": start + rise, "place": np.exp(bottom + (top - bottom) * ndtr(u_SD[:, 2]))}
+        for name, u in zip(SHAPES[self.law.name], u_SD[:, 3:].T, strict=False):
+            centre, spread = getattr(s, name)
+            found[name] = centre * np.exp(spread * u)
+        return found
+
+    def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(s, a), (S,) each: sizes of the noise's innovations and of the misfit."""
+        s, span = self.setting, self.high - self.low
+        a = span * s.misfit[0] * np.exp(s.misfit[1] * u_SD[:, -2]) if s.misfit else np.zeros(len(u_SD))
+        return span * (QUIETEST + s.noise[0] * np.exp(s.noise[1] * u_SD[:, -1])), a
+
+    def columns(self, p: Draws) -> np.ndarray:
+        """(S, P): rows of the law's own parameters, with C_0 = the last row."""
+        rise, place = p["asymptote"] - p["start"], p["place"] / self.last
+        roles = {"start": p["start"], "asymptote": p["asymptote"], "floor": p["asymptote"]}
+        if self.law.name == "sigmoid":
+            roles |= {"midpoint": place, "steepness": p["steepness"]}
+        elif self.law.name == "exponential":
+            roles |= {"scale": -rise, "rate": math.log(2) / place}
+        else:  # what is missing at x = 0 is the whole rise
+            at_last = np.exp(p["exponent"] * (np.log(place) - np.log1p(place)))
+            roles |= {"scale": -rise * at_last, "exponent": p["exponent"], "shift": place}
+        return np.column_stack([roles[name] for name in self.law.names])
+
+    def value(self, u_SD: np.ndarray, x_G: np.ndarray) -> np.ndarray:
+        """The law, (S, G)."""
+        axis = self.law.inputs[0]
+        x = np.maximum(np.asarray(x_G, float), FARTHEST * self.last)
+        given = {str(axis.symbol): x, str(axis.reference): self.last}
+        return self.law.value(self.columns(self.parameters(u_SD)), **given)
+
+    def log_likelihood(self, u_SD: np.ndarray) -> np.ndarray:
+        return np.logaddexp.reduce(self._each(u_SD), axis=1)
+
+    def _each(self, u_SD: np.ndarray) -> np.ndarray:
+        """(S, rhos): the likelihood at every rho times its prior."""
+        count = len(RHOS) if self.setting.correlated else 1
+        prior = (1 - np.array(RHOS[:count])) ** self.setting.white
+        with np.errstate(all="ignore"):
+            found = self.rows.log_likelihood(self.value(u_SD, self.rows.x_m), *self.hyper(u_SD), count)
+            return np.where(np.isfinite(found), found, -1e300) + np.log(prior / prior.sum())
+
+    def midpoint(self, p: Draws) -> np.ndarray:
+        """x at which half of the rise is done, (S,)."""
+        return p["place"] * (2 ** (1 / p["exponent"]) - 1) if self.law.name == "shifted" else p["place"]
+
+    def draws(self, u_SD: np.ndarray, x_G: np.ndarray, rng: np.random.Generator) -> Draws:
+        """`level` (S, G): law and misfit, within the range; `end_noise`: of the mean of the rows of a run's last
+        twentieth at the last of x_G; `asymptote`, `midpoint`, `rho`, `sigma` (S,)."""
+        each_SR = self._each(u_SD)  # rho by its own posterior at u: the largest of log p plus Gumbel's noise
+        rho = np.argmax(each_SR + rng.gumbel(size=each_SR.shape), axis=1)
+        s, a = self.hyper(u_SD)
+        sigma = s / np.sqrt(1 - np.array(RHOS)[rho] ** 2)
+        law_SG = self.value(u_SD, x_G)
+        if self.setting.misfit:
+            at_rows, normal = self.value(u_SD, self.rows.x_m), rng.standard_normal(law_SG.shape)
+            law_SG = law_SG + self.rows.misfit(x_G, at_rows, rho, sigma, a, normal)
+        p = self.parameters(u_SD)
+        noise = sigma * mean_noise(self.rows.rows, float(x_G[-1]))[rho] * rng.standard_normal(len(u_SD))
+        return {
+            "level": np.clip(law_SG, self.low, self.high), "end_noise": noise, "asymptote": p["asymptote"],
+            "midpoint": self.midpoint(p), "rho": np.array(RHOS)[rho], "sigma": sigma,
+        }  # fmt: skip
+
+
+def mean_noise(rows: Trajectory, end: float) -> np.ndarray:
+    """(RHOS,): standard deviation of the mean of as many AR(1) rows as stand in the last twentieth of a run that ends
+    there, in units of one row's: sqrt(sum_ij rho^|i-j|) / k, the sum being k + 2 rho (k (1 - rho) - 1 + rho^k) /
+    (1 - rho)^2."""
+    k, rho = max(1, round(TAIL * end / rows.spacing)), np.array(RHOS)
+    return np.sqrt(k + 2 * rho * (k * (1 - rho) - 1 + rho**k) / (1 - rho) ** 2) / k

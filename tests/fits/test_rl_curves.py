@@ -1,0 +1,205 @@
+"""Forecasts of a run's own end: known curves, honest asymptotes, autocorrelated rows, odd runs, and the verb."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import fits
+from fits.rl_curves import rl_average
+from fits.rl_members import LAWS, PLAIN, SETTING, RunMember
+from fits.watch_verb import watch as watch_verb
+from scaling.errors import InputError
+from scaling.fitted import FitStatus
+from scaling.laws import EXPONENTIAL, SHIFTED, SIGMOID
+from scaling.trajectories import Trajectory
+from tests.fits.test_correlated import rows
+
+FEW = {"particles": 384}
+
+
+def saturating(x, start=0.2, top=0.7, middle=60.0, steepness=1.3):
+    row = SIGMOID.row(start=start, asymptote=top, midpoint=middle, steepness=steepness)
+    return SIGMOID.value(row, C=np.maximum(x, 1e-9), C_0=1.0)[0]
+
+
+def run(count=150, rho=0.4, sigma=0.03, seed=0, **curve):
+    made = rows(np.arange(1.0, count + 1), lambda x: saturating(x, **curve), rho, sigma, seed)
+    return replace(made, y_n=np.clip(made.y_n, 0, 1), low=0.0, high=1.0)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_every_law_goes_from_its_start_to_its_asymptote_and_is_half_way_at_its_midpoint(law):
+    from fits.correlated import Correlated
+
+    member = RunMember(law, Correlated(run()), SETTING)
+    u = np.random.default_rng(1).standard_normal((200, member.dimensions))
+    p = member.parameters(u)
+    rise = p["asymptote"] - p["start"]
+    middle = member.midpoint(p)
+    half = np.array([member.value(u[i : i + 1], middle[i : i + 1])[0, 0] for i in range(200)])
+    np.testing.assert_allclose(half, p["start"] + rise / 2, atol=1e-9)
+    steep = member.value(u, np.array([0.0, 1e30]))
+    fast = np.ones(200, bool) if law is EXPONENTIAL else p[(set(p) & {"steepness", "exponent"}).pop()] > 0.5
+    np.testing.assert_allclose(steep[fast, 1], p["asymptote"][fast], atol=1e-4)
+    sharp = fast if law is not SIGMOID else (p["steepness"] > 0.8)
+    np.testing.assert_allclose(steep[sharp, 0], p["start"][sharp], atol=1e-2)
+    assert ((p["asymptote"] >= 0) & (p["asymptote"] <= 1)).all()
+
+
+def test_a_sigmoid_run_is_foretold_and_its_asymptote_is_known_far_beyond_the_midpoint():
+    end = 3000.0
+    early, late = run(40, seed=1), run(2000, seed=1)
+    one = rl_average(early, **FEW).forecast(end)
+    two = rl_average(late).forecast(end)
+    assert one.asymptote_status is FitStatus.NOT_IDENTIFIED and np.ptp(one.asymptote.interval()) > 0.3
+    assert two.asymptote_status is FitStatus.CONVERGED and two.asymptote.covers(0.7, 0.95)
+    for found in (one, two):
+        assert found.final.covers(float(saturating(np.array([end]))[0]), 0.95)
+        low, high = found.final.interval(0.95)
+        assert 0 <= low <= high <= 1
+        assert found.status is FitStatus.CONVERGED
+    assert "NOT_IDENTIFIED" in str(one) and any("4 to 8 times" in w for w in one.warnings)
+    assert two.rho.median == pytest.approx(0.4, abs=0.11) and two.effective == pytest.approx(2000 * 0.6 / 1.4, rel=0.25)
+
+
+def test_before_the_midpoint_an_asymptote_is_what_the_prior_says():
+    """A tenth of the way to C_mid: 90 % of the asymptote's draws span most of what lies above the data."""
+    found = rl_average(run(60, middle=600.0, steepness=1.5, rho=0.0, sigma=0.01), **FEW).forecast(600)
+    low, high = found.asymptote.interval()
+    assert high - low > 0.45 and found.asymptote_status is FitStatus.NOT_IDENTIFIED
+
+
+def test_intervals_cover_and_the_average_costs_little():
+    """12 runs of three shapes, and which one is not told: 90 % intervals of the end hold 9 of them or more."""
+    inside, errors = [], []
+    truths = {
+        "sigmoid": lambda x: saturating(x, middle=30.0),
+        "exponential": lambda x: 0.65 - 0.45 * np.exp(-x / 40),
+        "late power": lambda x: 0.8 - 0.6 * (1 + x / 8) ** -0.5,
+    }
+    for law in truths.values():
+        for seed in range(4):
+            known = rows(np.arange(1.0, 101), law, 0.3, 0.03, seed)
+            known = replace(known, y_n=np.clip(known.y_n, 0, 1), low=0.0, high=1.0)
+            found = rl_average(known, seed=seed, **FEW).forecast(400).final
+            true = float(law(np.array([390.0]))[0])
+            inside.append(found.covers(true, 0.9))
+            errors.append(found.median - true)
+    assert sum(inside) >= 9
+    assert math.sqrt(np.mean(np.square(errors))) < 0.06
+
+
+def test_correlated_rows_make_wider_intervals_than_white_ones_taken_at_their_word():
+    known = run(120, rho=0.85, sigma=0.04, seed=3)
+    told = rl_average(known, (SIGMOID,), setting=PLAIN, **FEW).forecast(240)
+    deaf = rl_average(known, (SIGMOID,), setting=replace(PLAIN, correlated=False), **FEW).forecast(240)
+    assert np.ptp(told.final.interval()) > 1.3 * np.ptp(deaf.final.interval())
+    assert told.effective < 40 and deaf.effective == pytest.approx(120)
+    assert told.rho.median >= 0.6
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_the_unit_of_the_axis_does_not_matter(step):
+    one, two = run(60), run(60)
+    two = replace(two, x_n=two.x_n * step)
+    a, b = rl_average(one, **FEW).forecast(200), rl_average(two, **FEW).forecast(200 * step)
+    np.testing.assert_allclose(a.final.quantiles, b.final.quantiles, atol=1e-6)
+    assert b.midpoint.median == pytest.approx(step * a.midpoint.median, rel=1e-6)
+
+
+def test_another_range_is_a_change_of_unit():
+    one = run(60)
+    two = replace(one, y_n=3 * one.y_n - 1, low=-1.0, high=2.0)
+    a, b = rl_average(one, **FEW).forecast(200), rl_average(two, **FEW).forecast(200)
+    np.testing.assert_allclose(3 * np.array(a.final.quantiles) - 1, b.final.quantiles, atol=1e-5)
+
+
+ODD = {
+    "one row": ([5.0], [0.3]),
+    "two rows": ([1.0, 2.0], [0.3, 0.4]),
+    "all zeros": (np.arange(1.0, 60), np.zeros(59)),
+    "all ones": (np.arange(1.0, 60), np.ones(59)),
+    "constant": (np.arange(1.0, 60), np.full(59, 0.4)),
+    "a jump": (np.arange(1.0, 60), np.r_[np.zeros(30), np.ones(29)]),
+    "collapse": (np.arange(1.0, 100), np.r_[np.linspace(0.2, 0.7, 50), np.linspace(0.7, 0.0, 49)]),
+    "a gap": (np.r_[np.arange(1.0, 20), np.arange(500.0, 520)], np.linspace(0.2, 0.6, 39)),
+    "from zero on": (np.arange(0.0, 50), np.linspace(0.2, 0.6, 50)),
+    "only zero": ([0.0], [0.3]),
+    "late": (np.arange(1e6, 1e6 + 50), np.linspace(0.2, 0.6, 50)),
+    "small steps": (np.arange(1.0, 60) * 1e-9, np.linspace(0.2, 0.6, 59)),
+    "FLOP": (np.geomspace(1e18, 1e21, 50), np.linspace(0.2, 0.6, 50)),
+    "noise only": (np.arange(1.0, 60), 0.5 + 0.1 * np.random.default_rng(0).standard_normal(59)),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_runs_get_a_finite_answer_with_a_status(name):
+    x, y = (np.asarray(v, float) for v in ODD[name])
+    found = rl_average(Trajectory(x, y), **FEW).forecast(3 * x[-1] + 1)
+    for q in (found.now, found.final, found.gain, found.asymptote, found.midpoint, found.noise):
+        assert np.isfinite(q.quantiles).all()
+    assert found.final.quantiles[0] >= 0 and found.final.quantiles[-1] <= 1
+    assert found.asymptote_status is FitStatus.NOT_IDENTIFIED or name in ("a jump", "all ones", "all zeros")
+    if len(x) < 8:
+        assert found.status is FitStatus.TOO_FEW_POINTS
+    if name in ("noise only", "constant", "all zeros", "all ones"):
+        assert found.status is FitStatus.NOT_IDENTIFIED and "has not moved" in " ".join(found.warnings)
+    json.dumps(json.loads(json.dumps(found.to_json(), default=str)))
+
+
+def test_a_flat_run_may_still_take_off():
+    """Zero so far, ten times as far to go: the end is not foretold as zero for sure, and the status says so."""
+    found = rl_average(Trajectory(np.arange(1.0, 60), np.zeros(59)), **FEW).forecast(600)
+    assert found.final.quantiles[-1] > 10 * found.now.quantiles[-1] and found.final.median < 0.1
+    assert found.status is FitStatus.NOT_IDENTIFIED
+
+
+def test_refusals():
+    known = run(50)
+    for end, says in ((None, "does not say where"), (20, "behind the last row"), (math.nan, "behind")):
+        with pytest.raises(InputError, match=says):
+            rl_average(known, **FEW).forecast(end)
+    with pytest.raises(InputError, match="percent"):
+        rl_average(known, start=30.0)
+
+
+def test_a_finished_run_has_nothing_to_come():
+    found = rl_average(run(100), **FEW).forecast(100)
+    assert found.gain.interval(0.95) == pytest.approx((0, 0), abs=1e-3) and found.factor == 1
+
+
+def test_watch_prints_the_line(tmp_path):
+    known = run(120)
+    log = [{"step": int(s), "reward": float(r)} for s, r in zip(known.x_n, known.y_n, strict=True)]
+    found = fits.watch(log, end=1000, **FEW)
+    assert str(found).startswith("step 120 of 1,000: reward 0.") and " now; at the end 0." in str(found)
+    assert "gain still to come" in str(found) and "asymptote" in str(found)
+    assert fits.watch(log, end=1000, **FEW) == found
+
+
+def test_the_verb(tmp_path):
+    known = run(120)
+    path = tmp_path / "log.csv"
+    lines = (f"{s:g},{r}\n" for s, r in zip(known.x_n, known.y_n, strict=True))
+    path.write_text("step,reward\n" + "".join(lines))
+    done = CliRunner().invoke(watch_verb, [str(path), "--end", "1000", "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    body = json.loads(done.stdout)
+    assert body["says"].startswith("step 120 of 1,000") and body["asymptote_status"] == "NOT_IDENTIFIED"
+    assert CliRunner().invoke(watch_verb, [str(path), "--end", "1000"]).output.startswith("step 120 of 1,000")
+    with pytest.raises(InputError, match="where the run ends"):
+        CliRunner().invoke(watch_verb, [str(path)], catch_exceptions=False)
+
+
+def test_late_power_law_alone_is_recovered():
+    law = lambda x: 0.8 - 0.6 * (1 + x / 10) ** -0.7  # noqa: E731
+    known = replace(rows(np.arange(1.0, 2001), law, 0.0, 0.02, 5), low=0.0, high=1.0)
+    found = rl_average(known, (SHIFTED,), setting=PLAIN, start=0.2, **FEW)
+    p = found.parameters("shifted")
+    for name, true in (("asymptote", 0.8), ("exponent", 0.7), ("place", 10.0)):
+        low, high = np.quantile(p[name], [0.01, 0.99])
+        assert low < true < high and np.std(p[name]) < 0.25 * true
