@@ -12,6 +12,7 @@ from reports.inputs import ReportInput
 from reports.laws_found import hard_blocks, parameter_blocks
 from reports.parts import part_blocks
 from reports.record import assumption_blocks, cost_blocks, gate_blocks, note_blocks, provenance_blocks, trial_blocks
+from reports.rl_runs import rl_run_blocks
 from reports.series import all_series
 from reports.text import clean
 from reports.what_if import what_if_blocks
@@ -34,6 +35,7 @@ def forecast_document(report: ReportInput) -> Document:
         *choice_blocks(report),
         *bucket_blocks(series),
         *hard_blocks(report),
+        *rl_run_blocks(report),
         *backtest_blocks(report),
         *score_blocks(report),
         *residual_blocks(series),

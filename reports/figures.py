@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from reports.axes import LINEAR, TAG_SIZE, View, compute_axis, decades, place_tags, value_axis
 from reports.blocks import Panel
+from reports.inputs import RunLook
 from reports.series import FITTED, Series, residual_rows
 from reports.svg import GRID, INK, MUTED, PALETTE, PAPER, style, to_svg
 from reports.text import clean, number, shorten, whole
@@ -127,6 +128,25 @@ def coverage(rows: Sequence[tuple[float, float, float, float]], ax: Axes | None 
     ax.grid(axis="y", color=GRID, lw=0.5)
     ax.set_xlabel("interval's nominal level", fontsize=7.5)
     ax.set_ylabel("outcomes inside", fontsize=7.5)
+    return ax
+
+
+def run_fan(look: RunLook, share: float, ax: Axes | None = None) -> Axes:
+    """A run's rewards (known up to `share` of it; hollow: what came), and bands of 50, 80 and 95 % of its level."""
+    ax = ax or _axes()
+    run, colour = look.run, PALETTE["after"]
+    for low, high in BANDS:
+        ax.fill_between(look.x_G, look.level(low), look.level(high), color=colour, alpha=BAND_ALPHA, lw=0)
+    ax.plot(look.x_G, look.level(0.5), color=colour, lw=1.2)
+    known = run.x_n <= share * run.last
+    ax.plot(run.x_n[known], run.y_n[known], "o", ms=1.6, color=INK)
+    ax.plot(run.x_n[~known], run.y_n[~known], "o", ms=1.6, color=PAPER, mec=MUTED, mew=0.4)
+    ax.axvline(share * run.last, color=MUTED, lw=0.6, ls=":")
+    ax.plot([0.95 * run.last, run.last], [run.ending] * 2, color=PALETTE["outcome"], lw=2)
+    ax.set_xlim(0, 1.02 * run.last)
+    ax.set_xlabel(run.axis, fontsize=7.5)
+    ax.set_ylabel(run.metric, fontsize=7.5)
+    ax.set_title(shorten(look.name, 44), loc="left", fontsize=8, color=INK, pad=5)
     return ax
 
 

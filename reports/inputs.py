@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scaling.fitted import BacktestRow, Fit, Forecast, Subject
+import numpy as np
+
+from scaling.fitted import LEVELS, BacktestRow, Fit, Forecast, Subject
 from scaling.gates import Gate
 from scaling.observations import OVERALL, Observations
 from scaling.predictions import Claim, Prediction, Question, Resolution, Score
 from scaling.sensitivities import Sensitivities
+from scaling.trajectories import RunForecast, Trajectory
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,22 @@ class Receipt:
     signed: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class RunLook:
+    """One RL run with the forecasts of its own end by the share of its steps that each knew, and the quantiles of its
+    level foretold over x_G, (LEVELS, G)."""
+
+    name: str
+    run: Trajectory
+    forecasts: Mapping[float, RunForecast]
+    x_G: np.ndarray
+    bands_QG: np.ndarray
+
+    def level(self, q: float) -> np.ndarray:
+        """A quantile of the level over x_G."""
+        return np.array([np.interp(q, LEVELS, column) for column in self.bands_QG.T])
+
+
 @dataclass(frozen=True)
 class ReportInput:
     """Everything is optional but the title: a report shows what there is and says what is missing.
@@ -37,6 +56,7 @@ class ReportInput:
     `answers`     checklist items the other fields cannot answer, by key (see checklist.py)
     `gates`       checks on the ladder as they stand now; those of the prediction win
     `sensitivities`  the headline questions' forecasts under other choices, one table per question and law
+    `rl_runs`     some RL runs, each foretold to its own end from its beginning
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
     """
 
@@ -55,6 +75,7 @@ class ReportInput:
     backtests: Sequence[BacktestRow] = ()
     sensitivities: Sequence[Sensitivities] = ()
     gates: Sequence[Gate] = ()
+    rl_runs: Sequence[RunLook] = ()
     notes: Sequence[str] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
     made_at: str = ""

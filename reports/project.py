@@ -15,6 +15,7 @@ from typing import Any
 import fits
 from fits.backtests import with_backtests
 from reports.inputs import Receipt, ReportInput
+from reports.rl_runs import run_looks
 from scaling.compute import inputs_of, trial_flop
 from scaling.errors import InputError, StoreError
 from scaling.fitted import BacktestRow, Fit, Forecast
@@ -134,6 +135,7 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         backtests=project.backtests,
         sensitivities=project.sensitivities(),
         gates=project.observations.gates,
+        rl_runs=run_looks(project.folder, project.ladder, project.large),
         notes=(*notes, *changes(project, record)),
     )
 
