@@ -16,7 +16,7 @@ from fits.points import Points, check_enough, final_rows, points_of
 from fits.priors import Prior, PriorRule, default_priors, describe
 from fits.solver import NEAR, Problems, Solution, identified, minimise, starts, thin_rows
 from fits.uncertainty import redraws
-from fits.verdicts import verdict_of
+from fits.verdicts import trend_of
 from scaling.fitted import Fit, FitStatus
 from scaling.laws import LAWS, Law, remember
 from scaling.observations import Observations
@@ -135,7 +135,7 @@ def fit_points(
         method=METHOD,
         seed=seed,
         lack_of_fit=lack_of_fit(points) if law.straight and not law.inputs[0].column else None,
-        verdict=verdict_of(points, estimate.objective.scale),
+        verdict=str(trend_of(points, estimate.objective.scale)),
         notes=(*((note,) if note else ()), f"noise from {estimate.noise.source}", *told(drawn)),
     )
 

@@ -24,7 +24,7 @@ from fits.predictive import OneLaw, Pool, Predictive
 from fits.priors import LADDER, TURNING, PriorRule, default_priors
 from fits.sampling import PARTICLES
 from fits.two_stage import TwoStage, map_points, map_seed
-from fits.verdicts import INVERSE, verdict_of
+from fits.verdicts import INVERSE, trend_of
 from scaling.errors import NotEarned
 from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Subject
 from scaling.laws import LAWS, Law
@@ -217,7 +217,7 @@ def _gets_worse(table: Observations, known: Points | None) -> bool:
         return False  # the map's own axis: elsewhere nothing rests on this
     points = points_of(LAWS["power"], table)
     points = points if known is None else same_runs(points, known)
-    return len(points) > 0 and verdict_of(points, default_objective(points.value)[0].scale) == INVERSE
+    return len(points) > 0 and trend_of(points, default_objective(points.value)[0].scale).name == INVERSE
 
 
 def same_runs(points: Points, known: Points) -> Points:

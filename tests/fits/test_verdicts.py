@@ -24,7 +24,7 @@ POWER_LAW = LAWS["power"]
 
 
 def verdict(runs):
-    return verdict_of(points_of(POWER_LAW, runs), "log")
+    return str(verdict_of(points_of(POWER_LAW, runs), "log"))
 
 
 @pytest.mark.parametrize("world", [*FALLING, RISING, FALLING_PASS, U], ids=lambda w: w.name)
