@@ -17,6 +17,7 @@ _ROOMS = {
     "subjects": "fits.estimate",
     "fit_all": "fits.selection",
     "compare": "fits.selection",
+    "verdict": "fits.verdicts",
     "forecast": "fits.forecasts",
     "forecast_all": "fits.forecasts",
     "best_forecasts": "fits.combined",

@@ -19,6 +19,7 @@ import numpy as np
 
 FEWEST = 6  # scales; 5 where replicates tell noise from shape
 DRAWS = 399
+PLACES = 25  # at most, where a break is looked for
 EXPONENTS = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0])
 FINE = np.geomspace(0.01, 2.0, 400)  # a coarser one would miss quiet data by itself
 Shapes = tuple[np.ndarray, np.ndarray]  # unit vectors (G, K): the shape's; what is left of the constant
@@ -96,9 +97,10 @@ def break_test(
 
 
 def _places(log_x: np.ndarray) -> np.ndarray:
-    """Where a break may lie: at the inner scales, and half way between them."""
+    """Where a break may lie: at the inner scales, and half way between them; of very many scales at some."""
     inner = log_x[1:-1]
-    return np.sort(np.concatenate([inner, (inner[1:] + inner[:-1]) / 2]))
+    places = np.sort(np.concatenate([inner, (inner[1:] + inner[:-1]) / 2]))
+    return places[np.unique(np.linspace(0, len(places) - 1, PLACES).round().astype(int))]
 
 
 def _bends(log_x: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -136,5 +138,7 @@ def _best(shapes: Shapes, u_K: np.ndarray, floor: bool) -> tuple[np.ndarray, flo
     """(what the best shape makes of the data, the sum of squares it leaves)."""
     left_G = _left(shapes, u_K[None], floor)[:, 0]
     g = int(np.argmin(left_G))
-    on_rest = float(shapes[1][g] @ u_K)
-    return (shapes[0][g] @ u_K) * shapes[0][g] + (max(on_rest, 0.0) if floor else on_rest) * shapes[1][g], float(left_G[g])
+    first_K, rest_K = shapes[0][g], shapes[1][g]
+    on_rest = float(rest_K @ u_K)
+    fitted_K = (first_K @ u_K) * first_K + (max(on_rest, 0.0) if floor else on_rest) * rest_K
+    return fitted_K, float(left_G[g])

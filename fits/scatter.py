@@ -34,7 +34,8 @@ def moderated(points: Points, z_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pooled = float(squares_K.sum()) / total
     if pooled <= 0:
         return np.full(len(units_K), 1e-12), np.full(len(units_K), total)
-    own_K = np.maximum(np.divide(squares_K, dof_K, where=dof_K > 0, out=np.full_like(squares_K, pooled)), LEAST**2 * pooled)
+    own_K = np.divide(squares_K, dof_K, where=dof_K > 0, out=np.full_like(squares_K, pooled))
+    own_K = np.maximum(own_K, LEAST**2 * pooled)
     prior, common = _prior(own_K[dof_K > 0], dof_K[dof_K > 0], pooled)
     variance_K = (prior * common + dof_K * own_K) / (prior + dof_K)
     return np.sqrt(variance_K), np.minimum(prior + dof_K, total)
@@ -56,6 +57,8 @@ def _log_likelihood(own_K: np.ndarray, dof_K: np.ndarray, prior_P1: np.ndarray, 
     """Of variances s_k^2 = s_0^2 F(d_k, d_0), (P, G), up to a constant."""
     ratio_PGK = dof_K * own_K / common_G[:, None] / prior_P1[..., None]
     half_PK = (dof_K + prior_P1) / 2
-    gamma_P = [sum(math.lgamma((d + p) / 2) - math.lgamma(d / 2) - math.lgamma(p / 2) for d in dof_K) for p in prior_P1[:, 0]]
+    gamma_P = [
+        sum(math.lgamma((d + p) / 2) - math.lgamma(d / 2) - math.lgamma(p / 2) for d in dof_K) for p in prior_P1[:, 0]
+    ]
     found = np.sum(dof_K / 2 * np.log(ratio_PGK) - half_PK[:, None] * np.log1p(ratio_PGK), axis=-1)
     return found + np.array(gamma_P)[:, None]

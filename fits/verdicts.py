@@ -18,7 +18,7 @@ there are neither, from how far each mean lies off the line between its neighbou
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -86,8 +86,8 @@ def _trend(points: Points, z_n: np.ndarray, declared_n: np.ndarray, level: float
     z_K = points.means(z_n)
     units_K = np.bincount(points.scale, points.share)
     sd, dof = _noise(points, z_n, declared_n, z_K, units_K)
-    turn = _turn(points, z_n, z_K, units_K, sd, dof)
-    if turn.p < level:
+    turn = _turn(points, z_n, z_K, units_K, sd, dof, level)
+    if turn is not None:
         return turn
     log_x = np.log(points.scale_x)
     weight = units_K / units_K.sum()
@@ -110,52 +110,49 @@ def _until_seen(t: float, dof: float) -> str:
     factor = ((1.96 + 0.84) / max(abs(t), 1e-9)) ** 2
     if factor > 100:
         return "a wider range of compute: more runs of these scales would hardly show a trend this small"
-    return f"{math.ceil(max(factor, 1.1) * 10) / 10:g}x as many runs, or a wider range of compute, if the slope is what it seems"
-
-
-@dataclass(frozen=True)
-class _Pair:
-    p: float
-    t: float
-    at: int
+    times = math.ceil(max(factor, 1.1) * 10) / 10
+    return f"{times:g}x as many runs, or a wider range of compute, if the slope is what it seems"
 
 
 def _turn(
-    points: Points, z_n: np.ndarray, z_K: np.ndarray, units_K: np.ndarray, sd: float, dof: float
-) -> Verdict:
+    points: Points, z_n: np.ndarray, z_K: np.ndarray, units_K: np.ndarray, sd: float, dof: float, level: float
+) -> Verdict | None:
     """Some inner scale lies above both ends, or below both (a curve that got better first or, like Hindsight Neglect,
     worse first); the weaker of its two t-tests (Welch) counts, corrected for the scales tried in both directions."""
     sd_K, dof_K = np.full(len(z_K), sd), np.full(len(z_K), dof)
     if points.n_units - points.n_scales >= REPLICATES:
         sd_K, dof_K = moderated(points, z_n)
     variance_K, inner = sd_K**2 / units_K, range(1, len(z_K) - 1)
-    best = _Pair(1.0, 0.0, 0)
-    for sign in (1.0, -1.0):
-        for k in inner:
-            gaps = [sign * (z_K[k] - z_K[end]) for end in (0, -1)]
-            both = [variance_K[k] + variance_K[end] for end in (0, -1)]
-            t = [gap / math.sqrt(v) if v > 0 else math.copysign(math.inf, gap) for gap, v in zip(gaps, both, strict=True)]
-            if min(t) < 1.5:
-                continue
-            of_ends = [
-                (upper_tail(value, _welch(variance_K[[k, end]], dof_K[[k, end]])), value)
-                for value, end in zip(t, (0, -1), strict=True)
-            ]
-            p, weaker = max(of_ends)
-            if p < best.p:
-                best = _Pair(p, sign * weaker, k)
-    p = min(1.0, 2 * len(inner) * best.p)
-    where = format_compute(float(points.scale_x[best.at]))
-    direction = "better" if best.t > 0 else "worse"
+    found = [
+        (*_weaker(sign * z_K, variance_K, dof_K, k), sign, k)
+        for sign in (1.0, -1.0)
+        for k in inner
+        if sign * z_K[k] > sign * max(z_K[[0, -1]], key=lambda z: sign * z)
+    ]
+    p, t, sign, k = min(found, default=(1.0, 0.0, 1.0, 0))
+    p = min(1.0, 2 * len(inner) * p)
+    if p >= level:
+        return None
+    direction = "better" if sign > 0 else "worse"
     return Verdict(
         U_SHAPED,
         points.n_scales,
-        f"t-test of the scale at {where}, {direction} than both ends, t =",
-        best.t,
+        f"t-test of the scale at {format_compute(float(points.scale_x[k]))}, {direction} than both ends, t =",
+        t,
         p,
         "a monotone trend",
         would_change="enough scales beyond the turn to be judged on their own: at least 4, without those before it",
     )
+
+
+def _weaker(z_K: np.ndarray, variance_K: np.ndarray, dof_K: np.ndarray, k: int) -> tuple[float, float]:
+    """(p, t) of the weaker of two one-sided tests: scale k above the first and above the last."""
+    found = []
+    for end in (0, -1):
+        pair = [k, end]
+        t = float(z_K[k] - z_K[end]) / math.sqrt(max(float(variance_K[pair].sum()), 1e-300))
+        found.append((upper_tail(t, _welch(variance_K[pair], dof_K[pair])), t))
+    return max(found)
 
 
 def _welch(variance_2: np.ndarray, dof_2: np.ndarray) -> float:
@@ -194,6 +191,9 @@ def _break(points: Points, on: Transform) -> Break | None:
         sd_K = sd_K / np.sqrt(np.mean(sd_K**2))
         inside_n = (z_n - points.means(z_n)[points.scale]) / sd_K[points.scale]
         within = (float(np.sum(points.share * inside_n**2)), dof)
+    elif np.all(np.isfinite(points.se)):
+        declared_n = points.se * np.abs(on.slope(points.value)) / (m_n if on.relative else 1.0)
+        sd_K = np.sqrt(points.means(declared_n**2))
     m_K = np.exp(points.means(np.log(m_n))) if on.relative else points.means(m_n)
     return break_test(
         points.scale_x, m_K, units_K, relative=on.relative, bounded=on.bounded, line=on.line, sd_K=sd_K, within=within
