@@ -18,6 +18,8 @@ _ROOMS = {
     "fit_all": "fits.selection",
     "compare": "fits.selection",
     "verdict": "fits.verdicts",
+    "versus": "fits.contests",
+    "versus_groups": "fits.contests",
     "forecast": "fits.forecasts",
     "forecast_all": "fits.forecasts",
     "best_forecasts": "fits.combined",

@@ -8,8 +8,8 @@ Grades (f: how far the target lies beyond the largest run; e, b: earned and fail
     EXTENDED   anything else: a forecast beyond what the data's own back-tests could test
     UNEARNED   refused, but asked for with beyond=True
 
-An untested verdict, or too few scales for one, counts as predictable, with a warning. So does a break (or its mending by a
-transform) for what has laws with a break among its own; a law without one is refused there.
+An untested verdict, or too few scales for one, counts as predictable, with a warning. So does a break (or one that a
+transform mends) for what has laws with a break among its own; a law without one is refused there.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ ORDER = (
     "diagnose",
     "forecast",
     "surface",
+    "triage",
+    "versus",
     "register",
     "resolve",
     "verify",

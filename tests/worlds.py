@@ -85,8 +85,8 @@ def sigmoid(x: np.ndarray, *, noise: float = 0.05, seed: int = 0) -> Observation
 
 
 def turning(seed: int, seeds: int = 8) -> Observations:
-    """A bucket that falls quietly from .06 to .005 and is learned beyond 2e10 FLOP: in between some seeds have turned and
-    others not. The spread of log value is .15 on the quiet scales and more than 2 where seeds differ."""
+    """A bucket that falls quietly from .06 to .005 and is learned beyond 2e10 FLOP: in between some seeds have turned
+    and others not. The spread of log value is .15 on the quiet scales and more than 2 where seeds differ."""
     rng = np.random.default_rng(seed)
     x = np.repeat(NINE, seeds)
     low = np.maximum(0.06 * (x / 1e8) ** -0.5, 0.005) * np.exp(0.15 * rng.standard_normal(len(x)))
