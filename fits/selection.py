@@ -92,7 +92,7 @@ def _log_likelihood(made: Fit) -> float:
 def _score(made: Fit, rows: list[BacktestRow]) -> LawScore:
     return LawScore(
         law=made.law,
-        error=_largest_error(rows),
+        error=largest_error(rows),
         crps=float(np.mean([r.crps for r in rows])) if rows else math.nan,
         tests=len({(r.cut, r.x) for r in rows}),
         earned_factor=made.earned_factor,
@@ -135,7 +135,7 @@ def fit_all(observations: Observations, *, law: Law | None = None, seed: int = 0
     return found
 
 
-def _largest_error(rows: list[BacktestRow]) -> float:
+def largest_error(rows: list[BacktestRow]) -> float:
     largest = max((r.x for r in rows), default=math.nan)
     errors = [r.error for r in rows if r.x > 0.9 * largest and math.isfinite(r.error)]
     return float(np.sqrt(np.mean(np.square(errors)))) if errors else math.nan

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
+
+from scaling.fitted import Subject
 
 TOO_LITTLE, NO_TREND, INVERSE, U_SHAPED, BROKEN, TRANSFORMED, PREDICTABLE = (
     "too little data",
@@ -68,3 +71,20 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         return {n: getattr(self, n) for n in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Triaged:
+    """One metric of many. `error`: root mean square relative error of `law` at the largest scales when it was fitted to
+    cheaper ones (NaN: not back-tested); `factor`: how far beyond the data its back-tests held (None: too few)."""
+
+    subject: Subject
+    verdict: Verdict
+    runs: int
+    law: str = ""
+    error: float = math.nan
+    factor: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        error = self.error if math.isfinite(self.error) else None
+        return {**{n: getattr(self, n) for n in self.__dataclass_fields__}, "error": error}
