@@ -3,7 +3,7 @@
 A whole that has no law of its own may be the sum of parts that have one. So, where the table holds them:
 
     buckets        no trend, broken or U-shaped as a whole, but every bucket of it (two or more) can be predicted
-    neg_log_pass   no trend or broken as a mean pass rate, but predictable as the mean log pass rate of the same problems
+    neg_log_pass   no trend or broken as a mean pass rate, but predictable as the mean log pass rate of these problems
 
 count as predictable after a transform, as do the transforms of the value itself (transforms.py).
 """

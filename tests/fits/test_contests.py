@@ -51,11 +51,11 @@ def test_probabilities_of_two_groups_are_calibrated():
     rng = np.random.default_rng(0)
     same = [
         fits.versus_groups(Group.of(rng.standard_normal(4)), Group.of(rng.standard_normal(4)), "mine", seed=s)
-        for s in range(400)
+        for s in range(200)
     ]
     p = np.sort([c.probability for c in same])
-    assert np.max(np.abs(p - (np.arange(400) + 0.5) / 400)) < 0.08
-    assert np.mean([c.decided for c in same]) == pytest.approx(0.05, abs=0.025)
+    assert np.max(np.abs(p - (np.arange(200) + 0.5) / 200)) < 0.11
+    assert np.mean([c.decided for c in same]) == pytest.approx(0.05, abs=0.035)
 
 
 def test_the_detectable_difference_is_found_in_80_percent():
@@ -63,19 +63,19 @@ def test_the_detectable_difference_is_found_in_80_percent():
     gap = fits.versus_groups(Group(0.0, 1.0, 8), Group(0.0, 1.0, 8), "mine").detectable
     found = [
         fits.versus_groups(Group.of(rng.standard_normal(8)), Group.of(gap + rng.standard_normal(8)), "mine").decided
-        for _ in range(400)
+        for _ in range(200)
     ]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.08)
 
 
 def test_regret_is_the_mean_loss_of_the_choice():
     """Of a normal difference: sd phi(d / sd) - |d| Phi(-|d| / sd)."""
-    found = fits.versus_groups(Group(0.1, 1.0, 2000), Group(0.0, 1.0, 2000), "mine")
+    found = fits.versus_groups(Group(0.03, 1.0, 2000), Group(0.0, 1.0, 2000), "mine")
     sd = math.sqrt(2 / 2000)
-    u = 0.1 / sd
+    u = 0.03 / sd
     density, tail = math.exp(-u * u / 2) / math.sqrt(2 * math.pi), 0.5 * math.erfc(u / math.sqrt(2))
-    assert found.regret == pytest.approx(sd * density - 0.1 * tail, rel=0.5)
-    assert found.probability == pytest.approx(tail, abs=0.002)
+    assert found.regret == pytest.approx(sd * density - 0.03 * tail, rel=0.08)
+    assert found.probability == pytest.approx(tail, abs=0.01)
     assert found.looks_better == "B"  # the user's own metric falls
 
 
