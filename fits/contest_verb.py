@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fits.choices import Choice, choosing
+from fits.choices import Choice, choosing, each
 from scaling.cli import emit, json_option, note, output_option, table
 from scaling.errors import InputError, NotEarned
 
 if TYPE_CHECKING:
     from scaling.contests import Contest
+    from scaling.fitted import Forecast
     from scaling.observations import Observations
 
+Question = tuple[str, str, str]  # metric, stage, bucket
+Tables = dict[Question, "Observations"]
 HEADS = ("subject", "A", "B", "A - B", "90 %", "P(A better)", "regret", "detectable", "outcome")
 
 
@@ -54,16 +57,7 @@ def versus(choice: Choice, other: Path, compute: str | None, beyond: bool, as_js
     if not common:
         found = ["; ".join(Subject(*q, "").label for q in some) for some in tables]
         raise InputError(f"A and B share no question. A: {found[0]}. B: {found[1]}", "compare the same metric")
-    made, refused = [], []
-    for question in common:
-        try:
-            made.append(_contest(choice, tables[0][question], tables[1][question], at))
-        except NotEarned as error:
-            refused.append(error)
-    if not made:
-        raise refused[0]
-    for skipped in refused:
-        note(str(skipped))
+    made = _at(choice, other, tables, common, at) if at else _as_they_are(tables, common, choice.seed)
     emit(made, lambda: table(HEADS, [_line(c) for c in made]), as_json=as_json, output=output)
     for contest in made:
         if contest.pairs:
@@ -76,9 +70,9 @@ def versus(choice: Choice, other: Path, compute: str | None, beyond: bool, as_js
     return 0
 
 
-def _by_question(tables: list[Observations]) -> dict[tuple[str, str, str], Observations]:
+def _by_question(tables: list[Observations]) -> Tables:
     """Tables by (metric, stage, bucket): two recipes may have protocols of their own."""
-    found: dict[tuple[str, str, str], Observations] = {}
+    found: Tables = {}
     for one in tables:
         metric, stage, bucket, _ = one.one_metric()
         if (metric, stage, bucket) in found:
@@ -87,14 +81,49 @@ def _by_question(tables: list[Observations]) -> dict[tuple[str, str, str], Obser
     return found
 
 
-def _contest(choice: Choice, a: Observations, b: Observations, at: float | None) -> Contest:
-    from fits.contests import versus as against
+def _at(choice: Choice, other: Path, tables: list[Tables], common: list[Question], at: float) -> list[Contest]:
+    """By forecasts of both sides, made as `scaling forecast` does."""
+    from fits.contests import own_problems, shared_noise, versus_forecasts
+
+    sides = [_forecasts(one, some, at) for one, some in zip((choice, replace(choice, path=other)), tables, strict=True)]
+    found = []
+    for q in (q for q in common if q in sides[0] and q in sides[1]):
+        a, b = tables[0][q], tables[1][q]
+        shared, apart = shared_noise(a, b), own_problems(a, b)
+        found.append(versus_forecasts(sides[0][q], sides[1][q], shared=shared, apart=apart, seed=choice.seed))
+    if not found:
+        raise NotEarned("no question has runs at enough compute scales on both sides", "add cheaper runs")
+    return found
+
+
+def _forecasts(choice: Choice, tables: Tables, at: float) -> dict[Question, Forecast]:
+    from fits.combined import best_forecasts
+    from fits.forecasts import forecast_all
+    from fits.selection import fit_all
+
+    if choice.law:
+        fits = each(
+            [t.below(at) for t in tables.values()], lambda t: fit_all(t, law=choice.law_of(t), seed=choice.seed)
+        )
+        made = [f for _, some in fits for f in forecast_all(some, at)]
+    else:  # the whole table is read: the base trials' loss serves every other metric
+        made = list(best_forecasts(choice.whole(), at, seed=choice.seed, only=choice.only).forecasts)
+    found: dict[Question, Forecast] = {}
+    for f in made:  # the first is a question's main forecast
+        found.setdefault((f.subject.metric, f.subject.stage, f.subject.bucket), f)
+    return found
+
+
+def _as_they_are(tables: list[Tables], common: list[Question], seed: int) -> list[Contest]:
     from fits.contests import versus_runs
 
-    if at is None:
-        return versus_runs(a, b, seed=choice.seed)
-    law = choice.law_of(a) if choice.law else None
-    return against(a, b, at, law=law, seed=choice.seed, beyond=True)
+    return [
+        c for _, c in each([tables[0][q] for q in common], lambda a: versus_runs(a, _same(a, tables[1]), seed=seed))
+    ]
+
+
+def _same(one: Observations, tables: Tables) -> Observations:
+    return tables[one.one_metric()[:3]]
 
 
 def _line(c: Contest) -> list[str]:
