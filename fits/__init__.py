@@ -18,7 +18,7 @@ _ROOMS = {
     "fit_all": "fits.selection",
     "compare": "fits.selection",
     "verdict": "fits.verdicts",
-    "triage": "fits.triage",
+    "triage": "fits.prospects",
     "versus": "fits.contests",
     "versus_groups": "fits.contests",
     "forecast": "fits.forecasts",

@@ -39,7 +39,7 @@ def triage(choice: Choice, columns: str | None, as_json: bool, output: Path | No
     scaling triage forecast/runs
     scaling triage evaluations.csv --columns 'err_*' --json
     """
-    from fits.triage import triage as triaged
+    from fits.prospects import triage as triaged
 
     rows = triaged(_columns(choice, columns) if columns else choice.subjects(), seed=choice.seed)
     emit(rows, lambda: table(HEADS, [_line(r) for r in rows]), as_json=as_json, output=output)
