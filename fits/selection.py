@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fits.backtests import backtest, with_backtests
+from fits.backtests import DRAWS, backtest, with_backtests
 from fits.estimate import default_law, fit, subjects
 from fits.noise import SMALLEST
 from fits.objectives import forward
@@ -21,7 +21,6 @@ from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
 
 SPARE = 2  # scales that a law leaves for its back-tests
-DRAWS = 150  # of each fit: they rank laws by their medians, and tell whether an interval held
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def compare(laws: Iterable[Law] | None, observations: Observations, *, seed: int
         if law.metrics and observations.one_metric()[0] not in law.metrics:
             continue
         try:
-            rows = backtest(law, observations, seed=seed, resamples=DRAWS)
+            rows = backtest(law, observations, seed=seed)
             tried.append((with_backtests(fit(law, observations, seed=seed, resamples=DRAWS), rows), rows))
         except NotEarned as error:
             refused.append(error)
