@@ -75,7 +75,7 @@ def ladder_rows(folder: Path, target: bool) -> tuple[list[dict[str, Any]], list[
     work = Workshop(cases, tables, 0)
     wanted = [c for c in cases if c.own.subject.bucket == OVERALL]
     rows = [r for c in wanted for r in case_rows(work, c, folder.name, c.own.n_scales - 1 if target else 3)]
-    return rows, [(c.own.subject.label, verdict_of(c.own, "log")) for c in cases]
+    return rows, [(c.own.subject.label, str(verdict_of(c.own, "log"))) for c in cases]
 
 
 def ratio(frame: pd.DataFrame, other: str) -> str:

@@ -15,8 +15,8 @@ from fits.objectives import HuberLog, Objective, backward, check_scale, default_
 from fits.points import Points, check_enough, final_rows, points_of
 from fits.priors import Prior, PriorRule, default_priors, describe
 from fits.solver import NEAR, Problems, Solution, identified, minimise, starts, thin_rows
-from fits.uncertainty import redraws
-from fits.verdicts import verdict_of
+from fits.uncertainty import redraws, scale_of
+from fits.verdicts import trend_of, verdict_of
 from scaling.fitted import Fit, FitStatus
 from scaling.laws import LAWS, Law, remember
 from scaling.observations import Observations
@@ -97,6 +97,7 @@ def fit(
         data_digest=final_rows(observations).digest,
         sources=dict(observations.sources),
         gates=observations.gates,
+        verdict=str(verdict_of(points, scale_of(found))),
     )
 
 
@@ -135,7 +136,7 @@ def fit_points(
         method=METHOD,
         seed=seed,
         lack_of_fit=lack_of_fit(points) if law.straight and not law.inputs[0].column else None,
-        verdict=verdict_of(points, estimate.objective.scale),
+        verdict=str(trend_of(points, estimate.objective.scale)),
         notes=(*((note,) if note else ()), f"noise from {estimate.noise.source}", *told(drawn)),
     )
 

@@ -8,7 +8,8 @@ Grades (f: how far the target lies beyond the largest run; e, b: earned and fail
     EXTENDED   anything else: a forecast beyond what the data's own back-tests could test
     UNEARNED   refused, but asked for with beyond=True
 
-An untested verdict, or too few scales for one, counts as predictable, with a warning.
+An untested verdict, or too few scales for one, counts as predictable, with a warning. So does a break (or one that a
+transform mends) for what has laws with a break among its own; a law without one is refused there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fits.floorless import LEVEL
 from fits.plain import bootstrap_quantiles
 from fits.points import axis_symbol, scales_of
 from fits.predictive import OneLaw, Predictive
-from fits.verdicts import PREDICTABLE, TOO_LITTLE, UNTESTED
+from fits.verdicts import BROKEN, PREDICTABLE, TOO_LITTLE, TRANSFORMED, UNTESTED
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Grade
 from scaling.laws import law_named
@@ -94,7 +95,7 @@ def assess(
     by = by or OneLaw(fit)
     grid_G = _grid(fit, target)
     draws_SG, latent_SG = by.draws(grid_G)
-    why = _refusal(fit, target)
+    why = _refusal(fit, target, by)
     made = Forecast(
         subject=fit.subject,
         law=by.name,
@@ -229,8 +230,9 @@ def _grid(fit: Fit, target: float) -> np.ndarray:
     return np.unique(np.concatenate([grid[1:-1], [low, high, fit.max_x, target]]))
 
 
-def _refusal(fit: Fit, target: float) -> str:
-    if fit.verdict not in (PREDICTABLE, UNTESTED, TOO_LITTLE):
+def _refusal(fit: Fit, target: float, by: Predictive) -> str:
+    bends = fit.verdict in (BROKEN, TRANSFORMED) and _bends(by)
+    if fit.verdict not in (PREDICTABLE, UNTESTED, TOO_LITTLE) and not bends:
         return f"the verdict on the data is '{fit.verdict}'"
     if fit.status in (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED):
         return f"the fit is {fit.status}: {fit.status.says}"
@@ -248,6 +250,11 @@ def _refusal(fit: Fit, target: float) -> str:
     return ""
 
 
+def _bends(by: Predictive) -> bool:
+    """Can what forecasts have a break? One law must have a place for it; averages and pools hold laws that have."""
+    return not isinstance(by, OneLaw) or bool({"break_at", "onset", "midpoint"} & set(law_named(by.fit.law).names))
+
+
 def _grade(fit: Fit, target: float) -> Grade:
     factor = target / fit.max_x
     earned = factor <= 1 or (fit.earned_factor is not None and factor <= fit.earned_factor * (1 + 1e-9))
@@ -258,6 +265,8 @@ def _warnings(fit: Fit, made: Forecast) -> tuple[str, ...]:
     found = []
     if fit.verdict == UNTESTED:
         found.append("whether the trend is predictable was not tested")
+    if fit.verdict in (BROKEN, TRANSFORMED):
+        found.append(f"the verdict on the data is '{fit.verdict}': the forecast rests on laws that may break")
     if fit.verdict == TOO_LITTLE:
         found.append("too little data to test whether the trend is predictable")
     if fit.status == FitStatus.BOUND_HIT:

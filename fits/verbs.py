@@ -70,11 +70,12 @@ def compare(choice: Choice, as_json: bool) -> None:
     scores = each(choice.subjects(), lambda one: ranked(laws, one, seed=choice.seed))
     found = [(one, s) for one, some in scores for s in some]
     rows = [
-        [_label(t), s.law, format_percent(s.error, "+"), format_fixed(s.crps, 4), s.tests, _times(s.earned_factor)]
+        [_label(t), s.law, format_percent(s.error, "+"), format_fixed(s.weight, 2), format_fixed(s.crps, 4), s.tests]
+        + [_times(s.earned_factor)]
         + [s.status, s.verdict]
         for t, s in found
     ]
-    headers = ["subject", "law", "error at largest", "CRPS", "tests", "earned", "status", "verdict"]
+    headers = ["subject", "law", "error at largest", "weight", "CRPS", "tests", "earned", "status", "verdict"]
     body = [{"subject": _label(t), **vars(s)} for t, s in found]
     emit(_finite(body), lambda: table(headers, rows), as_json=as_json)
 

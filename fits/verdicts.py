@@ -8,77 +8,230 @@ there are neither, from how far each mean lies off the line between its neighbou
     no identifiable trend   slope of z on log C not different from 0 (two-sided t-test, 5 %)
     inverse                 a significant slope in the direction that is worse for the metric
     U-shaped                some scale is significantly better (or worse) than the first AND than the last
-                            (every pair tested, Bonferroni, 5 %): no monotone law does that
+                            (every pair tested by the pair's own variances, Bonferroni, 5 %): no monotone law does that
+    broken                  a law with one break fits far better than the metric's own without (breaks.py, 5 %)
+    predictable after       no identifiable trend or broken, but on another scale (transforms.py) neither
+    a transform
     predictable             otherwise
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from fits.objectives import Scale, forward, slope
-from fits.points import Points
+from fits.breaks import Break, break_test
+from fits.objectives import Scale, default_objective, forward, slope
+from fits.points import Points, points_of
+from fits.rates import rated
+from fits.scatter import moderated
+from fits.transforms import Transform, own, transforms
+from scaling.laws import POWER
 from scaling.metrics import metric as metric_named
-
-TOO_LITTLE, NO_TREND, INVERSE, U_SHAPED, PREDICTABLE = (
-    "too little data",
-    "no identifiable trend",
-    "inverse",
-    "U-shaped",
-    "predictable",
+from scaling.observations import Observations
+from scaling.units import format_compute
+from scaling.verdicts import (
+    BROKEN,
+    INVERSE,
+    NO_TREND,
+    PREDICTABLE,
+    TOO_LITTLE,
+    TRANSFORMED,
+    U_SHAPED,
+    UNTESTED,
+    Verdict,
 )
-UNTESTED = "not tested"
+
+__all__ = [
+    "BROKEN", "INVERSE", "NO_TREND", "PREDICTABLE", "TOO_LITTLE", "TRANSFORMED", "UNTESTED", "U_SHAPED",
+    "trend_of", "verdict", "verdict_of",
+]  # fmt: skip
 SCALES, LEVEL = 4, 0.05
 MANY = 1e4  # degrees of freedom of a noise that is known
+REPLICATES = 3  # degrees of freedom within scales from which they are trusted
 
 
-def verdict_of(points: Points, scale: Scale) -> str:
+def verdict(observations: Observations) -> Verdict:
+    """The verdict on the finished runs of ONE metric, stage, bucket and protocol."""
+    points = points_of(POWER, observations)
+    return verdict_of(points, default_objective(points.value)[0].scale)
+
+
+def verdict_of(points: Points, scale: Scale) -> Verdict:
+    """All tests, with the rates at which the one that decided errs."""
+    found = trend_of(points, scale)
+    if found.name == PREDICTABLE:
+        found = _unbroken(points, scale, found)
+    if found.name in (BROKEN, NO_TREND):
+        found = _transformed(points, found)
+    return rated(found)
+
+
+def trend_of(points: Points, scale: Scale) -> Verdict:
+    """The quick tests: too little data, U-shaped, no identifiable trend, inverse, or predictable as far as they see."""
     if points.n_scales < SCALES:
-        return TOO_LITTLE
-    metric = metric_named(points.subject.metric)
+        missing = SCALES - points.n_scales
+        more = f"runs at {missing} more compute scale{'s' * (missing > 1)}"
+        return Verdict(TOO_LITTLE, points.n_scales, would_change=more)
     # z rises where the metric gets better
-    z_K = points.means(forward(scale, points.value)) * (1.0 if metric.better == "higher" else -1.0)
+    sign = 1.0 if metric_named(points.subject.metric).better == "higher" else -1.0
+    z_n = sign * forward(scale, points.value)
+    return _trend(points, z_n, points.se * np.abs(slope(scale, points.value)))
+
+
+def _trend(points: Points, z_n: np.ndarray, declared_n: np.ndarray, level: float = LEVEL) -> Verdict:
+    """Of values z that rise where the metric gets better."""
+    z_K = points.means(z_n)
     units_K = np.bincount(points.scale, points.share)
-    sd, dof = _noise(points, forward(scale, points.value), scale, z_K, units_K)
-    if any(_turns(sign * z_K, sd / np.sqrt(units_K), dof) for sign in (1.0, -1.0)):
-        return U_SHAPED
+    sd, dof = _noise(points, z_n, declared_n, z_K, units_K)
+    turn = _turn(points, z_n, z_K, units_K, sd, dof, level)
+    if turn is not None:
+        return turn
     log_x = np.log(points.scale_x)
     weight = units_K / units_K.sum()
     centred = log_x - np.sum(weight * log_x)
     spread = float(np.sum(units_K * centred**2))
     rate = float(np.sum(units_K * centred * z_K)) / spread
-    if 2 * upper_tail(abs(rate) * math.sqrt(spread) / sd, dof) > LEVEL:
-        return NO_TREND
-    return PREDICTABLE if rate > 0 else INVERSE
+    t = rate * math.sqrt(spread) / sd
+    p = 2 * upper_tail(abs(t), dof)
+    tested = Verdict(NO_TREND, points.n_scales, "t-test of the slope, t =", t, p, "no slope")
+    if p > level:
+        return replace(tested, would_change=_until_seen(t, dof))
+    if rate < 0:
+        change = "a larger scale that is significantly better than the best so far: then it is U-shaped"
+        return replace(tested, name=INVERSE, would_change=change)
+    return replace(tested, name=PREDICTABLE, would_change="a larger scale that lies off the law, or gets worse again")
 
 
-def _turns(z_K: np.ndarray, se_K: np.ndarray, dof: float) -> bool:
-    """Some inner scale lies above both ends; the smaller of its two t-values is tested, corrected for the scales tried
-    in both directions (a curve that got better first or, like Hindsight Neglect, worse first)."""
-    if len(z_K) < SCALES:
-        return False
-    inner = z_K[1:-1]
-    against = [(inner - z_K[end]) / np.hypot(se_K[1:-1], se_K[end]) for end in (0, -1)]
-    best = float(np.max(np.minimum(*against)))
-    return best > 0 and 2 * len(inner) * upper_tail(best, dof) < LEVEL
+def _until_seen(t: float, dof: float) -> str:
+    """How much more data a slope of this size needs to be seen (80 % power, two-sided 5 %)."""
+    factor = ((1.96 + 0.84) / max(abs(t), 1e-9)) ** 2
+    if factor > 100:
+        return "a wider range of compute: more runs of these scales would hardly show a trend this small"
+    times = math.ceil(max(factor, 1.1) * 10) / 10
+    return f"{times:g}x as many runs, or a wider range of compute, if the slope is what it seems"
 
 
-def _noise(points: Points, z_n: np.ndarray, scale: Scale, z_K: np.ndarray, units_K: np.ndarray) -> tuple[float, float]:
+def _turn(
+    points: Points, z_n: np.ndarray, z_K: np.ndarray, units_K: np.ndarray, sd: float, dof: float, level: float
+) -> Verdict | None:
+    """Some inner scale lies above both ends, or below both (a curve that got better first or, like Hindsight Neglect,
+    worse first); the weaker of its two t-tests (Welch) counts, corrected for the scales tried in both directions."""
+    sd_K, dof_K = np.full(len(z_K), sd), np.full(len(z_K), dof)
+    if points.n_units - points.n_scales >= REPLICATES:
+        sd_K, dof_K = moderated(points, z_n)
+    variance_K, inner = sd_K**2 / units_K, range(1, len(z_K) - 1)
+    found = [
+        (*_weaker(sign * z_K, variance_K, dof_K, k), sign, k)
+        for sign in (1.0, -1.0)
+        for k in inner
+        if sign * z_K[k] > sign * max(z_K[[0, -1]], key=lambda z: sign * z)
+    ]
+    p, t, sign, k = min(found, default=(1.0, 0.0, 1.0, 0))
+    p = min(1.0, 2 * len(inner) * p)
+    if p >= level:
+        return None
+    direction = "better" if sign > 0 else "worse"
+    return Verdict(
+        U_SHAPED,
+        points.n_scales,
+        f"t-test of the scale at {format_compute(float(points.scale_x[k]))}, {direction} than both ends, t =",
+        t,
+        p,
+        "a monotone trend",
+        would_change="enough scales beyond the turn to be judged on their own: at least 4, without those before it",
+    )
+
+
+def _weaker(z_K: np.ndarray, variance_K: np.ndarray, dof_K: np.ndarray, k: int) -> tuple[float, float]:
+    """(p, t) of the weaker of two one-sided tests: scale k above the first and above the last."""
+    found = []
+    for end in (0, -1):
+        pair = [k, end]
+        t = float(z_K[k] - z_K[end]) / math.sqrt(max(float(variance_K[pair].sum()), 1e-300))
+        found.append((upper_tail(t, _welch(variance_K[pair], dof_K[pair])), t))
+    return max(found)
+
+
+def _welch(variance_2: np.ndarray, dof_2: np.ndarray) -> float:
+    """Degrees of freedom of a difference of two means (Satterthwaite 1946)."""
+    total = float(variance_2.sum())
+    return total**2 / float(np.sum(variance_2**2 / dof_2)) if total > 0 else float(dof_2.min())
+
+
+def _unbroken(points: Points, scale: Scale, found: Verdict) -> Verdict:
+    """The verdict, or that the law of the metric is broken."""
+    on = own(points.subject.metric, scale)
+    made = None if on is None else _break(points, on)
+    if made is None or made.p >= LEVEL:
+        return found
+    more = max(SCALES - made.after, 1)
+    return Verdict(
+        BROKEN,
+        points.n_scales,
+        f"one break (near {format_compute(made.at)}) against none, ratio of squares",
+        made.ratio,
+        made.p,
+        "no break: redrawn from the fitted law",
+        would_change=f"{more} more scale{'s' * (more > 1)} beyond the break, and a fit to those alone",
+    )
+
+
+def _break(points: Points, on: Transform) -> Break | None:
+    """The test of a break on the scale of `on`."""
+    m_n = on.forward(points.value)
+    units_K = np.bincount(points.scale, points.share)
+    sd_K, within = None, (0.0, 0)
+    dof = points.n_units - points.n_scales
+    if dof >= REPLICATES:
+        z_n = np.log(m_n) if on.relative else m_n
+        sd_K, _ = moderated(points, z_n)
+        sd_K = sd_K / np.sqrt(np.mean(sd_K**2))
+        inside_n = (z_n - points.means(z_n)[points.scale]) / sd_K[points.scale]
+        within = (float(np.sum(points.share * inside_n**2)), dof)
+    elif np.all(np.isfinite(points.se)):
+        declared_n = points.se * np.abs(on.slope(points.value)) / (m_n if on.relative else 1.0)
+        sd_K = np.sqrt(points.means(declared_n**2))
+    m_K = np.exp(points.means(np.log(m_n))) if on.relative else points.means(m_n)
+    return break_test(
+        points.scale_x, m_K, units_K, relative=on.relative, bounded=on.bounded, line=on.line, sd_K=sd_K, within=within
+    )
+
+
+def _transformed(points: Points, found: Verdict) -> Verdict:
+    """The verdict, or that on another scale there is a trend towards better without a break."""
+    tried = transforms(points.subject.metric, points.value)
+    for on in tried:
+        z_n = on.sign * on.forward(points.value)
+        seen = _trend(points, z_n, points.se * np.abs(on.slope(points.value)), LEVEL / len(tried))
+        if seen.name != PREDICTABLE:
+            continue
+        made = _break(points, on)
+        if found.name == BROKEN and (made is None or made.p < 2 * LEVEL):
+            continue
+        if made is None or made.p >= LEVEL:
+            change = f"runs that bend away from {on.says}; until then forecast it there (law {on.law})"
+            return replace(seen, name=TRANSFORMED, transform=on.name, would_change=change)
+    return found
+
+
+def _noise(
+    points: Points, z_n: np.ndarray, declared_n: np.ndarray, z_K: np.ndarray, units_K: np.ndarray
+) -> tuple[float, float]:
     """(standard deviation of one unit, degrees of freedom)."""
     dof = points.n_units - points.n_scales
-    if dof >= 3:
+    if dof >= REPLICATES:
         inside = z_n - points.means(z_n)[points.scale]
         return math.sqrt(float(np.sum(points.share * inside**2)) / dof) or 1e-12, float(dof)
-    declared = points.se * np.abs(slope(scale, points.value))
     log_x = np.log(points.scale_x)
     left = (log_x[2:] - log_x[1:-1]) / (log_x[2:] - log_x[:-2])
     gap = z_K[1:-1] - left * z_K[:-2] - (1 - left) * z_K[2:]
     size = 1 / units_K[1:-1] + left**2 / units_K[:-2] + (1 - left) ** 2 / units_K[2:]
     local = math.sqrt(float(np.mean(gap**2 / size)))
-    if np.all(np.isfinite(declared)) and float(np.median(declared)) > local:
-        return float(np.median(declared)), MANY
+    if np.all(np.isfinite(declared_n)) and float(np.median(declared_n)) > local:
+        return float(np.median(declared_n)), MANY
     return local or 1e-12, float(len(gap))
 
 

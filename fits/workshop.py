@@ -24,7 +24,8 @@ from fits.predictive import OneLaw, Pool, Predictive
 from fits.priors import LADDER, TURNING, PriorRule, default_priors
 from fits.sampling import PARTICLES
 from fits.two_stage import TwoStage, map_points, map_seed
-from fits.verdicts import INVERSE, verdict_of
+from fits.uncertainty import scale_of
+from fits.verdicts import INVERSE, trend_of, verdict_of
 from scaling.errors import NotEarned
 from scaling.fitted import BacktestRow, Fit, FitStatus, Forecast, Subject
 from scaling.laws import LAWS, Law
@@ -109,7 +110,8 @@ class Workshop:
         members = self.members(case, case.own, resamples)
         rows = self.backtest(case)
         own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
-        own = with_backtests(replace(own, gates=case.table.gates), rows)
+        verdict = str(verdict_of(case.own, scale_of(own)))
+        own = with_backtests(replace(own, gates=case.table.gates, verdict=verdict), rows)
         by = replace(members, own=own).predictive
         return own, assess(own, compute, rows, by)[0], by, rows
 
@@ -217,7 +219,7 @@ def _gets_worse(table: Observations, known: Points | None) -> bool:
         return False  # the map's own axis: elsewhere nothing rests on this
     points = points_of(LAWS["power"], table)
     points = points if known is None else same_runs(points, known)
-    return len(points) > 0 and verdict_of(points, default_objective(points.value)[0].scale) == INVERSE
+    return len(points) > 0 and trend_of(points, default_objective(points.value)[0].scale).name == INVERSE
 
 
 def same_runs(points: Points, known: Points) -> Points:

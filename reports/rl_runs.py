@@ -55,10 +55,8 @@ def _look(place: Path, trial: Trial) -> RunLook | None:
     import fits
 
     try:
-        run = fits.trajectory(place)
-        return (
-            look_at(f"{compute(inputs_of(trial.spec)['C_pre'])}, {trial.id[:8]}", run) if len(run) >= ENOUGH else None
-        )
+        run, size = fits.trajectory(place), inputs_of(trial.spec)["C_pre"]
+        return look_at(f"{compute(size)}, {trial.id[:8]}", run) if len(run) >= ENOUGH else None
     except InputError:
         return None
 

@@ -24,6 +24,8 @@ ORDER = (
     "forecast",
     "surface",
     "watch",
+    "triage",
+    "versus",
     "register",
     "resolve",
     "verify",

@@ -73,6 +73,25 @@ LOG_PASS = World("log pass rate, no floor", "neg_log_pass", lambda c: 1.1 * (c /
 RISING = World("inverse scaling", "loss", lambda c: 1.0 * (c / 1e10) ** 0.1, "inverse")
 FALLING_PASS = World("inverse pass rate", "pass_rate", lambda c: 0.3 * (c / 1e10) ** -0.15, "inverse")
 U = World("better, then worse", "loss", lambda c: 1.0 + 0.1 * np.log10(c / 1e10) ** 2, "U-shaped")
+DOUBLED = World("slope doubles", "loss", lambda c: (c / 1e10) ** np.where(c < 1e10, -0.15, -0.3), "broken")
+LATE_DROP = World("late drop", "loss", lambda c: (c / 1e10) ** -0.1 * np.where(c > 2e11, 0.6, 1.0), "broken")
 NOISE_ONLY = World("noise only", "loss", lambda c: np.ones_like(c), "no identifiable trend")
+
+
+def sigmoid(x: np.ndarray, *, noise: float = 0.05, seed: int = 0) -> Observations:
+    """Pass rates that are a straight line of logit on log compute; runs scatter on logit."""
+    at = 0.8 * np.log(x / 2e10) + noise * np.random.default_rng(seed).standard_normal(len(x))
+    return table(x, 1 / (1 + np.exp(-at)), "pass_rate")
+
+
+def turning(seed: int, seeds: int = 8) -> Observations:
+    """A bucket that falls quietly from .06 to .005 and is learned beyond 2e10 FLOP: in between some seeds have turned
+    and others not. The spread of log value is .15 on the quiet scales and more than 2 where seeds differ."""
+    rng = np.random.default_rng(seed)
+    x = np.repeat(NINE, seeds)
+    low = np.maximum(0.06 * (x / 1e8) ** -0.5, 0.005) * np.exp(0.15 * rng.standard_normal(len(x)))
+    turned = rng.random(len(x)) < 1 / (1 + (x / 5e10) ** -2.5)
+    return table(x, np.where(turned, 0.95 * np.exp(-0.02 * np.abs(rng.standard_normal(len(x)))), low), "pass_rate")
+
 
 FALLING = (PURE_POWER, POWER, PASS, LOG_PASS)

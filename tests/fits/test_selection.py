@@ -28,11 +28,14 @@ def test_only_laws_of_the_axis_with_scales_to_spare_are_tried():
 def test_the_shorter_law_wins_where_it_is_true():
     ranking = fits.compare([LAWS["power"], LAWS["neg_log_pass"]], LOG_PASS.runs(NINE, noise=0.02, seed=1))
     assert ranking[0].law == "neg_log_pass"
+    assert sum(s.weight for s in ranking) == pytest.approx(1) and ranking[0].weight > ranking[1].weight > 0
+    assert ranking[0].log_likelihood > ranking[1].log_likelihood - 1
 
 
 def test_laws_without_a_back_test_come_last():
     ranking = fits.compare([LAWS["power"], LAWS["neg_log_pass"]], LOG_PASS.runs(HALF_DECADES[:3], noise=0.01))
     assert [math.isnan(s.error) for s in ranking] == [True, True]
+    assert sum(s.weight for s in ranking) == pytest.approx(1)  # by likelihood
 
 
 def test_fit_all_takes_each_metrics_own_law():

@@ -1,0 +1,70 @@
+"""Which of many metrics can be predicted at all."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from worlds import NINE, NOISE_ONLY, POWER, RISING, table
+
+import fits
+from scaling.observations import Observations
+from scaling.verdicts import NAMES
+
+
+def joined(*tables):
+    """Tables of several subjects as one."""
+    import pandas as pd
+
+    frames = [t.frame.assign(id=[f"{n}-{i}" for i in t.frame["id"]]) for n, t in enumerate(tables)]
+    return Observations(pd.concat(frames, ignore_index=True))
+
+
+def bucket(runs, name):
+    return Observations(runs.frame.assign(bucket=name))
+
+
+def test_predictable_metrics_come_first_and_each_says_what_would_change_it():
+    rows = fits.triage(
+        [NOISE_ONLY.runs(NINE, noise=0.05), RISING.runs(NINE, noise=0.01), POWER.runs(NINE, noise=0.01, seed=1)]
+    )
+    assert [str(r.verdict) for r in rows] == ["predictable", "inverse", "no identifiable trend"]
+    assert rows[0].law and 0 < rows[0].error < 0.1 and rows[0].factor is not None
+    assert math.isnan(rows[1].error) and rows[1].to_json()["error"] is None
+    assert all(r.verdict.would_change for r in rows)
+
+
+def test_a_whole_without_a_trend_is_predictable_by_its_buckets():
+    """One bucket gets easier, another harder at first: the whole turns, and each part has a law."""
+    easy, hard = 0.9 * (NINE / 1e8) ** -0.3, 0.9 * (NINE / 1e8) ** -0.05
+    whole = 0.5 + 0.04 * np.log10(NINE / 1e10) ** 2
+    rng = np.random.default_rng(0)
+    parts = [bucket(table(NINE, y * np.exp(0.01 * rng.standard_normal(9)), "error"), n) for n, y in
+             (("easy", easy), ("hard", hard))]  # fmt: skip
+    rows = fits.triage(joined(table(NINE, whole, "error"), *parts))
+    found = {r.subject.bucket: r.verdict for r in rows}
+    assert str(found["all"]) == "predictable after a transform" and found["all"].transform == "buckets"
+    alone = fits.triage(joined(table(NINE, whole, "error"), parts[0]))
+    assert {r.subject.bucket: str(r.verdict) for r in alone}["all"] == "U-shaped"
+
+
+def test_the_verb_reads_a_column_for_each_benchmark(main, tmp_path, capsys):
+    good, flat = POWER.mean(NINE), 0.75 + 0.001 * (-1.0) ** np.arange(9)
+    lines = [f"{c},{a},{b},x" for c, a, b in zip(NINE, good, flat, strict=True)]
+    path = tmp_path / "evals.csv"
+    path.write_text("\n".join(["C,err_a,err_b,err_c", *lines]) + "\n")
+    assert main(["triage", str(path), "--columns", "err_*", "--json"]) == 0
+    out, err = capsys.readouterr()
+    rows = {r["subject"]["metric"]: r for r in json.loads(out)}
+    assert set(rows) == {"err_a", "err_b"} and "is not a number" in err
+    assert rows["err_a"]["verdict"]["name"] == "predictable"
+    assert rows["err_b"]["verdict"]["name"] == "no identifiable trend"
+    assert all(r["verdict"]["name"] in NAMES for r in rows.values())
+    assert main(["triage", str(path), "--columns", "acc_*"]) == 1
+    assert "no column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scales", [1, 2, 3])
+def test_few_scales_are_a_row_not_an_error(scales):
+    (row,) = fits.triage(POWER.runs(NINE[:scales]))
+    assert str(row.verdict) == "too little data" and row.law == ""
