@@ -34,7 +34,8 @@ STEPS = 48  # of each of the two parameters
 ZEROS = np.concatenate([[0.0], (np.arange(10) + 0.5) / 10])  # share that is never solved
 NO_ZERO = 0.5  # prior probability that there are none; else the share z has a density like (1 - z)^2
 NODES = 61
-GRID = 160  # of p, for the bounds
+GRID = 100  # of p, for the bounds
+BISECTIONS, EM_STEPS = 10, 100
 LEVEL = 0.9
 DROP = 1.3528  # chi-square(1) quantile at LEVEL, halved
 
@@ -196,7 +197,7 @@ def _end(
     floor = float(times_U @ np.log(L_UQ @ best)) - DROP
     low, high, w = 0.0, float(times_U.sum()) * 4, start
     found = best
-    for _ in range(14):
+    for _ in range(BISECTIONS):
         tilt = math.sqrt(max(low, 1e-2) * high)
         w = _tilted(L_UQ, times_U, tilt * value_Q, w)
         if float(times_U @ np.log(np.maximum(L_UQ @ w, 1e-300))) >= floor:
@@ -206,7 +207,7 @@ def _end(
     return float(value_Q @ found), found
 
 
-def _tilted(L_UQ: np.ndarray, times_U: np.ndarray, tilt_Q: np.ndarray, w: np.ndarray, steps: int = 300) -> np.ndarray:
+def _tilted(L_UQ: np.ndarray, times_U: np.ndarray, tilt_Q: np.ndarray, w: np.ndarray, steps: int = EM_STEPS) -> np.ndarray:
     """argmax over weights of sum_u times_u log(L w)_u + tilt . w, by EM: w_q <- m_q / (nu - tilt_q), where m is the
     expected number of problems at q and nu makes the sum 1."""
     w = 0.99 * w + 0.01 / len(w)
