@@ -35,7 +35,7 @@ ZEROS = np.concatenate([[0.0], (np.arange(10) + 0.5) / 10])  # share that is nev
 NO_ZERO = 0.5  # prior probability that there are none; else the share z has a density like (1 - z)^2
 NODES = 61
 GRID = 100  # of p, for the bounds
-BISECTIONS, EM_STEPS = 10, 100
+BISECTIONS, EM_STEPS, NEWTON = 10, 100, 6
 LEVEL = 0.9
 DROP = 1.3528  # chi-square(1) quantile at LEVEL, halved
 
@@ -79,14 +79,16 @@ def coverage(
 class _Form(abc.ABC):
     """The posterior of one form on a grid: `theta_TP` with its zero share last."""
 
-    def __init__(self, n: np.ndarray, c: np.ndarray, theta_TP: np.ndarray, log_IT: np.ndarray) -> None:
-        """`log_IT` (I, T): log likelihood of each problem's counts without a share of zeros."""
-        self.n, self.c, self.theta_TP, self.log_IT = n, c, theta_TP, log_IT
+    def __init__(self, n: np.ndarray, c: np.ndarray, theta_TP: np.ndarray, log_UT: np.ndarray) -> None:
+        """`log_UT`: log likelihood of each different (n, c) without a share of zeros."""
+        self.n, self.c, self.theta_TP, self.log_UT = n, c, theta_TP, log_UT
+        _, c_U, self.which_I = _pairs(n, c)
+        times_U = np.bincount(self.which_I)
         with np.errstate(divide="ignore"):
             log_zero = np.log(ZEROS)[:, None]
-        nothing = (c == 0)[:, None]
+        nothing = (c_U == 0)[:, None]
         parts = [
-            np.where(nothing, np.logaddexp(z, np.log1p(-share) + log_IT), np.log1p(-share) + log_IT).sum(0)
+            times_U @ np.where(nothing, np.logaddexp(z, np.log1p(-share) + log_UT), np.log1p(-share) + log_UT)
             for z, share in zip(log_zero, ZEROS, strict=True)
         ]
         prior = np.where(ZEROS == 0, 0.0, (1 - ZEROS) ** 2)
@@ -101,7 +103,7 @@ class _Form(abc.ABC):
         flat = rng.choice(self.weight_ZT.size, count, p=self.weight_ZT.ravel() / self.weight_ZT.sum())
         share_S, t_S = ZEROS[flat // self.weight_ZT.shape[1]], flat % self.weight_ZT.shape[1]
         p_SI = self.draw(t_S, rng)
-        alive_SI = (1 - share_S)[:, None] * np.exp(self.log_IT.T[t_S])
+        alive_SI = (1 - share_S)[:, None] * np.exp(self.log_UT.T[t_S][:, self.which_I])
         zero_SI = (self.c == 0) & (rng.random(p_SI.shape) * (share_S[:, None] + alive_SI) < share_S[:, None])
         return np.where(zero_SI, 0.0, p_SI)
 
@@ -134,19 +136,19 @@ def _beta(n: np.ndarray, c: np.ndarray) -> _Form:
 
     a, b = (np.geomspace(*r, STEPS) for r in (A, B))
     a_T, b_T = (g.ravel() for g in np.meshgrid(a, b, indexing="ij"))
-    n_U, c_U, which = _pairs(n, c)
+    n_U, c_U, _ = _pairs(n, c)
     log_UT = betaln(c_U[:, None] + a_T, (n_U - c_U)[:, None] + b_T) - betaln(a_T, b_T)
-    return _Beta(n, c, np.column_stack([a_T, b_T]), log_UT[which])
+    return _Beta(n, c, np.column_stack([a_T, b_T]), log_UT)
 
 
 def _lognormal(n: np.ndarray, c: np.ndarray) -> _Form:
     m_T, s_T = (g.ravel() for g in np.meshgrid(np.linspace(*M, STEPS), np.geomspace(*SPREAD, STEPS)))
     t_Q, weight_Q = _normal_nodes()
-    n_U, c_U, which = _pairs(n, c)
+    n_U, c_U, _ = _pairs(n, c)
     log_TUQ = _log_binomial(n_U, c_U, m_T[:, None] + s_T[:, None] * t_Q)
     top_TU = log_TUQ.max(2)
     log_TU = top_TU + np.log(np.exp(log_TUQ - top_TU[..., None]) @ weight_Q)
-    return _Lognormal(n, c, np.column_stack([m_T, s_T]), log_TU.T[which])
+    return _Lognormal(n, c, np.column_stack([m_T, s_T]), log_TU.T)
 
 
 def _pairs(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -207,18 +209,19 @@ def _end(
     return float(value_Q @ found), found
 
 
-def _tilted(L_UQ: np.ndarray, times_U: np.ndarray, tilt_Q: np.ndarray, w: np.ndarray, steps: int = EM_STEPS) -> np.ndarray:
+def _tilted(
+    L_UQ: np.ndarray, times_U: np.ndarray, tilt_Q: np.ndarray, w: np.ndarray, steps: int = EM_STEPS
+) -> np.ndarray:
     """argmax over weights of sum_u times_u log(L w)_u + tilt . w, by EM: w_q <- m_q / (nu - tilt_q), where m is the
     expected number of problems at q and nu makes the sum 1."""
     w = 0.99 * w + 0.01 / len(w)
     for _ in range(steps):
         m_Q = w * (L_UQ.T @ (times_U / (L_UQ @ w))) + 1e-12
-        low = float(np.max(tilt_Q + m_Q))
-        high = float(np.max(tilt_Q) + m_Q.sum())
-        for _ in range(40):
-            nu = (low + high) / 2
-            low, high = (nu, high) if np.sum(m_Q / (nu - tilt_Q)) > 1 else (low, nu)
-        new = m_Q / (high - tilt_Q)
+        nu = float(np.max(tilt_Q + m_Q))
+        for _ in range(NEWTON):  # sum m / (nu - tilt) falls and is convex: from the left each step stays left of 1
+            share_Q = m_Q / (nu - tilt_Q)
+            nu += (share_Q.sum() - 1) / np.sum(share_Q / (nu - tilt_Q))
+        new = m_Q / (nu - tilt_Q)
         new /= new.sum()
         if np.max(np.abs(new - w)) < 1e-5:
             return new
