@@ -5,7 +5,8 @@
     pool        a share TWO_STAGE of the draws from the second, the others from the first: a mixture of distributions
 
 Where the loss or the map is DIVERGED or NOT_IDENTIFIED, or was not measured (the loss itself, a user's table), the
-average stands alone; where the question's own law is, its runs alone say too little: two-stage alone, and refused. Why
+average stands alone; where the question's own law is, its runs alone say too little: two-stage alone, and refused.
+Where a table counts the passes of every problem, the law on these counts (counts.py) answers instead. Why
 these weights: docs/log.md. GPT-4's law without a floor is a second question about the mean log pass rate, one law
 alone, never a member, and refused where the first answer excludes it or is refused (`checked`).
 """
@@ -48,13 +49,15 @@ def best_forecasts(
     beyond: bool = False,
     resamples: int = 1000,
     only: Mapping[str, str | None] | None = None,
+    likelihood: str = "auto",
 ) -> Best:
     """Fit, back-test and forecast every question of a table (stage, metric, bucket, protocol) at `compute`.
 
     `compute` may be a function of (stage, axis). Only cheaper runs are used. `only` keeps the questions whose metric,
     stage or bucket is the given one (None: any); the loss serves them all. Refused ones are included, with the grade
-    REFUSED (UNEARNED with beyond=True). Questions with too few scales are left out; where all have too few, the first
-    one's NotEarned is raised.
+    REFUSED (UNEARNED with beyond=True). `likelihood`: of counts of passes per problem, where the table has them
+    (scaling.pass_rates.LIKELIHOODS; "means" uses their means only). Questions with too few scales are left out; where
+    all have too few, the first one's NotEarned is raised.
     """
     wanted = {k: v for k, v in (only or {}).items() if v is not None}
     cases: list[tuple[Case, float]] = []
@@ -71,7 +74,7 @@ def best_forecasts(
             cases += [(case, at if asked else math.nan) for case in cases_of(table.below(at))]
         except NotEarned as error:
             refused.append(error)
-    work = Workshop((case for case, _ in cases), tables, seed)
+    work = Workshop((case for case, _ in cases), tables, seed, likelihood)
     chosen = [(case, at) for case, at in cases if math.isfinite(at)]
     if not chosen:
         raise refused[0] if refused else InputError("no such question is in the table")

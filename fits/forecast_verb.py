@@ -14,6 +14,7 @@ import click
 from fits.choices import Choice, choosing, compute_of, each
 from scaling.cli import emit, json_option, note, table
 from scaling.errors import NotEarned
+from scaling.pass_rates import COUNTED, LIKELIHOODS
 
 if TYPE_CHECKING:
     from fits.combined import Best
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 @click.option("--threshold", type=float, help="Also give the probability that the run measures more than this.")
 @click.option("--value", type=float, help="Also give the compute that brings the mean of runs to this value.")
 @click.option("--parts", is_flag=True, help="Also show what the uncertainty is made of, by source.")
+@click.option(
+    "--likelihood",
+    type=click.Choice(list(LIKELIHOODS)),
+    default="auto",
+    show_default=True,
+    help="Of counts of passes per problem (C, problem, n, c), where PATH has them.",
+)
 @click.option("--beyond", is_flag=True, help="Print refused forecasts too, marked UNEARNED.")
 @json_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the forecasts for `scaling register`.")
@@ -40,6 +48,7 @@ def forecast(
     threshold: float | None,
     value: float | None,
     parts: bool,
+    likelihood: str,
     beyond: bool,
     as_json: bool,
     output: Path | None,
@@ -59,6 +68,11 @@ def forecast(
     --parts adds a table: the share of each source in the variance at the target (an empty cell: not known), and the
     whole standard deviation. The parameters of a law, the form of the law, its misfit, the seed of one run, and the
     sampling error of its evaluation: more runs narrow the first, and nothing the seed's.
+
+    On counts of passes per problem (C, problem, n, c) GPT-4's law is fitted to the counts themselves, problems never
+    solved included, and the method says so: --likelihood hierarchical takes lognormal difficulty, mixture any
+    difficulty, auto weighs the two; binomial and beta-binomial (every problem alike) are there to compare with, means
+    fits the mean of each run.
 
     \b
     scaling forecast points.csv --at "1e23 FLOP"
@@ -83,7 +97,7 @@ def forecast(
 
     def best() -> Best:
         """The combined rule. The whole table is read: the base trials' loss serves every other metric."""
-        return best_forecasts(choice.whole(), where, seed=choice.seed, only=choice.only)
+        return best_forecasts(choice.whole(), where, seed=choice.seed, only=choice.only, likelihood=likelihood)
 
     made, drawn = _by_law(choice, tables, where, best) if choice.law else _by_rule(best())
     needed = [] if value is None else [solve(by, value) for by in drawn]
@@ -96,7 +110,9 @@ def forecast(
     lines = [[name, *_line(f, threshold)] for name, f in zip(names, made, strict=True)]
     shown = [table(headers, lines), *([_parts_table(names, made)] if parts else [])]
     answers = [f"{name}: {one}" for name, one in zip(names, needed, strict=False)]
-    text = "\n".join([*shown, *answers, *(f"gate {gate}" for gate in gates)])
+    methods = dict.fromkeys(f.method for f in made if f.method.startswith(COUNTED))
+    counted = [f"{' and '.join(n for n, f in zip(names, made, strict=True) if f.method == m)}: {m}" for m in methods]
+    text = "\n".join([*shown, *counted, *answers, *(f"gate {gate}" for gate in gates)])
     body = [_forecast_json(f, threshold, one) for f, one in zip_longest(made, needed)]
     emit(body, lambda: text, as_json=as_json)
     for name, f in zip(names, made, strict=True):

@@ -37,6 +37,7 @@ FARTHEST = 1000.0  # no law here was ever shown to hold further beyond its data
 SEARCHED, STEPS = 1e9, 400  # how far beyond the data a value is looked for, in how many steps
 REASON = "refused: "  # starts the warning that says why
 NO_FLOOR = "the law has no floor, and no forecast with one was compared here: fits.best_forecasts does that"
+NO_ERRORS = "no usable standard errors were given: the noise is estimated from the scatter of the runs"
 FAR = 10.0  # beyond the back-tested factor: an interval of one law is then known to be too narrow
 
 
@@ -277,5 +278,5 @@ def _warnings(fit: Fit, made: Forecast) -> tuple[str, ...]:
     if one_law and law_named(fit.law).straight and _grade(fit, made.target) != Grade.EARNED:
         found.append(NO_FLOOR)
     if all(s is None for s in fit.points["se"]):
-        found.append("no usable standard errors were given: the noise is estimated from the scatter of the runs")
+        found.append(NO_ERRORS)
     return tuple(found)

@@ -21,6 +21,7 @@ from fits.points import Points, points_of
 from fits.predictive import Levels, Predictive
 from fits.uncertainty import MISFIT, noise_factors, scale_of
 from scaling.fitted import Fit, Subject
+from scaling.laws import law_named
 from scaling.maps import MAPS
 from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
@@ -92,7 +93,7 @@ class TwoStage(Predictive):
         run's loss, and of one run itself."""
         levels = self.loss.levels(grid_G)
         count = min(len(levels[0]), len(self.map.draws_SP))
-        law = MAPS[self.subject.metric]
+        law = law_named(self.map.law)
         rng = np.random.default_rng([self.map.seed, MISFIT])
         misfit_S, run_S = self.map.misfit * rng.standard_normal(count), rng.standard_normal(count)
         sigma_S = self.map.noise * noise_factors(self.map.noise_dof, count, self.map.seed)

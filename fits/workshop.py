@@ -14,8 +14,9 @@ import numpy as np
 
 from fits.averaging import Average, average
 from fits.backtests import DRAWS, FEWEST_SCALES, Method, first_cut, rolling_origin, with_backtests
+from fits.counts import CountTable, FromCounts, Mixings, PassFit, count_table, mixings, pass_fit
 from fits.estimate import default_law, fit_points, references_of
-from fits.forecasts import assess
+from fits.forecasts import NO_ERRORS, assess
 from fits.members import LADDER as OWN_LADDER
 from fits.members import SETTING, curve_of
 from fits.objectives import default_objective
@@ -42,25 +43,31 @@ UNUSABLE = (FitStatus.DIVERGED, FitStatus.NOT_IDENTIFIED)
 
 @dataclass(frozen=True)
 class Case:
-    """One question's data: rows under its own law, and under the map from loss (None: no such map)."""
+    """One question's data: rows under its own law, under the map from loss (None: no such map), and the counts of
+    passes per problem behind them (None: there are none)."""
 
     table: Observations
     law: Law
     own: Points
     mapped: Points | None = None
+    counted: CountTable | None = None
 
 
 @dataclass(frozen=True)
 class Members:
     """What the question's runs support: the fit of its own law, several laws averaged (None: a law without a floor,
-    which is asked about alone), and the way through the loss (None: it cannot be used)."""
+    which is asked about alone), and the way through the loss (None: it cannot be used). Where passes were counted, the
+    law on the counts answers instead of these."""
 
     own: Fit
     averaged: Average | None = None
     staged: TwoStage | None = None
+    counted: FromCounts | None = None
 
     @property
     def predictive(self) -> Predictive:
+        if self.counted is not None:
+            return self.counted
         alone = self.averaged or OneLaw(self.own)
         if self.staged is None:
             return alone
@@ -76,6 +83,7 @@ def cases_of(table: Observations) -> list[Case]:
     laws = [default] if "floor" in default.names else [LAWS["power"], default]
     found: list[Case] = []
     refused: list[NotEarned] = []
+    counted = count_table(plain)
     for law in laws:
         own = points_of(law, plain)
         try:
@@ -84,7 +92,7 @@ def cases_of(table: Observations) -> list[Case]:
             refused.append(error)
             continue
         mapped = map_points(table) if law is laws[0] and table.axis == STAGED_AXIS else None
-        found.append(Case(plain, law, own, mapped))
+        found.append(Case(plain, law, own, mapped, counted))
     if not found:
         raise refused[0]
     return found
@@ -94,9 +102,15 @@ class Workshop:
     """Fits of all cases to any part of the runs, each made once: the loss serves all two-stage forecasts.
 
     `tables` (those that the cases are from, and others) choose the priors: for every part anew, from its runs only.
+    `likelihood` of counts of passes (scaling.pass_rates.LIKELIHOODS), where a case has them.
     """
 
-    def __init__(self, cases: Iterable[Case], tables: Iterable[Observations], seed: int) -> None:
+    def __init__(
+        self, cases: Iterable[Case], tables: Iterable[Observations], seed: int, likelihood: str = "auto"
+    ) -> None:
+        self.likelihood = likelihood
+        self._mixings: dict[tuple[Any, ...], Mixings] = {}
+        self._passes: dict[tuple[Any, ...], PassFit] = {}
         self.tables, self.seed = list(tables), seed
         self.losses = [c for c in cases if _is_loss(c)]
         self.setting = OWN_LADDER if own_sweep(self.tables) else SETTING
@@ -112,12 +126,19 @@ class Workshop:
         own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
         verdict = str(verdict_of(case.own, scale_of(own)))
         own = with_backtests(replace(own, gates=case.table.gates, verdict=verdict), rows)
+        if members.counted is not None:
+            own = replace(own, status=members.counted.fit.summary.status)
         by = replace(members, own=own).predictive
-        return own, assess(own, compute, rows, by)[0], by, rows
+        made = assess(own, compute, rows, by)[0]
+        if members.counted is not None:  # counts carry their own error
+            made = replace(made, warnings=tuple(w for w in made.warnings if w != NO_ERRORS))
+        return own, made, by, rows
 
     def members(self, case: Case, known: Points, resamples: int) -> Members:
         """All methods on the runs in `known`, some points of the case's own."""
         own = self._fit(case.law, case.own, known, self.seed, resamples)
+        if case.counted is not None and self.likelihood != "means":
+            return Members(own, counted=self._counted(case, case.counted, known, resamples))
         averaged = None if case.law.straight else self._average(known, resamples)
         return Members(own, averaged, self._staged(case, known, resamples))
 
@@ -129,6 +150,19 @@ class Workshop:
         """Rolling origin, as `fits.backtest`."""
         name = self.members(case, case.own, DRAWS).predictive.name
         return rolling_origin(self.method(case), case.own, first_cut(case.law), name)
+
+    def _counted(self, case: Case, counted: CountTable, known: Points, resamples: int) -> FromCounts:
+        """The law on the counts of the runs in `known`; pass rate and mean log pass rate of one bucket share it."""
+        floor, some = False if case.law.straight else None, counted.at(known)
+        runs = (known.subject.stage, known.subject.bucket, known.subject.protocol, some.keys)
+        if runs not in self._mixings:
+            self._mixings[runs] = mixings(some.counts, self.likelihood)
+        key = (*runs, floor, resamples)
+        if key not in self._passes:
+            self._passes[key] = pass_fit(
+                self._mixings[runs], self.likelihood, floor=floor, seed=self.seed, draws=resamples
+            )
+        return FromCounts(known.subject, self._passes[key], self.seed)
 
     def _staged(self, case: Case, known: Points, resamples: int) -> TwoStage | None:
         if case.mapped is None or len(self.losses) != 1:

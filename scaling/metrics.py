@@ -59,7 +59,7 @@ def metric(name: str) -> Metric:
 
 def pass_at_k(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
     """Unbiased pass@k = 1 - C(n - c, k) / C(n, k) for c passes in n samples (Chen et al. 2021, eq. 1)."""
-    n, c = _counts(n, c)
+    n, c = checked_counts(n, c)
     if np.any(n < k):
         raise InputError(f"pass@{k} needs at least {k} samples per problem, found {int(n.min())}")
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n.max(initial=0) + 1)))])
@@ -74,12 +74,12 @@ def neg_log_pass_of_counts(n: np.ndarray, c: np.ndarray) -> np.ndarray:
     The zero rule: a problem with c = 0 counts H_n and is neither dropped nor clamped. The truncation at n biases
     -log p low, by less than (1 - p)^(n+1) / (p (n + 1)); with few samples state the n beside the value.
     """
-    n, c = _counts(n, c)
+    n, c = checked_counts(n, c)
     harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n.max(initial=0) + 1))])
     return harmonic[n] - harmonic[c]
 
 
-def _counts(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked_counts(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n, c = np.asarray(n, np.int64), np.asarray(c, np.int64)
     if np.any(n > MAX_SAMPLES):
         raise InputError(f"{n.max():.3g} samples for one problem", f"at most {MAX_SAMPLES:,}")

@@ -1,0 +1,229 @@
+"""Coverage: pass@k of many more attempts than were made, from counts of c passes in n attempts at each problem.
+
+    pass@k = mean over the problems of 1 - (1 - p_i)^k
+
+Up to k = n the counts give it without bias (pass_rates.pass_at). Beyond, it hangs on how small the rates of the
+problems not solved yet are, and how many are 0, of which n attempts say little. So several forms of distribution are
+averaged by their evidence, each with a share `zero` of problems that no number of attempts solves:
+
+    beta         p ~ Beta(a, b)                              (Kazdan et al. 2025)
+    lognormal    -log(1 - p) = e^v, v ~ N(m, s^2)
+
+and `low`, `high` are what ANY distribution of p could make of it: the profile likelihood of pass@k over all weights on
+a grid of p, at the same level (Owen 1988). Where they lie far apart the number rests on the form. Draws are of these
+very problems, given their own counts. Shapes: I problems, K numbers of attempts, S draws, T points of a prior, Q nodes.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from fits.pass_rates import beta_binomial
+from scaling.errors import InputError
+from scaling.metrics import checked_counts
+from scaling.pass_rates import Coverage
+
+DRAWS = 2000
+A, B = (0.02, 20.0), (0.05, 1e6)  # range of the beta's shapes, log-uniform
+M, SPREAD = (-20.0, 3.0), (0.2, 6.0)  # of the lognormal's m (uniform) and s (log-uniform)
+STEPS = 48  # of each of the two parameters
+ZEROS = np.concatenate([[0.0], (np.arange(10) + 0.5) / 10])  # share that is never solved
+NO_ZERO = 0.5  # prior probability that there are none; else the share z has a density like (1 - z)^2
+NODES = 61
+GRID = 100  # of p, for the bounds
+BISECTIONS, EM_STEPS, NEWTON = 10, 100, 6
+LEVEL = 0.9
+DROP = 1.3528  # chi-square(1) quantile at LEVEL, halved
+
+
+def coverage(
+    n: np.ndarray, c: np.ndarray, k: Sequence[int] | np.ndarray, *, seed: int = 0, draws: int = DRAWS
+) -> Coverage:
+    """pass@k at every k with a 90 % interval, for the problems that were counted."""
+    n, c = (a.astype(float) for a in np.broadcast_arrays(*checked_counts(np.atleast_1d(n), np.atleast_1d(c))))
+    k_K = np.atleast_1d(np.asarray(k, float))
+    if not (np.all(np.isfinite(k_K)) and np.all(k_K >= 1) and np.all(k_K == np.floor(k_K))):
+        raise InputError(f"k = {k_K.tolist()}", "numbers of attempts: whole, 1 or more")
+    rng = np.random.default_rng(seed)
+    forms = [_beta(n, c), _lognormal(n, c)]
+    evidence = np.array([form.evidence for form in forms])
+    weight = np.exp(evidence - evidence.max())
+    weight /= weight.sum()
+    sizes = rng.multinomial(draws, weight)
+    p_SI = np.concatenate([form.rates(size, rng) for form, size in zip(forms, sizes, strict=True) if size])
+    solved_SIK = -np.expm1(np.log1p(-np.minimum(p_SI, 1 - 1e-15))[..., None] * k_K)
+    latent_SK = solved_SIK.mean(1)
+    # measured once with k attempts at each problem
+    spread_SK = np.sqrt((solved_SIK * (1 - solved_SIK)).sum(1)) / len(c)
+    draws_SK = np.clip(latent_SK + spread_SK * rng.standard_normal((len(latent_SK), 1)), 0.0, 1.0)
+    low_K, high_K = _bounds(n, c, k_K)
+    return Coverage(
+        k_K=k_K,
+        draws_SK=draws_SK,
+        latent_SK=latent_SK,
+        low_K=low_K,
+        high_K=high_K,
+        naive_K=beta_binomial(n, c).pass_at(k_K),
+        weights=dict(zip(("beta", "lognormal"), map(float, weight), strict=True)),
+        zero=float(np.mean(p_SI == 0)),
+        samples=int(np.median(n)),
+        problems=len(c),
+        never_solved=int(np.sum(c == 0)),
+    )
+
+
+class _Form(abc.ABC):
+    """The posterior of one form on a grid: `theta_TP` with its zero share last."""
+
+    def __init__(self, n: np.ndarray, c: np.ndarray, theta_TP: np.ndarray, log_UT: np.ndarray) -> None:
+        """`log_UT`: log likelihood of each different (n, c) without a share of zeros."""
+        self.n, self.c, self.theta_TP, self.log_UT = n, c, theta_TP, log_UT
+        _, c_U, self.which_I = _pairs(n, c)
+        times_U = np.bincount(self.which_I)
+        with np.errstate(divide="ignore"):
+            log_zero = np.log(ZEROS)[:, None]
+        nothing = (c_U == 0)[:, None]
+        parts = [
+            times_U @ np.where(nothing, np.logaddexp(z, np.log1p(-share) + log_UT), np.log1p(-share) + log_UT)
+            for z, share in zip(log_zero, ZEROS, strict=True)
+        ]
+        prior = np.where(ZEROS == 0, 0.0, (1 - ZEROS) ** 2)
+        prior = np.where(ZEROS == 0, NO_ZERO, (1 - NO_ZERO) * prior / prior.sum())
+        log_ZT = np.array(parts) + np.log(prior)[:, None]
+        self.top = log_ZT.max()
+        self.weight_ZT = np.exp(log_ZT - self.top)
+        self.evidence = float(self.top + np.log(self.weight_ZT.mean(1).sum()))
+
+    def rates(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """p (count, I): draws of every problem's rate; exactly 0 for one that is never solved."""
+        flat = rng.choice(self.weight_ZT.size, count, p=self.weight_ZT.ravel() / self.weight_ZT.sum())
+        share_S, t_S = ZEROS[flat // self.weight_ZT.shape[1]], flat % self.weight_ZT.shape[1]
+        p_SI = self.draw(t_S, rng)
+        alive_SI = (1 - share_S)[:, None] * np.exp(self.log_UT.T[t_S][:, self.which_I])
+        zero_SI = (self.c == 0) & (rng.random(p_SI.shape) * (share_S[:, None] + alive_SI) < share_S[:, None])
+        return np.where(zero_SI, 0.0, p_SI)
+
+    @abc.abstractmethod
+    def draw(self, t_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """p (S, I) of problems that can be solved, given their counts."""
+
+
+class _Beta(_Form):
+    def draw(self, t_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        a_S, b_S = self.theta_TP[t_S, :1], self.theta_TP[t_S, 1:]
+        return rng.beta(a_S + self.c, b_S + self.n - self.c)
+
+
+class _Lognormal(_Form):
+    def draw(self, t_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """From the nodes, by their posterior, each spread over its cell."""
+        t_Q, weight_Q = _normal_nodes()
+        v_SQ = self.theta_TP[t_S, :1] + self.theta_TP[t_S, 1:] * t_Q
+        log_SIQ = _log_binomial(self.n, self.c, v_SQ) + np.log(weight_Q)
+        total = np.cumsum(np.exp(log_SIQ - log_SIQ.max(2, keepdims=True)), axis=2)
+        at = (total < rng.random(total.shape[:2])[..., None] * total[..., -1:]).sum(2).clip(max=NODES - 1)
+        step = self.theta_TP[t_S, 1:] * (t_Q[1] - t_Q[0])
+        v_SI = np.take_along_axis(v_SQ, at, 1) + step * (rng.random(at.shape) - 0.5)
+        return -np.expm1(-np.exp(v_SI))
+
+
+def _beta(n: np.ndarray, c: np.ndarray) -> _Form:
+    from scipy.special import betaln
+
+    a, b = (np.geomspace(*r, STEPS) for r in (A, B))
+    a_T, b_T = (g.ravel() for g in np.meshgrid(a, b, indexing="ij"))
+    n_U, c_U, _ = _pairs(n, c)
+    log_UT = betaln(c_U[:, None] + a_T, (n_U - c_U)[:, None] + b_T) - betaln(a_T, b_T)
+    return _Beta(n, c, np.column_stack([a_T, b_T]), log_UT)
+
+
+def _lognormal(n: np.ndarray, c: np.ndarray) -> _Form:
+    m_T, s_T = (g.ravel() for g in np.meshgrid(np.linspace(*M, STEPS), np.geomspace(*SPREAD, STEPS)))
+    t_Q, weight_Q = _normal_nodes()
+    n_U, c_U, _ = _pairs(n, c)
+    log_TUQ = _log_binomial(n_U, c_U, m_T[:, None] + s_T[:, None] * t_Q)
+    top_TU = log_TUQ.max(2)
+    log_TU = top_TU + np.log(np.exp(log_TUQ - top_TU[..., None]) @ weight_Q)
+    return _Lognormal(n, c, np.column_stack([m_T, s_T]), log_TU.T)
+
+
+def _pairs(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The different (n, c), and which of them each problem has."""
+    pairs, which = np.unique(np.column_stack([n, c]), axis=0, return_inverse=True)
+    return pairs[:, 0], pairs[:, 1], which.reshape(-1)
+
+
+def _normal_nodes() -> tuple[np.ndarray, np.ndarray]:
+    t = np.linspace(-5.0, 5.0, NODES)
+    weight = np.exp(-(t**2) / 2)
+    return t, weight / weight.sum()
+
+
+def _log_binomial(n_I: np.ndarray, c_I: np.ndarray, v_SQ: np.ndarray) -> np.ndarray:
+    """(S, I, Q) at -log(1 - p) = e^v, without the coefficient."""
+    rate = np.exp(np.minimum(v_SQ, 6.0))[:, None]
+    log_p = np.where(rate < 1e-8, v_SQ[:, None], np.log(-np.expm1(-rate)))
+    return c_I[:, None] * log_p - (n_I - c_I)[:, None] * rate
+
+
+def _bounds(n: np.ndarray, c: np.ndarray, k_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest pass@k of all distributions of p whose likelihood is within DROP of the best one's."""
+    n_U, c_U, which = _pairs(n, c)
+    times_U = np.bincount(which).astype(float)
+    top = float(n.max()) * float(k_K.max())
+    p_Q = np.concatenate([[0.0], np.geomspace(0.01 / top, 1.0, GRID - 1)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_UQ = np.where(c_U[:, None] > 0, c_U[:, None] * np.log(p_Q), 0.0)
+        log_UQ = log_UQ + np.where((n_U - c_U)[:, None] > 0, (n_U - c_U)[:, None] * np.log1p(-p_Q), 0.0)
+    L_UQ = np.exp(log_UQ - log_UQ.max(1, keepdims=True))
+    best = _tilted(L_UQ, times_U, np.zeros(GRID), np.full(GRID, 1 / GRID))
+    found = []
+    for sign in (-1.0, 1.0):
+        ends, w = [], best
+        for k in k_K:
+            value_Q = -np.expm1(k * np.log1p(-np.minimum(p_Q, 1 - 1e-12)))
+            end, w = _end(L_UQ, times_U, sign * value_Q, best, w)
+            ends.append(sign * end)
+        found.append(np.clip(ends, 0.0, 1.0))
+    return found[0], found[1]
+
+
+def _end(
+    L_UQ: np.ndarray, times_U: np.ndarray, value_Q: np.ndarray, best: np.ndarray, start: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The highest value . w with a log likelihood no more than DROP below the best, by bisection of the tilt."""
+    floor = float(times_U @ np.log(L_UQ @ best)) - DROP
+    low, high, w = 0.0, float(times_U.sum()) * 4, start
+    found = best
+    for _ in range(BISECTIONS):
+        tilt = math.sqrt(max(low, 1e-2) * high)
+        w = _tilted(L_UQ, times_U, tilt * value_Q, w)
+        if float(times_U @ np.log(np.maximum(L_UQ @ w, 1e-300))) >= floor:
+            low, found = tilt, w
+        else:
+            high = tilt
+    return float(value_Q @ found), found
+
+
+def _tilted(
+    L_UQ: np.ndarray, times_U: np.ndarray, tilt_Q: np.ndarray, w: np.ndarray, steps: int = EM_STEPS
+) -> np.ndarray:
+    """argmax over weights of sum_u times_u log(L w)_u + tilt . w, by EM: w_q <- m_q / (nu - tilt_q), where m is the
+    expected number of problems at q and nu makes the sum 1."""
+    w = 0.99 * w + 0.01 / len(w)
+    for _ in range(steps):
+        m_Q = w * (L_UQ.T @ (times_U / (L_UQ @ w))) + 1e-12
+        nu = float(np.max(tilt_Q + m_Q))
+        for _ in range(NEWTON):  # sum m / (nu - tilt) falls and is convex: from the left each step stays left of 1
+            share_Q = m_Q / (nu - tilt_Q)
+            nu += (share_Q.sum() - 1) / np.sum(share_Q / (nu - tilt_Q))
+        new = m_Q / (nu - tilt_Q)
+        new /= new.sum()
+        if np.max(np.abs(new - w)) < 1e-5:
+            return new
+        w = new
+    return w

@@ -1,0 +1,291 @@
+"""Forecasts of pass rates from the counts themselves, not from means of runs: the law of pass_law.py on every problem.
+
+    p_i(C) = exp(-exp(u_i) g(C) e^noise)      for the problems that were counted: they are what will be measured
+    pass_rate       mean_i c_i / n            c_i ~ Binomial(n, p_i), beta-binomial where the counts are overdispersed
+    neg_log_pass    mean_i (H_n - H_c_i)      as it is measured with n samples: bounded by H_n, whatever is never solved
+
+Draws of all likelihoods that take part stand side by side in the shares of their weights. Shapes: S draws, G places.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from fits.count_cells import Counts, cell
+from fits.difficulty import Difficulty, Kind, choose_rho, fit_difficulty, fit_mixing
+from fits.objectives import Scale
+from fits.parts import Parts, added
+from fits.pass_law import LawDraws, LawPosterior, draw_law, law_posterior
+from fits.points import Points, final_rows
+from fits.predictive import Levels, Predictive
+from scaling.errors import InputError
+from scaling.fitted import FitStatus, Subject
+from scaling.metrics import metric as metric_named
+from scaling.observations import Observations
+from scaling.pass_rates import LIKELIHOODS, PassLaw
+from scaling.records import digest, sha256
+
+KINDS: Mapping[str, Kind] = {"hierarchical": "lognormal", "mixture": "free", "beta-binomial": "one", "binomial": "one"}
+FOLDS = 5
+RATES = 240  # points of the table p -> what is measured
+Runs = tuple[tuple[str, float], ...]
+Mixings = tuple[tuple[str, Difficulty, float], ...]  # likelihood, fit, log likelihood of unseen problems
+
+
+@dataclass(frozen=True)
+class CountTable:
+    """The counts of one question's runs, in the order of `keys`: (trial, x)."""
+
+    counts: Counts
+    keys: Runs
+
+    def at(self, known: Points) -> CountTable:
+        """Those of the runs that some points are of."""
+        wanted = set(zip(known.trial, known.x.tolist(), strict=True))
+        keep = np.array([key in wanted for key in self.keys], bool)
+        return CountTable(self.counts.at(keep), tuple(k for k, kept in zip(self.keys, keep, strict=True) if kept))
+
+
+def count_table(observations: Observations) -> CountTable | None:
+    """The counts behind ONE question's finished runs; None where a row has none (or exact probabilities instead)."""
+    metric = observations.one_metric()[0]
+    if observations.problems is None or metric not in ("pass_rate", "neg_log_pass"):
+        return None
+    table = final_rows(observations)
+    frame, problems = table.frame.sort_values([table.axis, "trial"], kind="stable"), table.problems
+    if problems is None or "c" not in problems or "n" not in problems:
+        return None
+    if problems[["n", "c"]].isna().any(axis=None) or not set(frame["id"]) <= set(problems["observation"]):
+        return None
+    if "p" in problems and problems["p"].notna().any(axis=None):  # exact: better than any count
+        return None
+    if problems.duplicated(["observation", "problem"]).any():
+        return None
+    wide = {name: problems.pivot(index="observation", columns="problem", values=name) for name in ("n", "c")}
+    n, c = (pd.DataFrame(wide[name].loc[frame["id"]]).fillna(0).to_numpy(float) for name in ("n", "c"))
+    x = frame[table.axis].to_numpy(float)
+    keys = tuple(zip(frame["trial"].astype(str), x.tolist(), strict=True))
+    return CountTable(Counts(x, n, c), keys)
+
+
+@dataclass(frozen=True)
+class Member:
+    name: str
+    law: LawPosterior
+    weight: float
+    held_out: float
+
+
+@dataclass(frozen=True)
+class PassFit:
+    """The law fitted to counts, with draws. `summary` says all that it found."""
+
+    members: tuple[Member, ...]
+    draws: LawDraws
+    likelihood: str
+    floor: bool | None
+
+    @property
+    def counts(self) -> Counts:
+        return self.members[0].law.found.counts
+
+    @cached_property
+    def main(self) -> Member:
+        return max(self.members, key=lambda m: m.weight)
+
+    @cached_property
+    def summary(self) -> PassLaw:
+        """The exponent is that of the law without a floor; where the members disagree about it its error says so."""
+        weight_K = np.array([m.weight for m in self.members])
+        pairs = np.array([m.law.exponent() if self.floor is not True else _steep(self.draws) for m in self.members])
+        mean = float(weight_K @ pairs[:, 0])
+        sd = math.sqrt(float(weight_K @ (pairs[:, 1] ** 2 + (pairs[:, 0] - mean) ** 2)))
+        main, counts = self.main.law, self.counts
+        open_ = main.status == FitStatus.CONVERGED and abs(mean) < 2 * sd
+        return PassLaw(
+            likelihood=self.likelihood,
+            exponent=mean,
+            exponent_se=sd,
+            status=FitStatus.NOT_IDENTIFIED if open_ else main.status,
+            weights={m.name: m.weight for m in self.members},
+            held_out={m.name: m.held_out for m in self.members},
+            overdispersion=main.found.rho,
+            floor=float(weight_K @ [m.law.floor for m in self.members]),
+            lack_of_fit=main.lack_of_fit,
+            runs=counts.runs,
+            problems=counts.problems,
+            never_solved=counts.never_solved,
+        )
+
+    def pass_rates(self, x: float) -> np.ndarray:
+        """Draws (S,) of E[pass] over the counted problems at compute x, without any run's own chance."""
+        log_A_SI = self.draws.u_SI + self.draws.log_g(np.array([x]))
+        return np.exp(-np.exp(np.minimum(log_A_SI, 20.0))).mean(1)
+
+
+def fit_passes(
+    counts: Counts, likelihood: str = "auto", *, floor: bool | None = None, seed: int = 0, draws: int = 1000
+) -> PassFit:
+    """Fit -log p_i = alpha_i g(C) to counts of the same problems at several amounts of compute.
+
+    likelihood   "hierarchical", "mixture", "binomial", "beta-binomial", or "auto": the first two, in the shares that
+                 their likelihood of unseen problems (5 folds) gives them
+    floor        None: with and without one, averaged; False: GPT-4's law; True: with one
+    """
+    return pass_fit(mixings(counts, likelihood), likelihood, floor=floor, seed=seed, draws=draws)
+
+
+def mixings(counts: Counts, likelihood: str = "auto") -> Mixings:
+    """The fits of difficulty that a likelihood asks for, with their scores; the form of the law comes later."""
+    if likelihood not in LIKELIHOODS or likelihood == "means":
+        known = ", ".join(name for name in LIKELIHOODS if name != "means")
+        raise InputError(f"likelihood {likelihood!r} is not known", f"one of {known}")
+    names = ("hierarchical", "mixture") if likelihood == "auto" else (likelihood,)
+    found: list[tuple[str, Difficulty, float]] = []
+    for name in names:
+        one = _fitted(counts, name, found[0][1] if found else None)
+        found.append((name, one, float(_held_out(one).sum()) if len(names) > 1 else 0.0))
+    return tuple(found)
+
+
+def pass_fit(found: Mixings, likelihood: str, *, floor: bool | None, seed: int, draws: int) -> PassFit:
+    names, fits, scores = zip(*found, strict=True)
+    laws = [law_posterior(one, floor) for one in fits]
+    weight_K = np.exp(np.array(scores) - max(scores))
+    weight_K /= weight_K.sum()
+    rng, last = np.random.default_rng(seed), round(float(weight_K[-1]) * draws)
+    sizes = [draws - last, last] if len(laws) > 1 else [draws]
+    drawn = [draw_law(law, size, rng) for law, size in zip(laws, sizes, strict=True) if size]
+    joined = drawn[0] if len(drawn) == 1 else drawn[0].joined(drawn[1])
+    problems = fits[0].counts.problems
+    rows = zip(names, laws, weight_K, scores, strict=True)
+    members = tuple(Member(n, law, float(w), s / problems) for n, law, w, s in rows)
+    return PassFit(members, joined, likelihood, floor)
+
+
+def _fitted(counts: Counts, name: str, start: Difficulty | None) -> Difficulty:
+    if name == "binomial":
+        return fit_difficulty(counts, "one")
+    if start is not None:  # the same cells, another mixing
+        return fit_difficulty(counts, KINDS[name], start.rho, start)
+    return choose_rho(counts, KINDS[name])
+
+
+def _held_out(found: Difficulty) -> np.ndarray:
+    """Log likelihood (I,) of each problem's counts under the mixing of the problems in other folds."""
+    fold_I = np.arange(found.counts.problems) % FOLDS
+    out_I = np.empty(len(fold_I))
+    for fold in np.unique(fold_I):
+        out_I[fold_I == fold] = fit_mixing(found, fold_I != fold, fold_I == fold)
+    return out_I
+
+
+def _steep(draws: LawDraws) -> tuple[float, float]:
+    return float(np.mean(draws.k_S)), float(np.std(draws.k_S, ddof=1))
+
+
+@dataclass(frozen=True)
+class FromCounts(Predictive):
+    """A PassFit as what foretells one question. Without a floor it bears the name of GPT-4's law."""
+
+    about: Subject
+    fit: PassFit
+    seed: int = 0
+
+    @property
+    def subject(self) -> Subject:
+        return self.about
+
+    @property
+    def scale(self) -> Scale:
+        return "absolute"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return count_warnings(self.fit, self.subject.metric)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        return float(self.fit.counts.x_R.min()), float(self.fit.counts.x_R.max())
+
+    @property
+    def name(self) -> str:
+        return self.subject.metric if self.fit.floor is False else "counts"
+
+    @property
+    def says(self) -> str:
+        return str(self.fit.summary)
+
+    @cached_property
+    def digest(self) -> str:
+        counts, drawn = self.fit.counts, self.fit.draws
+        arrays = (counts.x_R, counts.n_RI, counts.c_RI, drawn.u_SI, drawn.k_S, drawn.phi_S, drawn.sigma_S)
+        return digest({"says": self.says, "arrays": [sha256(np.ascontiguousarray(a, "<f8").tobytes()) for a in arrays]})
+
+    def levels(self, grid_G: np.ndarray) -> Levels:
+        drawn, rng = self.fit.draws, np.random.default_rng([self.seed, 1])
+        log_g_SG = drawn.log_g(grid_G)
+        chance_S = drawn.sigma_S * rng.standard_normal(len(drawn.sigma_S))
+        z_S = rng.standard_normal(len(drawn.sigma_S))
+        law_SG, run_SG = np.empty(log_g_SG.shape), np.empty(log_g_SG.shape)
+        for g in range(len(grid_G)):
+            law_SG[:, g] = self._measured(log_g_SG[:, g])[0]
+            mean_S, sd_S = self._measured(log_g_SG[:, g] + chance_S)
+            run_SG[:, g] = mean_S + sd_S * z_S
+        clip = metric_named(self.subject.metric).clip
+        return clip(law_SG), clip(law_SG), clip(run_SG)
+
+    def parts(self, x: float) -> Parts:
+        drawn, rng = self.fit.draws, np.random.default_rng([self.seed, 1])
+        chance_S = drawn.sigma_S * rng.standard_normal(len(drawn.sigma_S))
+        log_g_S = drawn.log_g(np.array([x]))[:, 0]
+        law_S = self._measured(log_g_S)[0]
+        mean_S, sd_S = self._measured(log_g_S + chance_S)
+        one_S = mean_S + sd_S * rng.standard_normal(len(mean_S))
+        return added([("parameters", law_S), ("seed", mean_S), ("evaluation", one_S)])
+
+    def _measured(self, log_g_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(mean (S,) over the problems of what n samples measure, its sampling error (S,))."""
+        log_A, value, variance = self._table
+        at_SI = self.fit.draws.u_SI + log_g_S[:, None]
+        mean_S = np.interp(at_SI, log_A, value).mean(1)
+        return mean_S, np.sqrt(np.interp(at_SI, log_A, variance).mean(1) / at_SI.shape[1])
+
+    @cached_property
+    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(log -log p, mean, variance) of c / n, or of H_n - H_c, in the usual number of samples of one problem."""
+        from scipy.special import gammaln
+
+        counts = self.fit.counts
+        n = int(np.median(counts.n_RI[counts.n_RI > 0]))
+        rho = self.fit.main.law.found.rho
+        log_A = np.linspace(math.log(1e-6), math.log(500.0), RATES)
+        c = np.arange(n + 1)
+        value_c = c / n
+        if self.subject.metric == "neg_log_pass":
+            harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n + 1))])
+            value_c = harmonic[n] - harmonic[c]
+        choose_c = gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1)
+        mass = np.exp(cell(np.full(n + 1, float(n)), c.astype(float), log_A, rho) + choose_c[:, None])
+        mass /= mass.sum(0)
+        mean = value_c @ mass
+        return log_A, mean, np.maximum(value_c**2 @ mass - mean**2, 0.0)
+
+
+def count_warnings(fit: PassFit, metric: str) -> tuple[str, ...]:
+    """What a reader of the forecast has to know."""
+    found, said = fit.summary, []
+    if metric == "neg_log_pass" and not found.log_pass_identified:
+        said.append(
+            f"{found.never_solved} of {found.problems} problems were never solved: -E[log p] is not identified; "
+            "foretold is what n samples will measure of it, the mean of H_n - H_c"
+        )
+    if found.lack_of_fit is not None and found.lack_of_fit < 0.05:
+        said.append(f"the counts bend away from a law without a floor (p = {found.lack_of_fit:.2g})")
+    return tuple(said)

@@ -1,0 +1,232 @@
+"""The law of log g against compute, and draws of every problem's difficulty: what a forecast of pass rates rests on.
+
+    g(C) ~ phi + (1 - phi) (C / C_max)^-k      k: GPT-4's exponent; phi: the share of the difficulty that the largest
+                                               run has and that no compute removes (0: GPT-4's law, no floor)
+    log g_r = log g(C_r) + e_r                 e_r ~ N(0, sigma^2), chance of run r: all problems are easier at once
+
+The data enter as the quadratic that `difficulty.py` has found: log g_R ~ N(pseudo_R, info_RR^-1), level unknown. The
+posterior of (phi, sigma, k) is summed on a grid; then log g, e and the mixing are drawn given it. phi = 0 has the prior
+probability 1 - FLOOR_PRIOR, else phi is uniform: without a floor 1,000x ahead is another world than with one, and four
+scales do not tell.
+Shapes: S draws, R runs, I problems, Q grid of difficulty, M grid of (k, phi).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fits.count_cells import likelihoods
+from fits.difficulty import CONCENTRATION, Difficulty
+from scaling.fitted import FitStatus
+
+FLOOR_PRIOR = 0.2
+K_PRIOR = 0.2, 0.5  # mean, sd: rates of the field lie within .05 .. .5; negative is inverse scaling
+SIGMA_SCALE = 0.1  # of run to run, on log g: half-normal
+SIGMAS = np.array([0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5])
+FLOORS = np.linspace(0.05, 0.95, 10)
+K_STEPS = 161
+SWEEPS = 8  # of Gibbs for the mixing, from its optimum
+BLOCK = 4_000_000  # numbers of one batch of draws
+
+
+def log_law(log_x: np.ndarray, k: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    """log g (M, R) at log(C / C_max) (R,), for k and phi (M,)."""
+    return np.log(phi[:, None] + (1 - phi[:, None]) * np.exp(-k[:, None] * log_x))
+
+
+@dataclass(frozen=True)
+class LawPosterior:
+    """The grid posterior. `lack_of_fit`: p-value of no floor against one, a chi-square with one degree of freedom on
+    its bound, at the most likely sigma; `floor`: posterior probability of a floor."""
+
+    found: Difficulty
+    k_M: np.ndarray
+    phi_M: np.ndarray
+    log_weight_MS: np.ndarray  # (M, sigmas)
+    lack_of_fit: float | None
+
+    @cached_property
+    def weight_MS(self) -> np.ndarray:
+        weight = np.exp(self.log_weight_MS - self.log_weight_MS.max())
+        return weight / weight.sum()
+
+    @property
+    def floor(self) -> float:
+        return float(self.weight_MS[self.phi_M > 0].sum())
+
+    def exponent(self) -> tuple[float, float]:
+        """Mean and sd of k without a floor: GPT-4's exponent."""
+        weight_M = self.weight_MS[self.phi_M == 0].sum(1)
+        k_M = self.k_M[self.phi_M == 0]
+        mean = float(weight_M @ k_M / weight_M.sum())
+        return mean, float(np.sqrt(weight_M @ (k_M - mean) ** 2 / weight_M.sum()))
+
+    @property
+    def status(self) -> FitStatus:
+        """NOT_IDENTIFIED: the exponent is within two of its standard errors of 0, or of its prior's width."""
+        if len(np.unique(self.found.counts.x_R)) < 2:
+            return FitStatus.TOO_FEW_POINTS
+        mean, sd = self.exponent()
+        return FitStatus.NOT_IDENTIFIED if abs(mean) < 2 * sd or sd > K_PRIOR[1] / 2 else FitStatus.CONVERGED
+
+
+def law_posterior(found: Difficulty, floor: bool | None = None) -> LawPosterior:
+    """`floor`: None weighs both forms, True and False take one of them for given."""
+    log_x = np.log(found.counts.x_R / found.counts.x_R.max())
+    k_K = _k_grid(found, log_x)
+    floors = {None: np.concatenate([[0.0], FLOORS]), True: FLOORS, False: np.zeros(1)}[floor]
+    k_M, phi_M = (a.ravel() for a in np.meshgrid(k_K, floors, indexing="ij"))
+    kept = (phi_M == 0) | (k_M > 0)
+    k_M, phi_M = k_M[kept], phi_M[kept]
+    off_MR = found.pseudo_R - log_law(log_x, k_M, phi_M)
+    # the prior of a floor's k is on the slope at the largest run, which is what is seen
+    log_prior_M = -(((k_M * (1 - phi_M)) - K_PRIOR[0]) ** 2) / (2 * K_PRIOR[1] ** 2) + np.log(1 - phi_M)
+    if floor is None:
+        log_prior_M = log_prior_M + np.log(np.where(phi_M > 0, FLOOR_PRIOR / len(FLOORS), 1 - FLOOR_PRIOR))
+    columns = []
+    for sigma in SIGMAS:
+        kernel_RR, log_det = _marginal(found.info_RR, sigma)
+        fit_M = -0.5 * np.einsum("mr,rs,ms->m", off_MR, kernel_RR, off_MR) - 0.5 * log_det
+        columns.append(fit_M - sigma**2 / (2 * SIGMA_SCALE**2))
+    fit_MS = np.column_stack(columns) + np.log(np.gradient(SIGMAS))
+    return LawPosterior(found, k_M, phi_M, fit_MS + log_prior_M[:, None], _floor_test(fit_MS, phi_M))
+
+
+def _floor_test(fit_MS: np.ndarray, phi_M: np.ndarray) -> float | None:
+    if not (phi_M > 0).any() or not (phi_M == 0).any():
+        return None
+    from scipy.stats import chi2
+
+    column = fit_MS[:, int(np.argmax(fit_MS[phi_M == 0].max(0)))]  # the sigma that speaks for no floor
+    gain = 2 * (column[phi_M > 0].max() - column[phi_M == 0].max())
+    return 0.5 * float(chi2.sf(gain, 1)) if gain > 0 else 1.0
+
+
+def _k_grid(found: Difficulty, log_x: np.ndarray) -> np.ndarray:
+    """k out to six standard errors of the line, and up to what a floor asks for."""
+    centred = log_x - log_x.mean()
+    spread = float(centred @ found.info_RR @ centred) + 1 / K_PRIOR[1] ** 2
+    middle = (-float(centred @ found.info_RR @ found.pseudo_R) + K_PRIOR[0] / K_PRIOR[1] ** 2) / spread
+    # a run's own chance widens what the counts alone would say
+    sd = np.hypot(spread**-0.5, SIGMA_SCALE / max(float(np.sqrt(centred @ centred)), 1e-9))
+    sd = min(float(sd), K_PRIOR[1])
+    near = np.linspace(middle - 6 * sd, middle + 6 * sd, K_STEPS)
+    far = np.linspace(near[-1], max(near[-1], 3 * abs(middle)) + 0.2, K_STEPS // 2)[1:]
+    return np.concatenate([near, far])
+
+
+def _marginal(info_RR: np.ndarray, sigma: float) -> tuple[np.ndarray, float]:
+    """(precision of pseudo_R about the law with each run's chance in, log det of its ratio to the counts' alone)."""
+    eye = np.eye(len(info_RR))
+    inner = eye + sigma**2 * info_RR
+    return np.linalg.solve(inner, info_RR), float(np.linalg.slogdet(inner)[1])
+
+
+@dataclass(frozen=True)
+class LawDraws:
+    """S draws: the law's parameters, run noise, log g of the runs, and u of every problem. Level: u and log g as in
+    the fit (mean log g over the runs is 0)."""
+
+    k_S: np.ndarray
+    phi_S: np.ndarray
+    sigma_S: np.ndarray
+    level_S: np.ndarray
+    x_max: float
+    u_SI: np.ndarray
+
+    def log_g(self, x_G: np.ndarray) -> np.ndarray:
+        """(S, G), without any run's own chance."""
+        return log_law(np.log(np.asarray(x_G, float) / self.x_max), self.k_S, self.phi_S) - self.level_S[:, None]
+
+    def joined(self, other: LawDraws) -> LawDraws:
+        names = ("k_S", "phi_S", "sigma_S", "level_S")
+        k, phi, sigma, level = (np.concatenate([getattr(self, n), getattr(other, n)]) for n in names)
+        return LawDraws(k, phi, sigma, level, self.x_max, np.concatenate([self.u_SI, other.u_SI]))
+
+
+def draw_law(law: LawPosterior, count: int, rng: np.random.Generator) -> LawDraws:
+    found, counts = law.found, law.found.counts
+    log_x = np.log(counts.x_R / counts.x_R.max())
+    flat = rng.choice(law.weight_MS.size, size=count, p=law.weight_MS.ravel())
+    m_S, sigma_S = flat // len(SIGMAS), SIGMAS[flat % len(SIGMAS)]
+    step = float(np.median(np.diff(np.unique(law.k_M)))) if len(np.unique(law.k_M)) > 1 else 0.0
+    k_S, phi_S = law.k_M[m_S] + step * (rng.random(count) - 0.5), law.phi_M[m_S]
+    mean_SR = log_law(log_x, k_S, phi_S)
+    level_S = mean_SR.mean(1)
+    log_g_SR = mean_SR - level_S[:, None]
+    for sigma in np.unique(sigma_S[sigma_S > 0]):
+        at = np.flatnonzero(sigma_S == sigma)
+        precision = found.info_RR + np.eye(counts.runs) / sigma**2
+        middle = np.linalg.solve(precision, found.info_RR @ (found.pseudo_R - log_g_SR[at]).T).T
+        noise = np.linalg.solve(np.linalg.cholesky(precision).T, rng.standard_normal((counts.runs, len(at)))).T
+        log_g_SR[at] += middle + noise
+    u_SI = draw_problems(found, log_g_SR, rng)
+    return LawDraws(k_S, phi_S, sigma_S, level_S, float(counts.x_R.max()), u_SI)
+
+
+def draw_problems(found: Difficulty, log_g_SR: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """u (S, I): the mixing given each draw of log g, then every problem's difficulty given both and its counts."""
+    size = max(1, BLOCK // (found.counts.problems * len(found.u_Q)))
+    parts = [_problems(found, log_g_SR[i : i + size], rng) for i in range(0, len(log_g_SR), size)]
+    return np.concatenate(parts)
+
+
+def _problems(found: Difficulty, log_g_SR: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    count, step = len(log_g_SR), float(np.diff(found.u_Q[:2])[0]) if len(found.u_Q) > 1 else 0.0
+    if found.kind == "free":
+        shift_S, scale_S = np.zeros(count), np.ones(count)
+    else:
+        shift_S, scale_S = _mixing_draws(found, log_g_SR, rng)
+    u_SQ = (
+        found.mu + shift_S[:, None] + (found.u_Q - found.mu) * scale_S[:, None]
+        if found.kind != "free"
+        else np.tile(found.u_Q, (count, 1))
+    )
+    L_SIQ = likelihoods(found.counts, log_g_SR, u_SQ, found.rho)
+    L_SIQ -= L_SIQ.max(2, keepdims=True)
+    np.exp(L_SIQ, out=L_SIQ)
+    w_SQ = np.tile(found.w_Q, (count, 1))
+    if found.kind == "free":
+        base_Q = base_weights(found)
+        w_SQ = (found.counts.problems * w_SQ + CONCENTRATION * base_Q) / (found.counts.problems + CONCENTRATION)
+        for _ in range(SWEEPS):
+            z_SI = _pick(L_SIQ, w_SQ, rng)
+            tally = np.zeros((count, len(found.u_Q)))
+            np.add.at(tally, (np.arange(count)[:, None], z_SI), 1.0)
+            w_SQ = rng.standard_gamma(tally + CONCENTRATION * base_Q + 1e-12)
+            w_SQ /= w_SQ.sum(1, keepdims=True)
+    z_SI = _pick(L_SIQ, w_SQ, rng)
+    jitter = step * scale_S[:, None] * (rng.random(z_SI.shape) - 0.5)  # a node stands for its cell
+    return np.take_along_axis(u_SQ, z_SI, 1) + jitter
+
+
+def _pick(L_SIQ: np.ndarray, w_SQ: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Number of the node (S, I), drawn from the posterior of each problem."""
+    total_SIQ = np.cumsum(L_SIQ * w_SQ[:, None], axis=2)
+    at = rng.random(total_SIQ.shape[:2])[..., None] * total_SIQ[..., -1:]
+    return np.minimum((total_SIQ < at).sum(2), L_SIQ.shape[2] - 1)
+
+
+def _mixing_draws(found: Difficulty, log_g_SR: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(shift of mu, factor on tau) given log g: normal, by the information at the optimum."""
+    count = len(log_g_SR)
+    if found.kind == "one":
+        info = max(found.mixing_info[0, 0], 1e-9)
+        return -(log_g_SR - found.log_g_R) @ found.cross_MR[0] / info + rng.standard_normal(count) / np.sqrt(
+            info
+        ), np.ones(count)
+    info = found.mixing_info + np.diag([1e-3, 1.0])  # one problem has no spread: log tau then has a unit prior
+    mean_SM = -np.linalg.solve(info, found.cross_MR @ (log_g_SR - found.log_g_R).T).T
+    draws_SM = mean_SM + np.linalg.solve(np.linalg.cholesky(info).T, rng.standard_normal((2, count))).T
+    return draws_SM[:, 0], np.exp(np.clip(draws_SM[:, 1], -2.0, 2.0))
+
+
+def base_weights(found: Difficulty) -> np.ndarray:
+    """The lognormal that a free mixing leans on, on its grid: mean and spread of its own weights, a third wider."""
+    mean = float(found.w_Q @ found.u_Q)
+    spread = max(4 / 3 * float(np.sqrt(found.w_Q @ (found.u_Q - mean) ** 2)), 0.3)
+    weight = np.exp(-(((found.u_Q - mean) / spread) ** 2) / 2)
+    return weight / weight.sum()

@@ -1,0 +1,133 @@
+"""Estimators from counts of passes, each with its standard error; nothing is dropped, nothing is clamped.
+
+    -log p, fixed n      H_n - H_c, unbiased for sum over k <= n of (1 - p)^k / k (the first n terms of -log p)
+    -log p, until r      psi(K) - psi(r) for K attempts until the r-th pass: exactly unbiased (r = 1: H_(K-1))
+    pass@k               1 - C(n - c, k) / C(n, k), unbiased for 1 - (1 - p)^k (Chen et al. 2021, eq. 1)
+
+c passes in n samples of one problem; arrays of problems (I,). Of a mean over problems there are two errors: `se` for
+other problems of the same kind (their choice and the sampling), `se_fixed` for these very problems (sampling alone).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from scaling.errors import InputError
+from scaling.metrics import MAX_SAMPLES, checked_counts, neg_log_pass_of_counts, pass_at_k
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """One value per problem with its sampling error (NaN: not estimable from these samples)."""
+
+    value_I: np.ndarray
+    se_I: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.value_I))
+
+    @property
+    def se_fixed(self) -> float:
+        return float(math.sqrt(np.sum(self.se_I**2))) / len(self.se_I)
+
+    @property
+    def se(self) -> float:
+        """sd / sqrt(I); the spread of the estimates holds the sampling already. One problem: its sampling alone."""
+        count = len(self.value_I)
+        return float(np.std(self.value_I, ddof=1)) / math.sqrt(count) if count > 1 else self.se_fixed
+
+
+def log_pass(n: np.ndarray, c: np.ndarray) -> Estimates:
+    """H_n - H_c per problem. Variance: sum over c < j <= n of 1 / j^2, that of -log p under Beta(c + 1, n - c).
+
+    No unbiased estimate of this variance exists with n samples (its square has degree 2 n in p); this one is too large
+    on average (at p = 0 the estimator is the constant H_n), never too small.
+    """
+    value = np.atleast_1d(neg_log_pass_of_counts(n, c))
+    n, c = np.broadcast_arrays(*(np.atleast_1d(a) for a in checked_counts(n, c)))
+    squares = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n.max(initial=0) + 1) ** 2)])
+    return Estimates(value, np.sqrt(squares[n] - squares[c]))
+
+
+def log_pass_until(r: int, attempts: np.ndarray) -> Estimates:
+    """psi(K) - psi(r) per problem, K attempts until the r-th pass: unbiased for -log p, whatever p > 0.
+
+    Variance: psi'(r) - psi'(K), itself unbiased. Finite sums of 1 / j and 1 / j^2 over r <= j < K.
+    """
+    K = np.atleast_1d(np.asarray(attempts, np.int64))
+    if r < 1 or np.any(r > K):
+        raise InputError(f"{int(K.min(initial=0))} attempts for r = {r} passes", "r >= 1, and at least r attempts")
+    if np.any(K > MAX_SAMPLES):
+        raise InputError(f"{K.max():.3g} attempts for one problem", f"at most {MAX_SAMPLES:,}")
+    j = np.arange(1, int(K.max(initial=r)) + 1)
+    first, second = (np.concatenate([[0.0], np.cumsum(1.0 / j**power)]) for power in (1.0, 2.0))
+    return Estimates(first[K - 1] - first[r - 1], np.sqrt(second[K - 1] - second[r - 1]))
+
+
+def pass_at(n: np.ndarray, c: np.ndarray, k: int) -> Estimates:
+    """Unbiased pass@k per problem. With A_k = C(n - c, k) / C(n, k), its variance is estimated by A_k^2 - A_2k:
+    unbiased and never negative; with 2 k > n samples there is no such estimate (NaN)."""
+    if k < 1:
+        raise InputError(f"pass@{k}", "k >= 1")
+    value = np.atleast_1d(pass_at_k(n, c, k))
+    enough = int(np.min(np.asarray(n))) >= 2 * k
+    both = 1 - np.atleast_1d(pass_at_k(n, c, 2 * k)) if enough else np.full(value.shape, math.nan)
+    return Estimates(value, np.sqrt(np.maximum((1 - value) ** 2 - both, 0.0)))
+
+
+@dataclass(frozen=True)
+class BetaBinomial:
+    """p ~ Beta(a, b) over the problems, c ~ Binomial(n, p). `rho` = 1 / (a + b + 1): correlation of two samples of one
+    problem. `log_likelihood` is at the optimum; `at_bound`: the counts show no spread, or know no end of it."""
+
+    a: float
+    b: float
+    log_likelihood: float
+    at_bound: bool
+
+    @property
+    def mean(self) -> float:
+        return self.a / (self.a + self.b)
+
+    @property
+    def rho(self) -> float:
+        return 1 / (self.a + self.b + 1)
+
+    def pass_at(self, k: np.ndarray) -> np.ndarray:
+        """E[1 - (1 - p)^k] = 1 - B(a, b + k) / B(a, b)."""
+        from scipy.special import betaln
+
+        return -np.expm1(betaln(self.a, self.b + np.asarray(k, float)) - betaln(self.a, self.b))
+
+
+WIDEST_LOG = 12.0  # |log odds of the mean|, and |log (a + b)|, of a beta distribution that is searched
+
+
+def beta_binomial(n: np.ndarray, c: np.ndarray) -> BetaBinomial:
+    """Maximum likelihood of one scale's counts, over (logit of the mean, log(a + b)). All zeros or all ones put the
+    mean on its bound: `at_bound`."""
+    from scipy.optimize import minimize
+    from scipy.special import betaln, expit, gammaln, logit
+
+    n, c = checked_counts(n, c)
+    pairs, times = np.unique(np.column_stack(np.broadcast_arrays(n, c)), axis=0, return_counts=True)
+    n, c = pairs[:, 0].astype(float), pairs[:, 1].astype(float)
+    choose = float(times @ (gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1)))
+
+    def shapes(theta: np.ndarray) -> tuple[float, float]:
+        size = math.exp(theta[1])
+        return float(expit(theta[0])) * size, float(expit(-theta[0])) * size
+
+    def cost(theta: np.ndarray) -> float:
+        a, b = shapes(theta)
+        return -float(times @ (betaln(c + a, n - c + b) - betaln(a, b)))
+
+    start = float(logit((times @ c + 0.5) / (times @ n + 1)))
+    bounds = [(-WIDEST_LOG, WIDEST_LOG)] * 2
+    found = min((minimize(cost, [start, s], bounds=bounds) for s in (-2.0, 0.0, 3.0)), key=lambda f: f.fun)
+    a, b = shapes(found.x)
+    return BetaBinomial(a, b, choose - float(found.fun), bool(np.any(np.abs(found.x) > WIDEST_LOG - 1e-3)))

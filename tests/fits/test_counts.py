@@ -1,0 +1,207 @@
+"""The law on counts: its likelihood against plain quadrature, known truths found again, bad input, files."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import betabinom, binom
+
+import fits
+from benchmarks import pass_rates as worlds
+from fits.count_cells import Counts, cell, cell_slope, likelihood, likelihoods
+from fits.counts import FromCounts, count_table, fit_passes
+from fits.difficulty import choose_rho, fit_difficulty, npmle
+from fits.pass_law import law_posterior
+from scaling.errors import InputError
+from scaling.fitted import FitStatus, Subject
+from scaling.observations import Observations
+from scaling.pass_rates import LIKELIHOODS
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.1])
+def test_cell_is_the_distribution_of_counts(rho):
+    n, c, eta = np.full(4, 16.0), np.array([0.0, 3.0, 10.0, 16.0]), np.linspace(-4, 2, 9)
+    p = np.exp(-np.exp(eta))
+    size = 1 / rho - 1 if rho else 0
+    truth = betabinom.logpmf(c[:, None], 16, p * size, (1 - p) * size) if rho else binom.logpmf(c[:, None], 16, p)
+    found = cell(n, c, eta, rho) + (truth - cell(n, c, eta, rho))[:, :1]  # the coefficient is left out
+    np.testing.assert_allclose(found, truth, atol=1e-8)
+    step = 1e-5
+    slope = (cell(n, c, eta + step, rho) - cell(n, c, eta - step, rho)) / (2 * step)
+    np.testing.assert_allclose(cell_slope(n, c, eta, rho), slope, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.05])
+def test_sets_of_nodes_together_are_as_one_by_one(rho):
+    counts, _ = worlds.world("lognormal", 0)
+    rng = np.random.default_rng(0)
+    log_g_SR, u_SQ = rng.normal(size=(3, 4)), rng.normal(size=(3, 5))
+    both = likelihoods(counts, log_g_SR, u_SQ, rho)
+    plain = np.zeros((3, counts.problems, 5))
+    for s in range(3):
+        for r in range(4):
+            plain[s] += cell(counts.n_RI[r], counts.c_RI[r], u_SQ[s] + log_g_SR[s, r], rho)
+    np.testing.assert_allclose(both, plain, rtol=1e-9)
+
+
+def test_lognormal_likelihood_is_the_integral():
+    """Against Gauss-Hermite quadrature with so many nodes that it has converged."""
+    counts, _ = worlds.world("lognormal", 1)
+    found = fit_difficulty(counts, "lognormal")
+    t, w = np.polynomial.hermite_e.hermegauss(180)
+    ll = likelihood(counts, found.log_g_R, found.mu + found.tau * t, 0.0)
+    truth = np.log(np.exp(ll) @ (w / w.sum())).sum()
+    assert found.log_likelihood == pytest.approx(truth, abs=1e-4)
+    assert (found.mu + 4.5 * 0.12 * np.log(10) * -1, found.tau) == (
+        pytest.approx(worlds.LEVEL, abs=0.3),
+        pytest.approx(worlds.SPREAD, abs=0.2),
+    )
+
+
+def test_npmle_meets_the_condition_for_the_optimum():
+    counts, _ = worlds.world("bimodal", 1)
+    ll = likelihood(counts, np.zeros(4), np.linspace(-5, 4, 40), 0.0)
+    w = npmle(ll, steps=5000)
+    L = np.exp(ll - ll.max(1, keepdims=True))
+    gain = L.T @ (1 / (L @ w)) / len(L)
+    assert gain.max() < 1 + 1e-3
+    assert w @ gain == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kind", worlds.WORLDS)
+def test_truths_are_found_again(kind):
+    """The floors of benchmarks/pass_rates.py on 8 of its simulations."""
+    found = worlds.simulate(kind, "auto", 8, draws=100)
+    assert abs(found["exponent"].mean() - worlds.EXPONENT) < 0.006 + 2 * found["exponent"].std() / np.sqrt(8)
+    assert np.sqrt(np.mean(found["error"] ** 2)) <= 0.035
+    assert not found["wrong"].any()
+    assert found["covered"].mean() >= 0.8
+    assert found["drop"].mean() < 0.1 or kind == "bimodal"
+    assert found["clamp"].mean() < 0.1
+
+
+def test_bimodal_difficulty_is_left_to_the_mixture():
+    made = fit_passes(worlds.world("bimodal", 3)[0], draws=50)
+    assert made.summary.weights["mixture"] > 0.9
+    assert made.summary.held_out["mixture"] > made.summary.held_out["hierarchical"]
+
+
+def test_overdispersion_is_found_and_not_invented():
+    rng = np.random.default_rng(0)
+    plain, _ = worlds.world("lognormal", 2)
+    assert choose_rho(plain).rho == 0
+    p = np.exp(-np.exp(rng.normal(-0.5, 0.7, 100)) * (worlds.SCALES[:, None] ** -0.12))
+    scattered = Counts(worlds.SCALES, np.full(p.shape, 16), rng.binomial(16, rng.beta(p * 4, (1 - p) * 4)))
+    assert choose_rho(scattered).rho >= 0.1
+
+
+def test_a_floor_is_found_where_it_is_seen():
+    rng = np.random.default_rng(0)
+    x = np.geomspace(1, 1e5, 9)
+    p = np.exp(-np.exp(rng.normal(0.3, 0.7, 200)) * (0.4 + 0.6 * x[:, None] ** -0.4))
+    found = law_posterior(choose_rho(Counts(x, np.full(p.shape, 64), rng.binomial(64, p))))
+    assert found.lack_of_fit is not None and found.lack_of_fit < 0.05
+    assert found.floor > 0.5
+
+
+def counts_of(c, n=16, x=(1.0, 10.0, 100.0, 1000.0)):
+    c = np.asarray(c)
+    return Counts(np.array(x[: len(c)]), np.full(c.shape, n), c)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        counts_of(np.zeros((4, 20))),
+        counts_of(np.full((4, 20), 16)),
+        counts_of([[0], [1], [4], [9]]),
+        counts_of([[0, 0, 1], [0, 1, 3]]),
+        counts_of(np.random.default_rng(0).integers(0, 17, (1, 20))),
+    ],
+    ids=["all zeros", "all ones", "one problem", "two runs", "one run"],
+)
+@pytest.mark.parametrize("name", ["auto", "beta-binomial", "binomial"])
+def test_little_or_odd_data_get_a_status_and_a_finite_answer(counts, name):
+    made = fit_passes(counts, name, draws=60)
+    assert np.all(np.isfinite(made.pass_rates(1e4)))
+    assert np.isfinite(made.summary.exponent_se)
+    if counts.c_RI.std() == 0 or counts.runs == 1:
+        assert made.summary.status in (FitStatus.NOT_IDENTIFIED, FitStatus.TOO_FEW_POINTS)
+    assert str(made.summary)
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "says"),
+    [
+        ([[4.0]], [[5.0]], "5 passes in 4"),
+        ([[4.0]], [[0.5]], "whole counts"),
+        ([[0.0]], [[0.0]], "no samples"),
+        ([[0.0, 4.0]], [[1.0, 1.0]], "c > 0 where n = 0"),
+    ],
+)
+def test_bad_counts_are_named(n, c, says):
+    with pytest.raises(InputError, match=says):
+        Counts(np.ones(1), np.array(n), np.array(c))
+    with pytest.raises(InputError, match="likelihood 'nobody'"):
+        fit_passes(counts_of([[1], [2]]), "nobody")
+
+
+def test_order_of_problems_and_unit_of_compute_do_not_matter():
+    counts, _ = worlds.world("lognormal", 5)
+    other = Counts(counts.x_R * 1e20, counts.n_RI[:, ::-1], counts.c_RI[:, ::-1])
+    one, two = (fit_difficulty(c, "lognormal") for c in (counts, other))
+    assert one.log_likelihood == pytest.approx(two.log_likelihood, abs=1e-6)
+    np.testing.assert_allclose(one.log_g_R, two.log_g_R, atol=1e-4)
+
+
+def test_measured_values_are_those_of_counts():
+    """Draws of one run's measured value have the mean and spread that sampling the counts would give."""
+    counts, _ = worlds.world("lognormal", 4)
+    made = fit_passes(counts, "hierarchical", draws=400)
+    rng = np.random.default_rng(0)
+    for metric in ("pass_rate", "neg_log_pass"):
+        mean_S, sd_S = FromCounts(Subject(metric, "", "all", ""), made)._measured(np.zeros(400))
+        p_I = np.exp(-np.exp(made.draws.u_SI[0]))
+        c = rng.binomial(16, p_I, (4000, len(p_I)))
+        value = c / 16 if metric == "pass_rate" else fits.log_pass(np.full(c.shape, 16), c).value_I
+        run = np.asarray(value).reshape(4000, -1).mean(1)
+        assert mean_S[0] == pytest.approx(run.mean(), abs=4 * run.std() / 60)
+        assert sd_S[0] == pytest.approx(run.std(), rel=0.08)
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory):
+    rng, lines = np.random.default_rng(0), ["C,problem,n,c,bucket"]
+    u = np.append(rng.normal(0.5, 1.0, 28), [3.5, 4.0])  # the last two are never solved
+    for x in np.geomspace(1e18, 1e21, 6):
+        for i, one in enumerate(u):
+            passes = rng.binomial(16, np.exp(-np.exp(one) * (x / 1e20) ** -0.2))
+            lines.append(f"{x},{i},16,{passes},{'easy' if one < 0.5 else 'hard'}")
+    path = tmp_path_factory.mktemp("counts") / "counts.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_table_of_counts_is_forecast_from_its_counts(problems, main, capsys):
+    command = ["forecast", str(problems), "--at", "1e22 FLOP", "--metric", "pass_rate"]
+    assert main([*command, "--bucket", "all"]) == 0
+    out = capsys.readouterr().out
+    assert "pass_rate: counts of 30 problems in 6 runs, likelihood auto" in out
+    assert "-E[log p] over all problems is not identified" in out
+    assert main([*command, "--bucket", "easy", "--likelihood", "mixture", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["law"] == "counts" and "likelihood mixture (100 % mixture)" in one["method"]
+    assert main([*command, "--bucket", "hard", "--likelihood", "means"]) in (0, 3)
+    assert "counts of" not in capsys.readouterr().out
+
+
+def test_counts_of_a_table_are_those_of_its_file(problems):
+    table = Observations.read(problems, metric="pass_rate", bucket="hard")
+    found = count_table(table)
+    assert found is not None
+    np.testing.assert_allclose((found.counts.c_RI / 16).mean(1), table.frame.sort_values("C")["value"])
+    assert count_table(table.without(np.arange(6) == 0, "a test")).counts.runs == 5
+
+
+def test_every_likelihood_has_a_line():
+    assert set(LIKELIHOODS) == {"auto", "hierarchical", "mixture", "beta-binomial", "binomial", "means"}
