@@ -1,5 +1,6 @@
 """README keeps its word: its commands run, its session runs, its figures are the committed ones."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -46,6 +47,16 @@ def test_every_scaling_command_runs_in_order(tmp_path, monkeypatch, capfd):
         )
         + "\n"
     )
+    (tmp_path / "other.csv").write_text(
+        "C,loss\n" + "\n".join(f"{10.0**e},{1.7 + 2.1 * 10 ** (-0.14 * (e - 18))}" for e in range(18, 23)) + "\n"
+    )
+    (tmp_path / "evaluations.csv").write_text(
+        "C,err_easy,err_hard\n"
+        + "\n".join(f"{10.0**e},{0.8 * 10 ** (-0.1 * (e - 18))},{0.9 + 0.01 * (e % 2)}" for e in range(18, 24))
+        + "\n"
+    )
+    rows = [{"step": step, "reward": 0.7 - 0.5 * 0.97**step + 0.01 * (-1) ** step} for step in range(1, 61)]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"max_steps": 400, "log_history": rows}))
     first, *commands = [line for line in shell_lines() if line.startswith("scaling ")]
     assert len(commands) >= 9
     done = subprocess.run(f"{BIN}/{first}", shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=300)
