@@ -101,8 +101,16 @@ class Ledger:
         return entry
 
     def keyring(self) -> Keyring:
-        """The keys as the key entries state them, these entries' signatures checked."""
-        return keys.followed(list(self.entries(Kind.KEY)))
+        """The keys as the key entries state them, these entries' signatures checked (and nothing else)."""
+        with self._reading() as (handle, size):
+            lines = [line for line in read_lines(handle, size) if line.whole and b'"kind":"key"' in line.data]
+        found = []
+        for line in lines:
+            try:
+                found.append(entry_format.read_entry(line.data))
+            except InputError as error:
+                raise _placed(line, error, self._entries.path) from None
+        return keys.followed([entry for entry in found if entry.kind == Kind.KEY])
 
     def entries(self, kind: Kind | str | None = None) -> Iterator[Entry]:
         """Entries in order, read lazily and checked link by link; the first bad one raises `LedgerError`."""
