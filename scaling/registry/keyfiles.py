@@ -64,15 +64,18 @@ def read_secret(path: Path, what: str, limit: int = MAX_KEY_FILE) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise InputError(f"{what} {path} could not be read: {error.strerror or error}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        state = os.fstat(file.fileno())
+    try:
+        state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise InputError(f"{what} {path} is not a plain file")
         if state.st_mode & 0o077:
             raise InputError(
                 f"{what} {path} is open to others (mode {stat.S_IMODE(state.st_mode):04o})", f"chmod 600 {path}"
             )
-        data = file.read(limit + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise InputError(f"{what} {path} is longer than {limit} bytes")
     return data

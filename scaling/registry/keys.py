@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling.errors import InputError, LedgerError
+from scaling.records import canonical
 from scaling.registry.entries import HEX64, Entry, Kind
 from scaling.registry.signing import PublicKey, Scheme
 
@@ -51,9 +52,9 @@ class Statement:
             return None
         try:
             action, key = Action(body["action"]), PublicKey(body["public"], Scheme(body["scheme"]))
-            rest = {name: body[name] for name in ("replaces", "lost", "reason", "name", "v") if name in body}
+            rest = {name: body[name] for name in ("replaces", "lost", "reason", "name") if name in body}
             found = cls(action, key, **rest)
-            sound = found.body == body and found.v == 1 and all(type(found.body[k]) is type(v) for k, v in body.items())
+            sound = canonical(found.body) == canonical(body)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"key entry is malformed: {error}") from None
         replaces = found.replaces
