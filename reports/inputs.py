@@ -57,6 +57,7 @@ class ReportInput:
     `gates`       checks on the ladder as they stand now; those of the prediction win
     `sensitivities`  the headline questions' forecasts under other choices, one table per question and law
     `rl_runs`     some RL runs, each foretold to its own end from its beginning
+    `proof`       the ledger's proof of the prediction, carried in the file for `scaling verify FILE`
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
     """
 
@@ -78,6 +79,7 @@ class ReportInput:
     rl_runs: Sequence[RunLook] = ()
     notes: Sequence[str] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
+    proof: Mapping[str, Any] | None = None
     made_at: str = ""
 
     @property

@@ -30,6 +30,12 @@ ORDER = (
     "resolve",
     "verify",
     "report",
+    "reveal",
+    "withdraw",
+    "amend",
+    "prove",
+    "ledger",
+    "key",
     "laws",
 )
 
