@@ -63,7 +63,7 @@ def count_table(observations: Observations) -> CountTable | None:
         return None
     if problems[["n", "c"]].isna().any(axis=None) or not set(frame["id"]) <= set(problems["observation"]):
         return None
-    if "p" in problems and problems["p"].notna().any(axis=None):  # exact: better than any count
+    if "p" in problems and problems["p"].notna().any():  # exact: better than any count
         return None
     if problems.duplicated(["observation", "problem"]).any():
         return None
