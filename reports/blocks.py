@@ -206,13 +206,17 @@ class WhatIf(Block):
 
 @dataclass(frozen=True)
 class Document:
-    """`made_at` is an ISO time taken from the ledger or the caller, never from the clock: bytes must reproduce."""
+    """`made_at` is an ISO time taken from the ledger or the caller, never from the clock: bytes must reproduce.
+
+    `proof` (scaling.registry.proofs) is carried as it is: its lines are hashed to the byte.
+    """
 
     title: str
     subtitle: str
     blocks: tuple[Block, ...]
     made_at: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    proof: Mapping[str, Any] | None = None
 
     def to_json(self, *, drawings: bool = True) -> dict[str, Any]:
         """The whole model; without `drawings`, SVG and CSV are named by their SHA-256 (they stand in the page)."""
@@ -227,6 +231,7 @@ class Document:
             "made_at": moment(self.made_at),
             "facts": clean_all(dict(self.facts), "facts"),
             "blocks": blocks,
+            **({"proof": dict(self.proof)} if self.proof else {}),
         }
 
     def find(self, kind: type[Any]) -> list[Any]:

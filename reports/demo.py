@@ -19,6 +19,7 @@ from scaling.errors import InputError, StoreError
 from scaling.fitted import Grade
 from scaling.predictions import Question
 from scaling.registry import Entry, Ledger, book
+from scaling.signers import opened
 from scaling.trials import TrialState
 from sweeps.configs import describe, keep
 from sweeps.recipes import Sweep
@@ -62,7 +63,7 @@ def demo(
         say("everything is done already; `scaling report` writes the reports again")
         return done
     keep(folder, sweep, sweep.arguments)
-    ledger = Ledger(folder / "ledger")
+    ledger = opened(folder / "ledger")
     checks = extra(sweep) if sweep.stability and registered(ledger, sweep) is None else []
     run([*sweep.trials, *checks], folder)
     if checks:

@@ -46,7 +46,8 @@ def forecast_document(report: ReportInput) -> Document:
         *note_blocks(report.notes),
         *checklist_blocks(report),
     ]
-    return Document(title, _subtitle(report), tuple(blocks), report.made_at or _registered_at(report), _facts(report))
+    made_at = report.made_at or _registered_at(report)
+    return Document(title, _subtitle(report), tuple(blocks), made_at, _facts(report), report.proof)
 
 
 def _registered_at(report: ReportInput) -> str:

@@ -37,6 +37,7 @@ class ReportInput:
     `answers`     checklist items the other fields cannot answer, by key (see checklist.py)
     `gates`       checks on the ladder as they stand now; those of the prediction win
     `sensitivities`  the headline questions' forecasts under other choices, one table per question and law
+    `proof`       the ledger's proof of the prediction, carried in the file for `scaling verify FILE`
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
     """
 
@@ -57,6 +58,7 @@ class ReportInput:
     gates: Sequence[Gate] = ()
     notes: Sequence[str] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
+    proof: Mapping[str, Any] | None = None
     made_at: str = ""
 
     @property

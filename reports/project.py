@@ -22,7 +22,7 @@ from scaling.gates import gates_path
 from scaling.observations import OVERALL, Observations
 from scaling.provenance import provenance
 from scaling.records import file_digest, parse
-from scaling.registry import Ledger, book
+from scaling.registry import Entry, Ledger, book, proofs
 from scaling.sensitivities import Sensitivities
 from scaling.trials import BESIDE, TrialSpec
 from scaling.units import parse_compute
@@ -118,15 +118,16 @@ def trials_in(folder: Path) -> list[Trial]:
 def report_input(project: Project, record: book.Record | None = None, *, notes: Sequence[str] = ()) -> ReportInput:
     """All that the report of a project shows; `record` is its prediction in the ledger, if there is one."""
     task = project.target["pretrain"].task
+    proof, proven = _proof(project.folder, record)
     return ReportInput(
         title=f"{task.name} {task.instance}: a GRPO-LoRA run predicted before it was trained",
         observations=project.observations,
         fits=project.fits,
         forecasts=shown_forecasts(project, record),
         prediction=record.prediction if record else None,
-        receipt=_receipt(project.folder, record.entry) if record else None,
+        receipt=_receipt(proven, record.entry) if record and proven else None,
         resolution=record.resolution if record else None,
-        outcome_receipt=_receipt(project.folder, record.outcomes[0]) if record and record.outcomes else None,
+        outcome_receipt=_receipt(proven, record.outcomes[0]) if record and record.outcomes and proven else None,
         scores=record.scores if record else (),
         trials=[trial_row(t) for t in (*project.ladder, *project.large)],
         costs=costs(project),
@@ -134,7 +135,8 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         backtests=project.backtests,
         sensitivities=project.sensitivities(),
         gates=project.observations.gates,
-        notes=(*notes, *changes(project, record)),
+        notes=(*notes, *(record.remarks if record else ()), *changes(project, record)),
+        proof=proof,
     )
 
 
@@ -200,11 +202,16 @@ def costs(project: Project) -> dict[str, float]:
     return found
 
 
-def _receipt(folder: Path, entry: Any) -> Receipt:
-    head = Ledger(folder / "ledger", create=False).head()
-    return Receipt(
-        entry.hash, entry.time, entry.seq, head=head.root.hex(), size=head.size, signed=entry.sig is not None
-    )
+def _proof(folder: Path, record: book.Record | None) -> tuple[dict[str, Any] | None, proofs.Proven | None]:
+    if record is None:
+        return None, None
+    made = proofs.prove(Ledger(folder / "ledger", create=False), record.entry.hash)
+    return made, proofs.check(made)
+
+
+def _receipt(proven: proofs.Proven, entry: Entry) -> Receipt:
+    signed = proven.signers[entry.hash] is not None
+    return Receipt(entry.hash, entry.time, entry.seq, proven.head.root.hex(), proven.head.size, signed)
 
 
 def _provenance(made: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,7 +66,7 @@ def typeset(job: dict[str, Any], limit_s: float = TIME_LIMIT_S) -> tuple[bytes, 
 
 
 def _job(document: Document, standards: tuple[str, ...], reasons: list[str]) -> dict[str, Any]:
-    model = printable(document.to_json())
+    model = printable(replace(document, proof=None).to_json())
     model["remark"] = _remark(standards, reasons)
     model["date"] = list(_date(document.made_at))
     return {

@@ -27,6 +27,12 @@ ORDER = (
     "resolve",
     "verify",
     "report",
+    "reveal",
+    "withdraw",
+    "amend",
+    "prove",
+    "ledger",
+    "key",
     "laws",
 )
 

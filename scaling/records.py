@@ -30,13 +30,13 @@ def parse(text: str | bytes, *, what: str = "JSON") -> Any:
     """Read one JSON value strictly. Raises `InputError` with the reason; `what` names the source in the message."""
     if len(text) > MAX_BYTES:
         raise InputError(f"{what} is larger than {MAX_BYTES // 2**20} MiB")
+    from_bytes = isinstance(text, bytes)
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        value = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_int=_integer, parse_float=_finite, parse_constant=_finite
-        )
-        _check_depth_and_text(value)
+        value = _STRICT.decode(text)
+        if text.count("{") + text.count("[") > MAX_DEPTH or "\\u" in text or not from_bytes:
+            _check_depth_and_text(value)
     except RecursionError:
         raise InputError(f"{what} is nested deeper than {MAX_DEPTH} levels") from None
     except (ValueError, UnicodeDecodeError) as error:
@@ -50,6 +50,36 @@ def canonical(value: Any) -> bytes:
         return rfc8785.dumps(plain(value))
     except (rfc8785.CanonicalizationError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"value cannot be written as canonical JSON: {error}") from None
+
+
+def is_canonical(text: bytes, value: Any) -> bool:
+    """Whether `text`, which `parse` read as `value`, is `canonical(value)`: the same answer, several times sooner.
+
+    JSON writes everything but numbers and the order of rare keys as RFC 8785 does: numbers are compared as they were
+    read, and stand in the rewritten text as strings behind a mark.
+    """
+    spelled = text.decode("utf-8")
+    if not spelled.isascii() and (_MARK in spelled or max(spelled) > "\uffff"):
+        return canonical(value) == text
+    try:
+        again = _SORTED.encode(_MARKING.decode(spelled))
+    except _OtherSpelling:
+        return False
+    return (again.replace(f'"{_MARK}', _MARK).replace(f'{_MARK}"', "").replace(_MARK, "")) == spelled
+
+
+_MARK = "\ue000"  # of private use: where a text has it, the long way is taken
+
+
+class _OtherSpelling(Exception):
+    """A number that is not written as RFC 8785 writes it."""
+
+
+def _marked(text: str) -> str:
+    short = text.isdigit() and len(text) < 16  # JSON has no leading zeros
+    if not short and _number(float(text)).decode() != text:
+        raise _OtherSpelling
+    return f"{_MARK}{text}{_MARK}"
 
 
 def canonical_column(values: Sequence[Any]) -> bytes:
@@ -212,3 +242,11 @@ def _check_depth_and_text(value: Any, depth: int = 0) -> None:
     elif isinstance(value, list):
         for item in value:
             _check_depth_and_text(item, depth + 1)
+
+
+# Made once: of a ledger's many lines each would make its own.
+_STRICT = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_int=_integer, parse_float=_finite, parse_constant=_finite
+)
+_MARKING = json.JSONDecoder(parse_int=_marked, parse_float=_marked)
+_SORTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))

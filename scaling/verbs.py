@@ -11,11 +11,19 @@ import click
 from scaling.cli import emit, folder_option, json_option, note, table
 
 if TYPE_CHECKING:
-    from scaling.registry.book import Record
-    from scaling.registry.verify import Problem
+    from scaling.registry import Ledger
+    from scaling.registry.book import Record, Sealed
+    from scaling.registry.verify import Problem, VerifyReport
 
 ledger_option = click.option(
     "--ledger", type=click.Path(path_type=Path), help="Folder of the ledger.  [default: FOLDER/ledger]"
+)
+
+key_option = click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="Key file that signs: made by `scaling key new`, or an SSH Ed25519 key.  [default: scaling/key.pem in your "
+    "configuration folder, where the ledger knows it]",
 )
 
 
@@ -30,6 +38,8 @@ ledger_option = click.option(
 )
 @click.option("--assume", multiple=True, help="An assumption the forecast rests on (may be repeated).")
 @click.option("--void", multiple=True, help="What would void the prediction (may be repeated).")
+@click.option("--embargo", is_flag=True, help="Enter a salted hash now; `scaling reveal` opens it later.")
+@key_option
 @folder_option
 @ledger_option
 @json_option
@@ -40,6 +50,8 @@ def register(
     target: Path | None,
     assume: tuple[str, ...],
     void: tuple[str, ...],
+    embargo: bool,
+    key: Path | None,
     folder: Path,
     ledger: Path | None,
     as_json: bool,
@@ -47,7 +59,8 @@ def register(
     """Write forecasts into the append-only ledger BEFORE the run they speak of.
 
     FORECASTS is the file that `scaling forecast ... -o forecasts.json` wrote. All of them become claims about one run
-    under one entry; the entry's hash is printed and fixes the seeds of the run.
+    under one entry; the entry's hash is printed and fixes the seeds of the run. With --embargo the entry shows nothing
+    but a hash and the deadline; the prediction waits in a file of yours beside the ledger's folder.
 
     \b
     scaling forecast runs.csv --at "1e23 FLOP" -o forecasts.json
@@ -57,7 +70,8 @@ def register(
     from scaling.predictions import NOT_STARTED, Question
     from scaling.provenance import provenance
     from scaling.records import file_digest, parse
-    from scaling.registry import Ledger, book
+    from scaling.registry import book
+    from scaling.signers import opened
 
     made = read_forecasts(forecasts)
     questions = [Question(f"{title}: {f.subject.label}", until, voids=void) for f in made]
@@ -68,8 +82,9 @@ def register(
     made_from = provenance(
         data={forecasts.name: file_digest(forecasts)}, replay="scaling forecast ... -o forecasts.json"
     )
+    kept = opened(ledger or folder / "ledger", key=key)
     entry = book.register(
-        Ledger(ledger or folder / "ledger"),
+        kept,
         questions,
         made,
         title=title,
@@ -77,8 +92,12 @@ def register(
         provenance=made_from,
         run_state=state,
         assumptions=assume,
+        embargo=embargo,
     )
-    rows = [[c.id, c.sentence] for c in book.Prediction.from_body(entry.body).claims]
+    prediction = book.find(kept, entry.hash).prediction if embargo else book.Prediction.from_body(entry.body)
+    rows = [[c.id, c.sentence] for c in prediction.claims]
+    if embargo:
+        note(f"sealed: keep {book.path_of(kept.folder, entry.body['commitment'])}, without it nothing can be revealed")
     emit(
         {"hash": entry.hash, "seq": entry.seq, "time": entry.time, "claims": [r[0] for r in rows]},
         lambda: f"registered as entry {entry.seq}: {entry.hash}\n" + table(["claim", "registered"], rows),
@@ -102,6 +121,7 @@ def register(
     help="A file whose digest is recorded (may be repeated).",
 )
 @click.option("--note", "remark", default="", help="A remark to keep with the outcome.")
+@key_option
 @folder_option
 @ledger_option
 @json_option
@@ -112,6 +132,7 @@ def resolve(
     n: int | None,
     evidence: tuple[Path, ...],
     remark: str,
+    key: Path | None,
     folder: Path,
     ledger: Path | None,
     as_json: bool,
@@ -125,11 +146,12 @@ def resolve(
     scaling resolve 3f9c0a1b --runs forecast/runs
     """
     from scaling.records import file_digest
-    from scaling.registry import Ledger, book
+    from scaling.registry import book
+    from scaling.signers import opened
 
     if (value is None) == (runs is None):
         raise click.UsageError("give either --value or --runs")
-    kept = Ledger(ledger or folder / "ledger", create=False)
+    kept = opened(ledger or folder / "ledger", create=False, key=key)
     files = {str(path): file_digest(path) for path in evidence}
     if runs is not None:
         entry = book.resolve_from_runs(kept, prediction, runs, evidence=files, note=remark)
@@ -137,23 +159,41 @@ def resolve(
         assert value is not None
         entry = book.resolve(kept, prediction, value, n=n, evidence=files, note=remark)
     record = book.find(kept, entry.body["prediction"])
-    emit({"hash": entry.hash, "scores": record.scores}, lambda: scores_table(record), as_json=as_json)
+    for line in record.remarks:
+        note(line)
+    emit(
+        {"hash": entry.hash, "scores": record.scores, "remarks": record.remarks},
+        lambda: scores_table(record),
+        as_json=as_json,
+    )
 
 
 @click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @folder_option
 @ledger_option
 @json_option
-def verify(folder: Path, ledger: Path | None, as_json: bool) -> int:
+@click.pass_context
+def verify(context: click.Context, file: Path | None, folder: Path, ledger: Path | None, as_json: bool) -> int:
     """Check every byte of the ledger and say how each prediction stands. Exit code 4 if it is broken.
+
+    With FILE, a proof or a report (.html, .pdf, .json): check it by itself, without the ledger; and with --folder or
+    --ledger also that the ledger continues the head that the file names.
 
     \b
     scaling verify
     scaling verify --ledger some/other/ledger --json
+    scaling verify proof.json
+    scaling verify forecast/report.pdf --folder forecast
     """
     from scaling.registry import Ledger, book
 
-    kept = Ledger(ledger or folder / "ledger", create=False)
+    where = ledger or folder / "ledger"
+    if file:
+        given = [context.get_parameter_source(name) for name in ("folder", "ledger")]
+        asked = any(source is not click.core.ParameterSource.DEFAULT for source in given)
+        return _verify_file(file, Ledger(where, create=False) if asked else None, as_json=as_json)
+    kept = Ledger(where, create=False)
     report = kept.verify()
     report_json: dict[str, Any] = {
         "ok": report.ok,
@@ -161,25 +201,59 @@ def verify(folder: Path, ledger: Path | None, as_json: bool) -> int:
         "root": report.head.root.hex(),
         "problems": report.problems,
         "warnings": report.warnings,
+        "signed": report.signed,
+        "unsigned": report.unsigned,
     }
     for warning in report.warnings:
         note(f"warning: {warning}")
     if not report.ok:
         emit(report_json, lambda: "\n".join(f"{_place(p)}{p}" for p in report.problems), as_json=as_json)
         report.raise_first()
-    found = book.records(kept)
+    known = book.known(kept)
     kept.remember()
-    rows = [
-        [r.entry.seq, r.entry.hash[:12], r.prediction.title, r.state, _bound(r), len(r.prediction.claims), _hits(r)]
-        for r in found
-    ]
+    rows = [_standing(one) for one in known]
     headers = ["entry", "hash", "prediction", "state", "seed", "claims", "in 90 %"]
+    remarks = {one.entry.hash: one.remarks for one in known if one.remarks}
+    says = "".join(f"\n{name[:12]} {line}" for name, lines in remarks.items() for line in lines)
     emit(
-        {**report_json, "predictions": [dict(zip(headers, row, strict=True)) for row in rows]},
-        lambda: f"good: {report.entries} entries, head {report.head.root.hex()}\n" + table(headers, rows),
+        {**report_json, "predictions": [dict(zip(headers, row, strict=True)) for row in rows], "remarks": remarks},
+        lambda: (
+            f"good: {report.entries} entries, head {report.head.root.hex()}\n{_signatures(report)}\n"
+            + table(headers, rows)
+            + says
+        ),
         as_json=as_json,
     )
     return 0
+
+
+def _standing(one: Record | Sealed) -> list[Any]:
+    start = [one.entry.seq, one.entry.hash[:12]]
+    from scaling.registry.book import Sealed
+
+    if isinstance(one, Sealed):
+        return [*start, f"under embargo until {one.until}", one.state, "", None, ""]
+    return [*start, one.prediction.title, one.state, _bound(one), len(one.prediction.claims), _hits(one)]
+
+
+def _verify_file(file: Path, ledger: Ledger | None, *, as_json: bool) -> int:
+    from scaling.registry.exported import check_file
+
+    checked = check_file(file)
+    for warning in checked.warnings:
+        note(f"warning: {warning}")
+    says = list(checked.says)
+    if ledger:
+        ledger.verify(checked.heads).raise_first()
+        says.append(f"the ledger in {ledger.folder} is sound and continues that head")
+    emit({"ok": True, "what": checked.what, "says": says}, lambda: "\n".join([f"good: {checked.what}", *says]),
+         as_json=as_json)  # fmt: skip
+    return 0
+
+
+def _signatures(report: VerifyReport) -> str:
+    parts = [f"{count} signed by key {name[:16]}" for name, count in report.signed.items()]
+    return "signatures: " + ", ".join([*parts, f"{report.unsigned} unsigned"])
 
 
 @click.command()

@@ -222,10 +222,12 @@ def _read(source: str | None, instance: int | None) -> Sweep:
 def _registered(folder: Path, prediction: str, *, start: bool) -> list[TrialSpec]:
     """The bound target of a registered prediction; its start is entered before the first step."""
     from scaling.registry import Ledger, book
+    from scaling.signers import opened
 
-    ledger = Ledger(folder / "ledger", create=False)
-    entry = book.find(ledger, prediction).entry
-    specs = book.start(ledger, entry) if start else book.target_trials(entry)
+    ledger = (opened if start else Ledger)(folder / "ledger", create=False)
+    record = book.find(ledger, prediction)
+    entry, held = record.entry, record.prediction
+    specs = book.start(ledger, entry, held) if start else book.target_trials(entry, held)
     note(f"prediction {entry.hash[:12]}: seeds {', '.join(str(spec.seed) for spec in specs)} derive from its hash")
     return list(specs)
 

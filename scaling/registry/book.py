@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scaling.errors import InputError
+from scaling.errors import InputError, LedgerError
 from scaling.fitted import Forecast, Grade
 from scaling.predictions import (
     FINISHED,
@@ -22,23 +22,33 @@ from scaling.predictions import (
     Score,
     scores,
 )
-from scaling.records import parse
+from scaling.records import canonical, parse, sha256
+from scaling.registry.embargo import Secret, check_opening, path_of
 from scaling.registry.entries import Entry, Kind, seed_for
 from scaling.registry.ledger import Ledger
+from scaling.registry.references import PREDICTED
 from scaling.trials import TrialSpec
 
 LATEST = "latest"
+BLOB = "f64"  # suffix of stored draws
 
 
 @dataclass(frozen=True)
 class Record:
-    """One prediction with all that came after it. `outcomes` keeps every one; the first counts."""
+    """One prediction with all that came after it. `outcomes` keeps every one; the first counts.
+
+    `entry` is the prediction's, or the commit of one under embargo, opened by `revealed`. `sealed`: not yet revealed,
+    read from the secret that its owner keeps.
+    """
 
     entry: Entry
     prediction: Prediction
     starts: tuple[Entry, ...] = ()
     outcomes: tuple[Entry, ...] = ()
     withdrawn: Entry | None = None
+    amendments: tuple[Entry, ...] = ()
+    revealed: Entry | None = None
+    sealed: bool = False
 
     @property
     def resolution(self) -> Resolution | None:
@@ -51,10 +61,71 @@ class Record:
     @property
     def state(self) -> str:
         if self.outcomes:
-            return "resolved"
+            return "resolved, withdrawn" if self.withdrawn else "resolved"
         if self.withdrawn:
             return "withdrawn"
+        if self.sealed:
+            return "sealed"
         return "started" if self.starts else "open"
+
+    @property
+    def remarks(self) -> list[str]:
+        """What stands beside the prediction wherever it is shown: withdrawal, amendments, embargo."""
+        found = _beside(self)
+        if self.sealed:
+            found.append("under embargo: only its salted hash stands in the ledger")
+        if self.revealed:
+            found.append(f"was under embargo from entry {self.entry.seq} to entry {self.revealed.seq}")
+        return found
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A commit that was not revealed: that there is a prediction, and by when it is to be resolved."""
+
+    entry: Entry
+    starts: tuple[Entry, ...] = ()
+    outcomes: tuple[Entry, ...] = ()
+    withdrawn: Entry | None = None
+    amendments: tuple[Entry, ...] = ()
+
+    @property
+    def until(self) -> str:
+        return str(self.entry.body.get("until", ""))
+
+    @property
+    def commitment(self) -> str:
+        return str(self.entry.body.get("commitment", ""))
+
+    @property
+    def remarks(self) -> list[str]:
+        return _beside(self)
+
+    @property
+    def state(self) -> str:
+        return "sealed, withdrawn" if self.withdrawn else "sealed"
+
+    def opened(self, ledger: Ledger) -> Record:
+        """Read with its owner's secret."""
+        if not path_of(ledger.folder, self.commitment).exists():
+            raise InputError(
+                f"prediction {self.entry.hash[:12]} is sealed, and its secret is not here",
+                f"whoever registered it keeps {path_of(ledger.folder, self.commitment)}",
+            )
+        prediction = Prediction.from_body(Secret.read(ledger.folder, self.commitment).opened)
+        return Record(self.entry, prediction, self.starts, self.outcomes, self.withdrawn, self.amendments, sealed=True)
+
+
+def _beside(known: Record | Sealed) -> list[str]:
+    """Tombstone and amendments, in words."""
+    found = []
+    if (w := known.withdrawn) is not None:
+        after = any(o.seq < w.seq for o in known.outcomes)
+        found.append(
+            f"WITHDRAWN in entry {w.seq} on {w.time[:10]}{', after its outcome' if after else ''}: "
+            f"{w.body.get('reason') or 'no reason was given'}"
+        )
+    return found + [f"amended in entry {a.seq} on {a.time[:10]}: {a.body.get('text', '')}" for a in known.amendments]
 
 
 def register(
@@ -68,10 +139,12 @@ def register(
     run_state: str = NOT_STARTED,
     assumptions: Sequence[str] = (),
     nonce: str | None = None,
+    embargo: bool = False,
 ) -> Entry:
     """Append one prediction: one claim per (question, forecast), all about the same run. Returns its ledger entry.
 
-    A refused forecast cannot be registered as a claim unless it was asked for beyond what was earned (UNEARNED).
+    Under `embargo` the entry is a salted hash, and the prediction a secret beside the ledger until `reveal`. A refused
+    forecast cannot be registered as a claim unless it was asked for beyond what was earned (UNEARNED).
     """
     asked = [questions] if isinstance(questions, Question) else list(questions)
     made = [forecasts] if isinstance(forecasts, Forecast) else list(forecasts)
@@ -87,7 +160,9 @@ def register(
             raise InputError(f"{forecast.subject.label}: the forecast was refused", "make it again with beyond=True")
     if not made:
         raise InputError("there is no forecast to register", "make one first: scaling forecast ... -o forecasts.json")
-    claims = [Claim.of(q, f, ledger.put_blob(f.blob, "f64")) for q, f in zip(asked, made, strict=True)]
+    hidden = {sha256(f.blob): f.blob for f in made if embargo}
+    digests = [sha256(f.blob) if embargo else ledger.put_blob(f.blob, BLOB) for f in made]
+    claims = [Claim.of(q, f, digest) for q, f, digest in zip(asked, made, digests, strict=True)]
     prediction = Prediction(
         title=title or asked[0].text,
         until=max(q.until for q in asked),
@@ -99,7 +174,56 @@ def register(
         voids=tuple(dict.fromkeys(v for q in asked for v in q.voids)),
         gates=tuple(dict.fromkeys(g for f in made for g in f.gates)),
     )
-    return ledger.append(Kind.PREDICTION, prediction.body, nonce=nonce)
+    if not embargo:
+        return ledger.append(Kind.PREDICTION, prediction.body, nonce=nonce)
+    secret = Secret.of(parse(canonical(prediction.body)), hidden)
+    kept = secret.keep(ledger.folder)
+    body = {"commitment": secret.commitment, "until": prediction.until, "v": 1}
+    try:
+        return ledger.append(Kind.COMMIT, body, nonce=nonce)
+    except InputError:  # nothing was appended; after any other error the secret may be needed
+        kept.unlink(missing_ok=True)
+        raise
+
+
+def reveal(ledger: Ledger, prefix: str) -> Entry:
+    """Append what a commit entry hid: its salt, the prediction, the draws. Done already, the entry that is there."""
+    record = find(ledger, prefix)
+    if record.revealed:
+        return record.revealed
+    if not record.sealed:
+        raise InputError(f"prediction {record.entry.hash[:12]} is not under embargo", "there is nothing to reveal")
+    secret = Secret.read(ledger.folder, record.entry.body["commitment"])
+    blobs = sorted(ledger.put_blob(data, BLOB) for data in secret.blobs.values())
+    body = {"commit": record.entry.hash, "salt": secret.salt, "opened": secret.opened, "blobs": blobs, "v": 1}
+    return ledger.append(Kind.REVEAL, body, nonce=f"reveal-{record.entry.hash[:32]}")
+
+
+def withdraw(ledger: Ledger, prefix: str, reason: str) -> Entry:
+    """Append a tombstone: the prediction stays, and is shown as withdrawn. A resolved one cannot be withdrawn."""
+    if not reason.strip():
+        raise InputError("a withdrawal needs a reason", "say in a few words why: it stands beside the prediction")
+    entry = _predicted(ledger, prefix)
+    found = _known(ledger, entry)
+    if found.outcomes:
+        raise InputError(
+            f"prediction {entry.hash[:12]} is resolved (entry {found.outcomes[0].seq}) and cannot be withdrawn",
+            "append an amend entry that says what was wrong",
+        )
+    if found.withdrawn:
+        raise InputError(f"prediction {entry.hash[:12]} is withdrawn already (entry {found.withdrawn.seq})")
+    body = {"prediction": entry.hash, "reason": reason}
+    return ledger.append(Kind.WITHDRAW, body, nonce=f"withdraw-{entry.hash[:32]}")
+
+
+def amend(ledger: Ledger, prefix: str, text: str) -> Entry:
+    """Append a remark on any entry: it is shown beside what it amends, and changes nothing of it."""
+    if not text.strip():
+        raise InputError("an amendment needs a text", "say what was wrong, or what became known")
+    entry = entry_of(ledger, prefix)
+    about = entry.hash if entry.kind in PREDICTED else entry.prediction
+    body = {"amends": entry.hash, "text": text, **({"prediction": about} if about else {})}
+    return ledger.append(Kind.AMEND, body)
 
 
 def resolve(
@@ -119,6 +243,10 @@ def resolve(
     Every claim must be answered under its own protocol; a second outcome is refused (amend it instead).
     """
     record = find(ledger, receipt if isinstance(receipt, str) else receipt.hash)
+    if record.sealed:
+        raise InputError(
+            f"prediction {record.entry.hash[:12]} is sealed", f"first: scaling reveal {record.entry.hash[:12]}"
+        )
     if record.outcomes:
         raise InputError(
             f"prediction {record.entry.hash[:12]} is already resolved (entry {record.outcomes[0].seq})",
@@ -168,19 +296,22 @@ def run_state(runs: Path, target: Mapping[str, TrialSpec]) -> str:
     return found
 
 
-def target_trials(entry: Entry) -> tuple[TrialSpec, ...]:
-    """The bound specifications of a prediction entry whose target names them (`target["specs"]`, by stage)."""
-    if not entry.body.get("target"):
+def target_trials(entry: Entry, prediction: Prediction | None = None) -> tuple[TrialSpec, ...]:
+    """The bound specifications of a prediction whose target names them (`target["specs"]`, by stage).
+
+    `prediction`: what the entry holds, where that is a commit."""
+    target = prediction.target if prediction else entry.body.get("target")
+    if not target:
         raise InputError(f"prediction {entry.hash[:12]} names no trial specifications", "register it with --target")
-    return bind(target_of(entry.body["target"], where=f"prediction {entry.hash[:12]}"), entry.hash)
+    return bind(target_of(target, where=f"prediction {entry.hash[:12]}"), entry.hash)
 
 
-def start(ledger: Ledger, entry: Entry) -> tuple[TrialSpec, ...]:
+def start(ledger: Ledger, entry: Entry, prediction: Prediction | None = None) -> tuple[TrialSpec, ...]:
     """Enter the start of a prediction's run, before its first step, and return its bound specifications.
 
     Started again (a resumed run), the entry that is there counts.
     """
-    specs = target_trials(entry)
+    specs = target_trials(entry, prediction)
     body = {
         "prediction": entry.hash,
         "trials": {s.stage: s.id for s in specs},
@@ -197,7 +328,7 @@ def resolve_from_runs(
     from scaling.observations import Observations
 
     record = find(ledger, receipt if isinstance(receipt, str) else receipt.hash)
-    trials = [spec.id for spec in target_trials(record.entry)]
+    trials = [spec.id for spec in target_trials(record.entry, record.prediction)]
     table = Observations.read(runs)
     values = {}
     for claim in record.prediction.claims:
@@ -224,34 +355,79 @@ def resolve_from_runs(
 
 
 def records(ledger: Ledger) -> list[Record]:
-    """Every prediction in the ledger, in order, with its starts, outcomes and withdrawal: none is left out."""
-    found: dict[str, Record] = {}
+    """Every prediction that can be read in the ledger, in order, with all that came after it: none is left out."""
+    return [found for found in known(ledger) if isinstance(found, Record)]
+
+
+def sealed(ledger: Ledger) -> list[Sealed]:
+    """The predictions under embargo: only that they exist is known."""
+    return [found for found in known(ledger) if isinstance(found, Sealed)]
+
+
+def known(ledger: Ledger) -> list[Record | Sealed]:
+    """Every prediction in the ledger, in order: none is left out."""
+    found: dict[str, Record | Sealed] = {}
     for entry in ledger:
         if entry.kind == Kind.PREDICTION:
             found[entry.hash] = Record(entry, Prediction.from_body(entry.body))
-        elif entry.prediction in found:
-            known = found[entry.prediction]
-            if entry.kind == Kind.START:
-                known = replace(known, starts=(*known.starts, entry))
-            elif entry.kind == Kind.OUTCOME:
-                known = replace(known, outcomes=(*known.outcomes, entry))
-            elif entry.kind == Kind.WITHDRAW:
-                known = replace(known, withdrawn=entry)
-            found[known.entry.hash] = known
+        elif entry.kind == Kind.COMMIT and "commitment" in entry.body:
+            found[entry.hash] = Sealed(entry)
+        elif entry.kind == Kind.REVEAL and isinstance(hidden := found.get(entry.body["commit"]), Sealed):
+            found[hidden.entry.hash] = _opened(hidden, entry)
+        elif (there := found.get(entry.prediction or "")) is not None:
+            found[there.entry.hash] = _followed(there, entry)
     return list(found.values())
 
 
+def _followed(known: Record | Sealed, entry: Entry) -> Record | Sealed:
+    if entry.kind == Kind.START:
+        return replace(known, starts=(*known.starts, entry))
+    if entry.kind == Kind.OUTCOME:
+        return replace(known, outcomes=(*known.outcomes, entry))
+    if entry.kind == Kind.WITHDRAW:
+        return replace(known, withdrawn=known.withdrawn or entry)
+    if entry.kind == Kind.AMEND:
+        return replace(known, amendments=(*known.amendments, entry))
+    return known
+
+
+def _opened(known: Sealed, entry: Entry) -> Record:
+    try:
+        check_opening(known.entry.body, entry.body)
+    except InputError as error:
+        raise LedgerError(f"entry {entry.seq}: {error.message}", "run verify", index=entry.seq) from None
+    prediction = Prediction.from_body(entry.body["opened"])
+    return Record(known.entry, prediction, known.starts, (), known.withdrawn, known.amendments, revealed=entry)
+
+
 def find(ledger: Ledger, prefix: str) -> Record:
-    """The prediction whose hash begins with `prefix` (8 hex digits or more), or the `latest` one."""
-    if prefix == LATEST:
-        known = records(ledger)
-        if not known:
-            raise InputError(f"{ledger.folder} holds no prediction yet", "register one first")
-        return known[-1]
-    entry = ledger.find(prefix)
-    if entry.kind != Kind.PREDICTION:
+    """The prediction whose hash begins with `prefix` (8 hex digits or more), or the `latest` one.
+
+    One under embargo is found by whoever keeps its secret."""
+    entry = _predicted(ledger, prefix)
+    found = _known(ledger, entry)
+    return found if isinstance(found, Record) else found.opened(ledger)
+
+
+def entry_of(ledger: Ledger, prefix: str) -> Entry:
+    """The entry that a user means: by the first 8 digits of its hash or more, or the `latest` prediction."""
+    if prefix != LATEST:
+        return ledger.find(prefix)
+    there = known(ledger)
+    if not there:
+        raise InputError(f"{ledger.folder} holds no prediction yet", "register one first")
+    return there[-1].entry
+
+
+def _known(ledger: Ledger, entry: Entry) -> Record | Sealed:
+    return next(one for one in known(ledger) if one.entry.hash == entry.hash)
+
+
+def _predicted(ledger: Ledger, prefix: str) -> Entry:
+    entry = entry_of(ledger, prefix)
+    if entry.kind not in PREDICTED or (entry.kind == Kind.COMMIT and "commitment" not in entry.body):
         raise InputError(f"entry {entry.seq} ({prefix}) is a {entry.kind}, not a prediction")
-    return next(r for r in records(ledger) if r.entry.hash == entry.hash)
+    return entry
 
 
 def _unique(claims: Sequence[Claim]) -> tuple[Claim, ...]:

@@ -4,7 +4,8 @@
     hash = SHA-256("scaling-entry-v1\\0" || JCS(all but hash and sig))
     prev = hash of the entry before, 64 zeros for the first
 
-`sig` is reserved: null (unsigned) in this version. JCS is RFC 8785 canonical JSON.
+`sig` is null (unsigned) or an Ed25519 signature of JCS(all but hash and sig), 128 lower-case hex digits (signing.py);
+whose, the key entries before it say (keys.py). JCS is RFC 8785 canonical JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,7 @@ GENESIS = "0" * 64  # `prev` of the first entry
 HASH_TAG = b"scaling-entry-v1\0"
 SEED_TAG = b"scaling-seed-v1\0"
 HEX64 = re.compile(r"\A[0-9a-f]{64}\Z")
+SIGNATURE = re.compile(r"\A[0-9a-f]{128}\Z")
 NONCE = re.compile(r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")
 TIME = re.compile(r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z", re.ASCII)
 FIELDS = {"body", "hash", "kind", "nonce", "prev", "seq", "sig", "time", "v"}
@@ -58,24 +60,32 @@ class Entry:
     v: int = VERSION
 
     @property
+    def content(self) -> bytes:
+        """JCS(all but hash and sig): what is hashed and signed. The line, with these two taken out."""
+        fields = (self.kind, self.nonce, self.prev, self.seq, self.time)
+        return self.line[: -len(_tail(*fields, self.hash, self.sig))] + _tail(*fields)
+
+    @property
     def prediction(self) -> str | None:
         """Hash of the prediction this entry refers to, if any."""
         found = self.body.get("prediction")
         return found if isinstance(found, str) else None
 
 
-def make_entry(kind: Kind, body: Mapping[str, Any], nonce: str, time: str, previous: Entry | None) -> Entry:
-    """The entry that follows `previous`, unsigned; exactly what a reader of its line will get."""
-    record = {
-        "body": body,
-        "kind": kind,
-        "nonce": nonce,
-        "prev": previous.hash if previous else GENESIS,
-        "seq": previous.seq + 1 if previous else 0,
-        "time": time,
-        "v": VERSION,
-    }
-    return read_entry(records.canonical({**record, "hash": _entry_hash(record), "sig": None}))
+def make_entry(
+    kind: Kind,
+    body: Mapping[str, Any],
+    nonce: str,
+    time: str,
+    previous: Entry | None,
+    sign: Callable[[bytes], str] | None = None,
+) -> Entry:
+    """The entry that follows `previous`, unsigned unless there is a `sign`; exactly what a reader of its line gets."""
+    seq, prev = (previous.seq + 1, previous.hash) if previous else (0, GENESIS)
+    written = b'{"body":' + records.canonical(body)
+    content = written + _tail(kind, nonce, prev, seq, time)
+    signature = sign(content) if sign else None
+    return read_entry(written + _tail(kind, nonce, prev, seq, time, records.sha256(HASH_TAG + content), signature))
 
 
 def read_entry(line: bytes) -> Entry:
@@ -85,7 +95,7 @@ def read_entry(line: bytes) -> Entry:
         raise InputError(f"not an entry: the fields must be {', '.join(sorted(FIELDS))}")
     if type(record["v"]) is not int or record["v"] != VERSION:
         raise InputError(f"entry has version {record['v']!r:.40}, this program reads version {VERSION}")
-    if records.canonical(record) != line:
+    if not records.is_canonical(line, record):
         raise InputError("stored bytes are not canonical JSON (RFC 8785)")
     if not isinstance(record["body"], dict):
         raise InputError("body is not an object")
@@ -94,11 +104,22 @@ def read_entry(line: bytes) -> Entry:
     for name, pattern in (("hash", HEX64), ("prev", HEX64), ("nonce", NONCE), ("time", TIME)):
         if not isinstance(record[name], str) or not pattern.match(record[name]):
             raise InputError(f"{name} {record[name]!r:.80} is malformed")
-    if record["sig"] is not None:
-        raise InputError("entry is signed; this program reads unsigned entries only (sig: null)")
-    if record["hash"] != _entry_hash(record):
+    if (sig := record["sig"]) is not None and not (isinstance(sig, str) and SIGNATURE.match(sig)):
+        raise InputError(f"sig {sig!r:.40} is malformed: an entry is unsigned (null) or signed (128 lower-case digits)")
+    entry = Entry(**{**record, "kind": read_kind(record["kind"])}, line=line)
+    if entry.hash != records.sha256(HASH_TAG + entry.content):
         raise InputError("hash does not match the content")
-    return Entry(**{**record, "kind": read_kind(record["kind"])}, line=line)
+    return entry
+
+
+def _tail(
+    kind: Kind, nonce: str, prev: str, seq: int, time: str, digest: str | None = None, sig: str | None = None
+) -> bytes:
+    """What follows the body in a line; without a `digest`, in JCS(all but hash and sig)."""
+    hashed = f',"hash":"{digest}"' if digest else ""
+    signed = "" if not digest else f',"sig":"{sig}"' if sig else ',"sig":null'
+    rest = f'"kind":"{kind}","nonce":"{nonce}","prev":"{prev}","seq":{seq}{signed},"time":"{time}","v":{VERSION}}}'
+    return f"{hashed},{rest}".encode()
 
 
 def read_kind(value: object) -> Kind:
@@ -139,8 +160,3 @@ def seed_for(entry_hash: str, purpose: str) -> int:
 
 def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _entry_hash(record: Mapping[str, Any]) -> str:
-    content = {name: value for name, value in record.items() if name not in ("hash", "sig")}
-    return records.sha256(HASH_TAG + records.canonical(content))

@@ -121,11 +121,11 @@ class Writer:
     def repair(self, completes: Callable[[bytes, Line | None], bool] = lambda tail, last: False) -> None:
         """Give a torn tail its newline if it `completes` the file (only that was lost), else move it to `torn-<ns>`."""
         end = self.size
-        start = self._line_start(end)
+        start = line_start(self._descriptor, end)
         if start == end:
             return
         tail = os.pread(self._descriptor, end - start, start)
-        if completes(tail, self._line_before(start)):
+        if completes(tail, self.line_before(start)):
             self.write(b"")
             return
         name = time.time_ns()
@@ -137,12 +137,17 @@ class Writer:
 
     def last_line(self) -> Line | None:
         """The last whole line (its index is not known: -1)."""
-        return self._line_before(self._line_start(self.size))
+        return self.line_before(line_start(self._descriptor, self.size))
 
-    def lines(self) -> Iterator[Line]:
+    def line_before(self, end: int) -> Line | None:
+        """The line that ends, newline included, at byte `end`."""
+        return line_before(self._descriptor, end)
+
+    def lines(self, start: int = 0) -> Iterator[Line]:
+        """All lines, or those from byte `start` on (their index counts from there)."""
         with open(self._descriptor, "rb", closefd=False) as handle:
-            handle.seek(0)
-            yield from read_lines(handle, self.size)
+            handle.seek(start)
+            yield from read_lines(handle, self.size, start)
 
     def sync(self) -> None:
         """Make what stands in the file durable (a reader may have seen what a dead writer never synced)."""
@@ -174,33 +179,35 @@ class Writer:
                 f"nothing was appended to {self.path}: {error.strerror}", HINTS.get(error.errno or 0, retry)
             ) from error
 
-    def _line_before(self, end: int) -> Line | None:
-        if end == 0:
-            return None
-        start = self._line_start(end - 1)
-        return Line(-1, start, os.pread(self._descriptor, end - 1 - start, start), True)
 
-    def _line_start(self, end: int) -> int:
-        """Offset behind the last newline before `end`, read backwards: an append costs the same in a long file."""
-        position = end
-        while position > 0:
-            step = min(BLOCK, position)
-            found = os.pread(self._descriptor, step, position - step).rfind(b"\n")
-            position -= step
-            if found >= 0:
-                return position + found + 1
-            if end - position > MAX_LINE:
-                raise LedgerError(
-                    f"{self.path}: no line ends in the {MAX_LINE >> 20} MiB before byte {end}",
-                    "this is no ledger, or it was overwritten: restore it from a copy",
-                    offset=position,
-                )
-        return 0
+def line_before(descriptor: int, end: int) -> Line | None:
+    if end == 0:
+        return None
+    start = line_start(descriptor, end - 1)
+    return Line(-1, start, os.pread(descriptor, end - 1 - start, start), True)
 
 
-def read_lines(handle: BinaryIO, end: int) -> Iterator[Line]:
-    """Lines of a file up to byte `end`. Of an over-long line only the beginning is kept in memory."""
-    offset = index = 0
+def line_start(descriptor: int, end: int) -> int:
+    """Offset behind the last newline before `end`, read backwards: an append costs the same in a long file."""
+    position = end
+    while position > 0:
+        step = min(BLOCK, position)
+        found = os.pread(descriptor, step, position - step).rfind(b"\n")
+        position -= step
+        if found >= 0:
+            return position + found + 1
+        if end - position > MAX_LINE:
+            raise LedgerError(
+                f"no line ends in the {MAX_LINE >> 20} MiB before byte {end}",
+                "this is no ledger, or it was overwritten: restore it from a copy",
+                offset=position,
+            )
+    return 0
+
+
+def read_lines(handle: BinaryIO, end: int, offset: int = 0) -> Iterator[Line]:
+    """Lines of a file from where it stands up to byte `end`. Of an over-long one only the beginning is kept."""
+    index = 0
     while offset < end:
         data = piece = handle.readline(min(MAX_LINE + 1, end - offset))
         length = len(data)

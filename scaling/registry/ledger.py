@@ -1,12 +1,14 @@
-"""The prediction ledger: an append-only, hash-chained file of entries with a Merkle head, unsigned in this version.
+"""The prediction ledger: an append-only, hash-chained file of entries, signed or not, with a Merkle head.
 
     <folder>/entries.jsonl           one entry a line (entries.py)
     <folder>/heads.jsonl             heads printed earlier, by which a cut or rewritten ledger is recognised
     <folder>/blobs/<sha256>.<suffix> large values that entries name by digest
     <folder>/torn-<ns>               what a dead append left behind
+    <folder>/.index.sqlite           where the entries of a long ledger stand (index.py); may be deleted
 
-What it proves: entries were not edited, reordered or inserted, and against a head that somebody else holds, not cut
-or rewritten. What it does not: when they were written (the time is the writer's own), or by whom.
+What it proves: entries were not edited, reordered or inserted, those that are signed were made by who held the key,
+and against a head that somebody else holds, nothing was cut or rewritten. What it does not: when they were written
+(the time is the writer's own), or who holds a key.
 """
 
 from __future__ import annotations
@@ -21,11 +23,17 @@ from typing import TYPE_CHECKING, Any
 from scaling import records
 from scaling.errors import InputError, LedgerError, ScalingError
 from scaling.registry import entries as entry_format
+from scaling.registry import index, keys
 from scaling.registry import verify as checks
 from scaling.registry.blobs import Blobs
+from scaling.registry.embargo import check_opening
 from scaling.registry.entries import HEX64, NONCE, Entry, Kind
-from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, read_lines
+from scaling.registry.index import Search
+from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, line_before, line_start, read_lines
+from scaling.registry.keys import Keyring, Statement
 from scaling.registry.merkle import Checkpoint
+from scaling.registry.references import references
+from scaling.registry.signing import SigningKey
 from scaling.registry.verify import Chain, Head, Inspection, Reason, VerifyReport
 
 if TYPE_CHECKING:
@@ -38,8 +46,9 @@ PREFIX = re.compile(r"\A[0-9a-f]{8,64}\Z")
 class Ledger:
     """A ledger in a folder, made by the first append; `create=False` refuses at once a folder that holds none."""
 
-    def __init__(self, folder: str | Path, create: bool = True) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, create: bool = True, key: SigningKey | None = None) -> None:
+        """`key` signs every entry that is appended; it must be one that the ledger's key entries make valid."""
+        self.folder, self.key = Path(folder), key
         self._entries = Journal(self.folder / "entries.jsonl")
         self._heads = Journal(self.folder / "heads.jsonl")
         self._blobs = Blobs(self.folder / "blobs")
@@ -59,23 +68,49 @@ class Ledger:
             raise InputError(f"nonce {nonce!r:.80} is malformed", "use up to 64 of a-z 0-9 . _ -, or none")
         with self._entries.writing(create=True) as file:
             last = self._last_entry(file)
-            if nonce is not None and (found := self._find_nonce(file, nonce)):
-                if (found.kind, records.canonical(found.body)) != (kind, records.canonical(body)):
-                    raise InputError(
-                        f"nonce {nonce} already stands in entry {found.seq} with other content",
-                        "give every entry its own nonce, or none",
-                    )
-                file.sync()
-                return found
-            self._check_reference(file, kind, body)
-            entry = entry_format.make_entry(kind, body, nonce or secrets.token_hex(16), entry_format.utc_now(), last)
-            if len(entry.line) > MAX_LINE:
+            with index.opened(self.folder / index.NAME, file) as places:
+                return self._appended(Search(file, places), kind, body, nonce, last)
+
+    def _appended(
+        self, seek: Search, kind: Kind, body: Mapping[str, Any], nonce: str | None, last: Entry | None
+    ) -> Entry:
+        """The entry as it was written now, or stood already."""
+        if nonce is not None and (found := self._find_nonce(seek, nonce)):
+            if (found.kind, records.canonical(found.body)) != (kind, records.canonical(body)):
                 raise InputError(
-                    f"entry of {len(entry.line)} bytes is longer than {MAX_LINE >> 20} MiB",
-                    "store the large part with put_blob and name its digest",
+                    f"nonce {nonce} already stands in entry {found.seq} with other content",
+                    "give every entry its own nonce, or none",
                 )
-            file.write(entry.line, retry=f"try again with nonce={entry.nonce!r}: it cannot be entered twice")
+            seek.file.sync()
+            return found
+        self._check_reference(seek, kind, body)
+        statement = Statement.of(kind, body)
+        ring = self._keyring(seek) if self.key or statement else Keyring()
+        if self.key:
+            keys.check_signer(ring, self.key.public, statement, str(self.folder))
+        sign, time = self.key.sign if self.key else None, entry_format.utc_now()
+        entry = entry_format.make_entry(kind, body, nonce or secrets.token_hex(16), time, last, sign)
+        if len(entry.line) > MAX_LINE:
+            raise InputError(
+                f"entry of {len(entry.line)} bytes is longer than {MAX_LINE >> 20} MiB",
+                "store the large part with put_blob and name its digest",
+            )
+        if statement:
+            ring.follow(entry)  # refuses what nobody who may state it has signed
+        seek.file.write(entry.line, retry=f"try again with nonce={entry.nonce!r}: it cannot be entered twice")
         return entry
+
+    def keyring(self) -> Keyring:
+        """The keys as the key entries state them, these entries' signatures checked (and nothing else)."""
+        with self._reading() as (handle, size):
+            lines = [line for line in read_lines(handle, size) if line.whole and b'"kind":"key"' in line.data]
+        found = []
+        for line in lines:
+            try:
+                found.append(entry_format.read_entry(line.data))
+            except InputError as error:
+                raise _placed(line, error, self._entries.path) from None
+        return keys.followed([entry for entry in found if entry.kind == Kind.KEY])
 
     def entries(self, kind: Kind | str | None = None) -> Iterator[Entry]:
         """Entries in order, read lazily and checked link by link; the first bad one raises `LedgerError`."""
@@ -185,29 +220,38 @@ class Ledger:
         try:
             return entry_format.read_entry(line.data)
         except InputError as error:
-            if line.index < 0:  # the last line, found from the end: count only now
+            if line.index < 0:  # found by its offset: count only now
                 line = next(other for other in file.lines() if other.offset == line.offset)
             raise _placed(line, error, file.path) from None
 
-    def _find_nonce(self, file: Writer, nonce: str) -> Entry | None:
-        needle = b'"nonce":"%s"' % nonce.encode()
-        candidates = (self._read(file, line) for line in file.lines() if needle in line.data)
+    def _find_nonce(self, seek: Search, nonce: str) -> Entry | None:
+        candidates = (self._read(seek.file, line) for line in seek.nonce(nonce))
         return next((entry for entry in candidates if entry.nonce == nonce), None)
 
-    def _check_reference(self, file: Writer, kind: Kind, body: Mapping[str, Any]) -> None:
-        """Refuse what `verify` would name for ever: a reference to a prediction that is not there."""
-        reference = body.get("prediction")
-        if kind not in checks.REFERRING and "prediction" not in body:
-            return
-        if isinstance(reference, str) and HEX64.match(reference):
-            for line in file.lines():
-                if reference.encode() in line.data:
-                    entry = self._read(file, line)
-                    if entry.hash == reference and entry.kind == Kind.PREDICTION:
-                        return
-        raise InputError(
-            f"{checks.dangling(kind, reference)} in {self.folder}", "give the full hash of a prediction entry"
-        )
+    def _keyring(self, seek: Search) -> Keyring:
+        entries = (self._read(seek.file, line) for line in seek.kind(Kind.KEY))
+        return keys.followed([entry for entry in entries if entry.kind == Kind.KEY])
+
+    def _check_reference(self, seek: Search, kind: Kind, body: Mapping[str, Any]) -> None:
+        """Refuse what `verify` would name for ever: a reference to an entry that is not there, or not of its kind."""
+        for reference in references(kind, body):
+            found = self._of_hash(seek, reference.hash)
+            if found is None or found.kind not in reference.kinds:
+                raise InputError(f"{reference.dangling} in {self.folder}", reference.hint)
+            if reference.opened and found.kind == Kind.COMMIT and not self._is_opened(seek, found.hash):
+                raise InputError(f"{reference.sealed} in {self.folder}", f"first: scaling reveal {found.hash[:12]}")
+            if kind == Kind.REVEAL:
+                check_opening(found.body, body)
+
+    def _of_hash(self, seek: Search, digest: object) -> Entry | None:
+        if not isinstance(digest, str) or not HEX64.match(digest):
+            return None
+        candidates = (self._read(seek.file, line) for line in seek.hash(digest))
+        return next((entry for entry in candidates if entry.hash == digest), None)
+
+    def _is_opened(self, seek: Search, digest: str) -> bool:
+        reveals = (self._read(seek.file, line) for line in seek.kind(Kind.REVEAL))
+        return any(e.kind == Kind.REVEAL and e.body.get("commit") == digest for e in reveals)
 
     def _check_blobs(self, body: Mapping[str, Any]) -> None:
         for digest in entry_format.blob_digests(body):
@@ -217,8 +261,9 @@ class Ledger:
     def _check_not_cut(self, size: int) -> None:
         """Refuse to go on from a ledger that is shorter than the newest head we remember."""
         with contextlib.suppress(FileNotFoundError), self._heads.reading() as (handle, end):
-            lines = [line for line in read_lines(handle, end) if line.whole]
-            if lines and (head := self._read_head(lines[-1])).size > size:
+            descriptor = handle.fileno()
+            line = line_before(descriptor, line_start(descriptor, end))
+            if line and (head := self._read_head(line)).size > size:
                 raise LedgerError(
                     f"{self._entries.path} has {size} entries, but a head of {head.size} was printed at "
                     f"{head.time}: the newest were cut off",

@@ -7,20 +7,24 @@ root over as many present entries.
 
 from __future__ import annotations
 
-import contextlib
 import enum
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from scaling import records
 from scaling.errors import InputError, LedgerError
 from scaling.registry.blobs import Blobs
+from scaling.registry.embargo import check_opening
 from scaling.registry.entries import HEX64, TIME, Entry, Kind, blob_digests, check_link, read_entry
 from scaling.registry.journal import MAX_LINE, Line
+from scaling.registry.keys import Keyring
 from scaling.registry.merkle import Checkpoint, Frontier, leaf_hash
+from scaling.registry.references import Reference, references
 
 MAX_PROBLEMS = 100
-REFERRING = (Kind.START, Kind.OUTCOME)  # these must name a prediction; any other entry may
+LISTED = 12  # entry numbers named in a warning
 
 
 class Reason(enum.StrEnum):
@@ -28,6 +32,8 @@ class Reason(enum.StrEnum):
     TORN_TAIL = "torn tail"
     HEAD_NOT_CONSISTENT = "head not consistent"
     OUTCOME_BEFORE_PREDICTION = "outcome before prediction"
+    BAD_SIGNATURE = "bad signature"
+    BAD_REVEAL = "reveal does not match"
     BLOB_MISSING = "blob missing"
     BLOB_BAD = "blob bad"
 
@@ -48,12 +54,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The result of checking a ledger. `head` is over all whole lines, good or bad; warnings leave it valid."""
+    """The result of checking a ledger. `head` is over all whole lines, good or bad; warnings leave it valid.
+
+    `signed` counts entries by the public key (hex) that signed them, `unsigned` those without a signature.
+    """
 
     entries: int
     head: Checkpoint
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+    signed: Mapping[str, int] = field(default_factory=dict)
+    unsigned: int = 0
 
     @property
     def ok(self) -> bool:
@@ -130,7 +141,7 @@ class Chain:
 
 
 class Inspection:
-    """Everything that is checked beyond one entry's own link: references, nonces, clock, blobs, heads."""
+    """Everything that is checked beyond one entry's own link: signatures, references, nonces, clock, blobs, heads."""
 
     def __init__(self, heads: Iterable[Head], blobs: Blobs) -> None:
         self.chain = Chain()
@@ -140,6 +151,11 @@ class Inspection:
         self._sound: dict[str, bool] = {}
         self._seen: dict[str, Kind] = {}
         self._nonces: dict[str, int] = {}
+        self._commits: dict[str, Mapping[str, Any]] = {}
+        self._opened: set[str] = set()
+        self._ring = Keyring()
+        self._signed: Counter[str] = Counter()
+        self._unsigned: list[int] = []  # although a key was valid
         self._latest = ""
         self._heads: dict[int, list[Head]] = {}
         for head in heads:
@@ -154,7 +170,12 @@ class Inspection:
                 None,
                 f"{head.where} is of {head.size} entries, only {size} are here: the newest were cut off",
             )
-        return VerifyReport(size, self.chain.head, tuple(self.problems), tuple(self.warnings))
+        if self._unsigned:
+            named = ", ".join(map(str, self._unsigned[:LISTED])) + ", ..." * (len(self._unsigned) > LISTED)
+            self._ring.warnings.append(f"unsigned although a key was valid: {len(self._unsigned)} entries ({named})")
+        warnings = (*self.warnings, *self._ring.warnings)
+        unsigned = self._signed.pop("", 0)
+        return VerifyReport(size, self.chain.head, tuple(self.problems), warnings, dict(self._signed), unsigned)
 
     def add(self, reason: Reason, line: Line | None, message: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
@@ -169,32 +190,66 @@ class Inspection:
                 line,
                 f"{len(line.data)} bytes without a newline: an append that died; the next append sets them aside",
             )
-        with self._adding(line):
-            entry = self.chain.read(line)
-            for step in (self.chain.link, self._check_nonce, self._check_clock):
-                with self._adding(line):
-                    step(entry)
-            with self._adding(line):
-                self._check_references(entry, line)
-            self._seen[entry.hash] = entry.kind
-        self._compare_heads()
-
-    @contextlib.contextmanager
-    def _adding(self, line: Line) -> Iterator[None]:
         try:
-            yield
+            entry = self.chain.read(line)
         except InputError as error:
             self.add(Reason.BAD_ENTRY, line, error.message)
+        else:
+            self._check_entry(entry, line)
+        if self._heads:
+            self._compare_heads()
+
+    def _check_entry(self, entry: Entry, line: Line) -> None:
+        for reason, step in (
+            (Reason.BAD_ENTRY, self.chain.link),
+            (Reason.BAD_ENTRY, self._check_nonce),
+            (Reason.BAD_SIGNATURE, self._check_signature),
+        ):
+            try:
+                step(entry)
+            except InputError as error:
+                self.add(reason, line, error.message)
+        self._check_clock(entry)
+        for reference in references(entry.kind, entry.body):
+            self._check_reference(reference, entry, line)
+        if "blobs" in entry.body:
+            self._check_blobs(entry, line)
+        self._seen[entry.hash] = entry.kind
+        if entry.kind == Kind.COMMIT:
+            self._commits[entry.hash] = entry.body
+
+    def _check_signature(self, entry: Entry) -> None:
+        bound = bool(self._ring.valid)
+        if entry.sig is None and entry.kind != Kind.KEY:
+            self._signed[""] += 1
+            self._unsigned += [entry.seq] * bound
+            return
+        signer = self._ring.follow(entry)
+        self._signed[signer.hex if signer else ""] += 1
 
     def _check_nonce(self, entry: Entry) -> None:
         if (first := self._nonces.setdefault(entry.nonce, entry.seq)) != entry.seq:
             raise InputError(f"nonce {entry.nonce} stands already in entry {first}")
 
-    def _check_references(self, entry: Entry, line: Line) -> None:
-        refers = entry.kind in REFERRING or "prediction" in entry.body
-        if refers and self._seen.get(entry.prediction or "") != Kind.PREDICTION:
-            self.add(Reason.OUTCOME_BEFORE_PREDICTION, line, dangling(entry.kind, entry.body.get("prediction")))
-        for digest in blob_digests(entry.body):
+    def _check_reference(self, reference: Reference, entry: Entry, line: Line) -> None:
+        named = reference.hash if isinstance(reference.hash, str) else ""
+        if self._seen.get(named) not in reference.kinds:
+            self.add(Reason.OUTCOME_BEFORE_PREDICTION, line, reference.dangling)
+        elif reference.opened and named in self._commits and named not in self._opened:
+            self.add(Reason.OUTCOME_BEFORE_PREDICTION, line, reference.sealed)
+        elif entry.kind == Kind.REVEAL:
+            try:
+                check_opening(self._commits[named], entry.body)
+                self._opened.add(named)
+            except InputError as error:
+                self.add(Reason.BAD_REVEAL, line, error.message)
+
+    def _check_blobs(self, entry: Entry, line: Line) -> None:
+        try:
+            digests = blob_digests(entry.body)
+        except InputError as error:
+            return self.add(Reason.BAD_ENTRY, line, error.message)
+        for digest in digests:
             if digest not in self._sound:
                 self._sound[digest] = self._blobs.sound(digest)
             if not self._sound[digest]:
@@ -214,8 +269,11 @@ class Inspection:
         self._latest = max(self._latest, entry.time)
 
     def _compare_heads(self) -> None:
-        size, root = self.chain.frontier.size, self.chain.frontier.root().hex()
-        for head in self._heads.get(size, []):
+        size = self.chain.frontier.size
+        if size not in self._heads:
+            return
+        root = self.chain.frontier.root().hex()
+        for head in self._heads[size]:
             if head.root != root:
                 self.add(
                     Reason.HEAD_NOT_CONSISTENT,
@@ -223,9 +281,3 @@ class Inspection:
                     f"{head.where} says that {size} entries had the root "
                     f"{head.root[:16]}..., they now have {root[:16]}...: the ledger was rewritten",
                 )
-
-
-def dangling(kind: Kind, reference: object) -> str:
-    if reference is None:
-        return f'{kind} names no prediction: body["prediction"] is missing'
-    return f"{kind} refers to {str(reference)[:64]!r}, and no prediction with this hash stands before it"

@@ -69,7 +69,12 @@ def edited(**changes):
         (edited(prev=GENESIS[:-1]), "prev"),
         (edited(time="2026-03-01"), "time"),
         (edited(time=TIME + "\n"), "time"),
-        (edited(sig="00" * 64), "signed"),
+        (edited(sig=""), "signed"),
+        (edited(sig="00" * 63), "signed"),
+        (edited(sig="AB" * 64), "signed"),
+        (edited(sig="00" * 64 + "\n"), "signed"),
+        (edited(sig=["00" * 64]), "signed"),
+        (edited(sig="A" * 86 + "=="), "signed"),  # base64 has several spellings of one signature, hex has one
         (edited(extra=1), "not an entry"),
         (FIRST.line.replace(FIRST.hash.encode(), FIRST.hash.upper().encode()), "hash"),
     ],

@@ -1,0 +1,189 @@
+"""What left the house: proofs and reports, read back from .json, .html or .pdf and checked without the ledger.
+
+A report carries its model (what it claims) and the proof of its prediction. Checked is that the claims of the model are
+those of the entry, and the outcomes those of the outcome entry; the drawn page itself is not compared with the model.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import InputError, LedgerError
+from scaling.predictions import Prediction, Resolution
+from scaling.records import MAX_BYTES, parse, plain
+from scaling.registry import proofs
+from scaling.registry.embargo import check_opening
+from scaling.registry.entries import Kind
+from scaling.registry.merkle import Checkpoint
+from scaling.registry.proofs import Proven
+
+MODEL = "report-model"  # id of the script in HTML; with .json, the name of the attachment in PDF
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file that holds. `what` it is; `heads` a ledger must be consistent with; `says` what was found."""
+
+    what: str
+    heads: tuple[Checkpoint, ...]
+    says: tuple[str, ...]
+    proven: Proven | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def check_file(path: Path) -> Checked:
+    """Check a proof, a consistency proof or a report. `InputError`: not readable as one; `LedgerError`: it is false."""
+    value = read(path)
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    if kind == proofs.CONSISTENCY:
+        old, new = proofs.check_consistency(value)
+        says = (f"the head of {new.size} entries continues the head of {old.size}: nothing before it was changed",)
+        return Checked("consistency proof", (old, new), says)
+    if kind == proofs.ENTRY:
+        proven = proofs.check(value)
+        return Checked("proof", (proven.head,), tuple(sentences(proven)), proven, proven.warnings)
+    if isinstance(value, Mapping) and {"facts", "blocks"} <= set(value):
+        return _report(value, path)
+    raise InputError(f"{path} is neither a proof nor a report", "scaling prove ID -o FILE writes a proof")
+
+
+def read(path: Path) -> Any:
+    """The JSON value of a file: itself, the model in an HTML report, or the attachment of a PDF report."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} could not be read: {error.strerror or error}") from error
+    if data.startswith(b"%PDF"):
+        data = _attached(data, path)
+    elif data.lstrip()[:1] == b"<":
+        data = _embedded(data, path)
+    return parse(data, what=str(path))
+
+
+def _attached(data: bytes, path: Path) -> bytes:
+    from pypdf import PdfReader
+    from pypdf.errors import PyPdfError
+
+    try:
+        found = PdfReader(io.BytesIO(data)).attachments.get(f"{MODEL}.json", [])
+    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise InputError(f"{path} could not be read as a PDF: {error}") from None
+    if len(found) != 1:
+        raise InputError(f"{path} carries {len(found)} report models where one belongs", "is it a report of this tool?")
+    return bytes(found[0])
+
+
+class _Scripts(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=False)
+        self.models: list[str] = []
+        self._inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._inside = tag == "script" and ("id", MODEL) in attrs
+        if self._inside:
+            self.models.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.models[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+
+def _embedded(data: bytes, path: Path) -> bytes:
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path} is larger than {MAX_BYTES // 2**20} MiB")
+    scripts = _Scripts()
+    scripts.feed(data.decode("utf-8", "replace"))
+    scripts.close()
+    if len(scripts.models) != 1:
+        found = len(scripts.models)
+        raise InputError(f"{path} carries {found} report models where one belongs", "is it a report of this tool?")
+    return scripts.models[0].encode()
+
+
+def _report(model: Mapping[str, Any], path: Path) -> Checked:
+    facts, proof = model["facts"], model.get("proof")
+    if proof is None or not isinstance(facts, Mapping):
+        raise InputError(f"{path} carries no proof", "it is of a forecast that was not registered, or was made earlier")
+    proven = proofs.check(proof)
+    stated = {
+        "entry": proven.entry.hash,
+        "seq": proven.entry.seq,
+        "head": proven.head.root.hex(),
+        "size": proven.head.size,
+        "outcome": next((e.hash for e in proven.of(Kind.OUTCOME)), None),
+    }
+    for name, value in stated.items():
+        if facts.get(name) != value:
+            raise LedgerError(f"the report states {name} {facts.get(name)!r:.80}, its proof shows {value!r:.80}")
+    says = sentences(proven)
+    prediction = prediction_of(proven)
+    if prediction is None:
+        says.append("the prediction is under embargo: its claims can be compared once it is revealed")
+    else:
+        _compare(facts.get("claims"), prediction, proven)
+        says.append(
+            f"the {len(prediction.claims)} claims that the report carries are the registered ones"
+            + (", with the outcomes of the ledger" if proven.of(Kind.OUTCOME) else "")
+        )
+    says.append("the page as drawn was not compared with them")
+    return Checked("report", (proven.head,), tuple(says), proven, proven.warnings)
+
+
+def prediction_of(proven: Proven) -> Prediction | None:
+    """What was predicted; None while it is sealed. A reveal that does not match is an error."""
+    if proven.entry.kind == Kind.PREDICTION:
+        return Prediction.from_body(proven.entry.body)
+    for reveal in proven.of(Kind.REVEAL):
+        try:
+            check_opening(proven.entry.body, reveal.body)
+        except InputError as error:
+            raise LedgerError(f"entry {reveal.seq}: {error.message}", index=reveal.seq) from None
+        return Prediction.from_body(reveal.body["opened"])
+    return None
+
+
+def _compare(claims: Any, prediction: Prediction, proven: Proven) -> None:
+    measured = {}
+    if outcomes := proven.of(Kind.OUTCOME):
+        measured = {k: m.value for k, m in Resolution.from_body(outcomes[0].body).values.items()}
+    registered = {
+        c.id: {"quantiles": list(c.quantiles), "draws": c.draws_digest, "measured": measured.get(c.id)}
+        for c in prediction.claims
+    }
+    if not isinstance(claims, Mapping) or set(claims) != set(registered):
+        raise LedgerError("the report's claims are not those of its prediction: some were added or left out")
+    for name, there in registered.items():
+        found = claims[name]
+        for field, value in plain(there).items():
+            if not isinstance(found, Mapping) or found.get(field) != value:
+                raise LedgerError(f"the report's {field} of claim {name} are not the registered ones")
+
+
+def sentences(proven: Proven) -> list[str]:
+    """What a proof shows, for people."""
+    entry = proven.entry
+    signer = proven.signer
+    by = f"signed by key {signer.id}" if signer else "unsigned"
+    head = f"signed by key {proven.head_signer.id}" if proven.head_signer else "unsigned"
+    says = [
+        f"{entry.kind} {entry.hash}, entry {entry.seq} of {proven.head.size}, "
+        f"dated {entry.time} by its writer's clock, {by}",
+        f"it stands under the head {proven.head.root.hex()} ({proven.head.origin}, {head})",
+    ]
+    for other in proven.related:
+        other_signer = proven.signers[other.hash]
+        reason = other.body.get("reason") or other.body.get("text") or ""
+        says.append(
+            f"{'WITHDRAWN' if other.kind == Kind.WITHDRAW else other.kind} in entry {other.seq}, dated {other.time}, "
+            f"{f'signed by key {other_signer.id}' if other_signer else 'unsigned'}" + (f": {reason}" if reason else "")
+        )
+    return says
