@@ -26,6 +26,8 @@ ORDER = (
     "register",
     "resolve",
     "verify",
+    "scoreboard",
+    "export",
     "report",
     "reveal",
     "withdraw",

@@ -33,8 +33,7 @@ SAYS = {
     UNEARNED: "refused forecasts, entered to see how they turn out",
     LATE: "entered after their run had started",
 }
-RESOLVED, WITHDRAWN, EXPIRED, SEALED = "resolved", "withdrawn", "expired", "sealed"
-NOT_SCORABLE = "not scorable"
+EXPIRED, NOT_SCORABLE = "expired", "not scorable"
 BINS = 10
 
 
@@ -92,8 +91,8 @@ class Row:
     title: str
     until: str
     state: str
-    claims: int
-    unearned: int
+    claims: int | None  # None: under embargo
+    unearned: int | None
     turned: tuple[Turned, ...]
     remarks: tuple[str, ...]
 
@@ -133,8 +132,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class MetricScores:
-    """Mean scores of the claims about one metric: they have its unit. `no_density`: outcomes with an infinite log score,
-    which the mean of the others (None: there are none) leaves out."""
+    """Mean scores of the claims about one metric, in its unit. `no_density`: outcomes with an infinite log score, which
+    the mean of the others (None: there are none) leaves out."""
 
     metric: str
     unit: str
@@ -184,13 +183,22 @@ def scoreboard(ledgers: Iterable[Ledger], *, today: str | None = None) -> Scoreb
 def _rows(ledger: Ledger, today: str) -> list[Row]:
     from scaling.registry import book
 
-    return [_row(str(ledger.folder), record, today) for record in book.records(ledger)]
+    rows = []
+    for one in book.known(ledger):
+        if isinstance(one, book.Sealed):
+            state = f"{EXPIRED}, {one.state}" if not one.withdrawn and one.until < today else one.state
+            title, remarks = "(under embargo)", tuple(one.remarks)
+            place = (str(ledger.folder), one.entry.seq, one.entry.hash)
+            rows.append(Row(*place, title, one.until, state, None, None, (), remarks))
+        else:
+            rows.append(_row(str(ledger.folder), one, today))
+    return rows
 
 
 def _row(ledger: str, record: Record, today: str) -> Row:
     prediction, resolution = record.prediction, record.resolution
     late = prediction.run_state != NOT_STARTED
-    state, remarks = record.state, list(getattr(record, "remarks", ()))
+    state, remarks = record.state, list(record.remarks)
     turned: tuple[Turned, ...] = ()
     if resolution:
         try:
@@ -275,15 +283,35 @@ def board_text(board: Scoreboard) -> str:
     total = len(board.rows)
     resolved = sum(bool(row.turned) for row in board.rows)
     blocks = [f"{resolved} of {total} predictions resolved ({counts or 'there is none'}; {board.today})"]
-    rows = [
-        [r.seq, r.hash[:12], r.title, r.until, r.state, f"{r.claims - r.unearned} + {r.unearned}", r.hits]
-        for r in board.rows
-    ]
+    rows = [[r.seq, r.hash[:12], r.title, r.until, r.state, _claims(r), r.hits] for r in board.rows]
     if rows:
         heads = ["entry", "hash", "prediction", "until", "state", "claims + unearned", "in 90 %"]
         blocks.append(table(heads, rows))
         blocks += ["\n".join(f"{r.hash[:12]}: {remark}" for r in board.rows for remark in r.remarks) or "no remarks"]
     return "\n\n".join([*blocks, *map(_group_text, board.groups)])
+
+
+def _claims(row: Row) -> str:
+    return "?" if row.claims is None or row.unearned is None else f"{row.claims - row.unearned} + {row.unearned}"
+
+
+def board_json(board: Scoreboard) -> dict[str, Any]:
+    """Everything that the text shows, with the scores of every claim. An infinite log score is null."""
+    return {
+        "today": board.today,
+        "counts": board.counts,
+        "predictions": [
+            {**{k: v for k, v in vars(row).items() if k != "turned"}, "scores": [_turned(t) for t in row.turned]}
+            for row in board.rows
+        ],
+        "groups": board.groups,
+    }
+
+
+def _turned(t: Turned) -> dict[str, Any]:
+    score = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in vars(t.score).items()}
+    return {**score, "metric": t.metric, "grade": t.claim.grade, "group": t.group, "n": t.n, "se": t.se,
+            "bound": t.bound}  # fmt: skip
 
 
 def _group_text(group: Group) -> str:
@@ -292,8 +320,8 @@ def _group_text(group: Group) -> str:
     unbound = f", {group.unbound} of runs whose seeds do not derive from the entry" if group.unbound else ""
     lines = [
         f"{group.name.upper()}: {SAYS[group.name]}",
-        f"{group.claims} claims of {group.runs} runs{unbound}. Errors: binomial over claims; by run in brackets (claims "
-        "of one run are not independent)",
+        f"{group.claims} claims of {group.runs} runs{unbound}. Errors: binomial over claims; in brackets by run "
+        "(claims of one run are not independent)",
         table(["interval", "inside", "rate", "expected"], [_calibrated(c) for c in group.calibration]),
         "PIT (flat if calibrated: "
         f"{group.claims / BINS:.1f} ± {math.sqrt(group.claims * (BINS - 1)) / BINS:.1f} a bin)",

@@ -170,11 +170,16 @@ def resolve(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--tsa-roots", type=click.Path(path_type=Path), help="Roots (PEM) that RFC 3161 anchors must lead to.")
+@click.option("--git", "repository", type=click.Path(path_type=Path), help="Repository in which git anchors are.")
 @folder_option
 @ledger_option
 @json_option
 @click.pass_context
-def verify(context: click.Context, file: Path | None, folder: Path, ledger: Path | None, as_json: bool) -> int:
+def verify(
+    context: click.Context, file: Path | None, tsa_roots: Path | None, repository: Path | None, folder: Path,
+    ledger: Path | None, as_json: bool,
+) -> int:  # fmt: skip
     """Check every byte of the ledger and say how each prediction stands. Exit code 4 if it is broken.
 
     With FILE, a proof or a report (.html, .pdf, .json): check it by itself, without the ledger; and with --folder or
@@ -185,7 +190,9 @@ def verify(context: click.Context, file: Path | None, folder: Path, ledger: Path
     scaling verify --ledger some/other/ledger --json
     scaling verify proof.json
     scaling verify forecast/report.pdf --folder forecast
+    scaling verify --tsa-roots authority.pem --git .       what the ledger's anchors prove
     """
+    from scaling.anchor_verbs import told
     from scaling.registry import Ledger, book
 
     where = ledger or folder / "ledger"
@@ -210,13 +217,16 @@ def verify(context: click.Context, file: Path | None, folder: Path, ledger: Path
         emit(report_json, lambda: "\n".join(f"{_place(p)}{p}" for p in report.problems), as_json=as_json)
         report.raise_first()
     known = book.known(kept)
+    clocks, anchored = told(kept, tsa_roots, repository)
     kept.remember()
     rows = [_standing(one) for one in known]
     headers = ["entry", "hash", "prediction", "state", "seed", "claims", "in 90 %"]
     remarks = {one.entry.hash: one.remarks for one in known if one.remarks}
     says = "".join(f"\n{name[:12]} {line}" for name, lines in remarks.items() for line in lines)
+    says += "".join(f"\n{line}" for line in anchored)
+    predictions = [dict(zip(headers, row, strict=True)) for row in rows]
     emit(
-        {**report_json, "predictions": [dict(zip(headers, row, strict=True)) for row in rows], "remarks": remarks},
+        {**report_json, **clocks, "predictions": predictions, "remarks": remarks},
         lambda: (
             f"good: {report.entries} entries, head {report.head.root.hex()}\n{_signatures(report)}\n"
             + table(headers, rows)

@@ -73,8 +73,11 @@ class Anchor:
         if set(body) != FIELDS or repr(body["v"]) != repr(VERSION) or not isinstance(head, dict):
             raise InputError(f"not an anchor of version {VERSION}: it has the fields {', '.join(sorted(FIELDS))}")
         origin, size, root = (head.get(name) for name in ("origin", "size", "root"))
-        sound = isinstance(origin, str) and type(size) is int and isinstance(root, str) and HEX64.match(root)
-        if not sound or set(head) != {"origin", "size", "root"} or body["method"] not in list(Method):
+        if (
+            not (isinstance(origin, str) and type(size) is int and isinstance(root, str) and HEX64.match(root))
+            or set(head) != {"origin", "size", "root"}
+            or body["method"] not in list(Method)
+        ):
             raise InputError("not an anchor: its head or method is malformed")
         if not isinstance(body["evidence"], dict):
             raise InputError("not an anchor: its evidence is malformed")
@@ -132,8 +135,14 @@ def append(ledger: Ledger, anchor: Anchor) -> Entry:
     return ledger.append(Kind.ANCHOR, anchor.body, nonce=f"anchor-{evidence[:32]}")
 
 
-def check_all(ledger: Ledger, clocks: Clocks = Clocks()) -> tuple[list[Checked], list[Known]]:  # noqa: B008 (frozen)
+def check_all(ledger: Ledger, clocks: Clocks = Clocks()) -> tuple[list[Checked], list[Known]]:
     """Check every anchor of a sound ledger; and say of every prediction by when it existed."""
+    from scaling.registry import git_anchor, rfc3161
+
+    if clocks.tsa_roots is not None:
+        rfc3161.read_roots(clocks.tsa_roots)
+    if clocks.repository is not None:
+        git_anchor.check_repository(clocks.repository)
     leaves: list[bytes] = []
     dated: list[str] = []
     found: list[Entry] = []

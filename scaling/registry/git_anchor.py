@@ -7,6 +7,7 @@ its own (`scaling-heads`); neither the working tree nor the index is touched.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -39,7 +40,7 @@ class Holder:
 
 def anchor(repository: Path, head: Checkpoint, *, tag: str = "", push: str = "") -> Anchor:
     """Write the head into the repository (and push it to a remote); record which remotes have it."""
-    _git(repository, "rev-parse", "--git-dir")
+    check_repository(repository)
     ref = f"refs/tags/{tag}" if tag else BRANCH
     if not REF.match(ref):
         raise InputError(f"{tag!r:.80} is no name for a tag")
@@ -50,6 +51,10 @@ def anchor(repository: Path, head: Checkpoint, *, tag: str = "", push: str = "")
     pushed = [h.url for h in holders(repository, made, ref) if h.holds]
     evidence = {"object": made, "ref": ref, "form": "tag" if tag else "commit", "pushed": sorted(set(pushed))}
     return Anchor(Method.GIT, head, evidence)
+
+
+def check_repository(repository: Path) -> None:
+    _git(repository, "rev-parse", "--git-dir")
 
 
 def check(anchor: Anchor, repository: Path | None) -> Finding:
@@ -65,6 +70,9 @@ def check(anchor: Anchor, repository: Path | None) -> Finding:
             Standing.NOT_PROVEN,
             f"Git {form} {made[:12]} is said to hold {about}, which was not checked (name the repository: --git).",
         )
+    if not _succeeds(repository, "cat-file", "-e", made):
+        says = f"Git {form} {made[:12]}, said to hold {about}, is not in {repository}: nothing was checked."
+        return Finding(Standing.NOT_PROVEN, says)
     held = _git(repository, "cat-file", "blob", f"{made}:{FILE}" if form == "commit" else f"{made}^{{blob}}")
     if held + "\n" != anchor.head.text:
         raise InputError(f"git {form} {made[:12]} in {repository} does not hold the head")
@@ -132,8 +140,8 @@ def _here(host: str) -> bool:
 def _commit(repository: Path, blob: str, head: Checkpoint) -> str:
     """A commit of the head's text on its own branch, after the one before. The same head again is the same commit."""
     tree = _git(repository, "mktree", given=f"100644 blob {blob}\t{FILE}\n")
-    old = _git(repository, "rev-parse", "--verify", "--quiet", BRANCH) if _succeeds(
-        repository, "rev-parse", "--verify", "--quiet", BRANCH) else ""  # fmt: skip
+    there = _run(repository, ("rev-parse", "--verify", "--quiet", BRANCH), None)
+    old = there.stdout.strip() if there.returncode == 0 else ""
     if old and _git(repository, "rev-parse", f"{old}^{{tree}}") == tree:
         return old
     parents = ["-p", old] if old else []
@@ -162,8 +170,6 @@ def _git(repository: Path, *arguments: str, given: str | None = None) -> str:
 
 
 def _run(repository: Path, arguments: tuple[str, ...], given: str | None) -> subprocess.CompletedProcess[str]:
-    import os
-
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
         return subprocess.run(

@@ -13,6 +13,7 @@ import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,17 @@ SHA256_ALGORITHM = bytes.fromhex("300d06096086480165030402010500")  # SEQUENCE {
 GRANTED = 0
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What a reply says. `time`: not later than this, by the authority's clock and its stated accuracy."""
+
+    imprint: bytes
+    nonce: int | None
+    time: str
+    name: str
+    whole: Any
+
+
 def request_bytes(text: bytes, nonce: int) -> bytes:
     """The DER bytes of a request for a timestamp of `text` that asks for the authority's certificate."""
     imprint = _tagged(0x30, SHA256_ALGORITHM + _tagged(0x04, hashlib.sha256(text).digest()))
@@ -40,10 +52,18 @@ def new_request(head: Checkpoint) -> bytes:
     return request_bytes(head.text.encode(), secrets.randbits(63) | 1 << 63)
 
 
-def ask(url: str, request: bytes) -> bytes:
-    """Send a request to an authority over HTTP (RFC 3161 section 3.4) and return its reply, unread."""
+def check_ready(url: str, tsa_roots: bytes | None) -> None:
+    """Refuse before anybody is asked what would be refused after."""
     if not url.startswith(("https://", "http://")):
         raise InputError(f"{url!r:.200} is not the address of a time-stamp authority", "give an http(s) address")
+    _library()
+    if tsa_roots is not None:
+        read_roots(tsa_roots)
+
+
+def ask(url: str, request: bytes) -> bytes:
+    """Send a request to an authority over HTTP (RFC 3161 section 3.4) and return its reply, unread."""
+    check_ready(url, None)
     try:
         asked = urllib.request.Request(url, request, {"Content-Type": "application/timestamp-query"})
         with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
@@ -61,8 +81,11 @@ def anchor(ledger: Ledger, request: bytes, reply: bytes, *, url: str = "", tsa_r
     """The anchor of a request and its reply, stored as blobs. A reply that is not sound is refused before that."""
     if len(reply) > MAX_REPLY:
         raise InputError(f"the reply is longer than {MAX_REPLY >> 10} KiB", "this is no RFC 3161 reply")
-    head = head_of_digest(ledger, _imprint(_read(reply)), "the timestamp")
-    _inspect(head.text.encode(), request, reply, tsa_roots)
+    answer = _read(reply)
+    head = head_of_digest(ledger, answer.imprint, "the timestamp")
+    _inspect(head.text.encode(), request, answer)
+    if tsa_roots is not None and not _signed(head.text.encode(), answer, read_roots(tsa_roots)):
+        raise InputError("the timestamp's signature does not lead to one of the roots given")
     stored = {"request": ledger.put_blob(request, "tsq"), "reply": ledger.put_blob(reply, "tsr")}
     return Anchor(Method.RFC3161, head, {**stored, "url": url}, tuple(sorted(stored.values())))
 
@@ -78,12 +101,20 @@ def check(anchor: Anchor, blob: Callable[[str], bytes], tsa_roots: bytes | None)
         _library()
     except InputError as error:
         return Finding(Standing.NOT_PROVEN, f"A stored RFC 3161 reply about {about} was not read: {error}.")
-    time, name = _inspect(anchor.text, request, reply, tsa_roots)
+    answer = _read(reply)
+    _inspect(anchor.text, request, answer)
+    time, name = answer.time, answer.name
     if tsa_roots is None:
         return Finding(
             Standing.NOT_PROVEN,
             f"A reply that names {name} says that {about} existed by {time}, but nothing is proven: its signature was "
             "not checked, because no roots were given (--tsa-roots FILE).",
+        )
+    if not _signed(anchor.text, answer, read_roots(tsa_roots)):
+        return Finding(
+            Standing.NOT_PROVEN,
+            f"A reply that names {name} says that {about} existed by {time}, but nothing is proven: its signature "
+            "leads to none of the roots given, so that it is of another authority, or forged.",
         )
     return Finding(
         Standing.PROVEN,
@@ -93,27 +124,21 @@ def check(anchor: Anchor, blob: Callable[[str], bytes], tsa_roots: bytes | None)
     )
 
 
-def _inspect(text: bytes, request: bytes, reply: bytes, tsa_roots: bytes | None) -> tuple[str, str]:
-    """(time, who) of a reply that answers this request about this text; with roots, of a reply that is signed."""
-    library, answer = _library(), _read(reply)
-    told = answer.tst_info
-    if _imprint(answer) != hashlib.sha256(text).digest():
+def _inspect(text: bytes, request: bytes, answer: Reply) -> None:
+    """The reply answers this request about this text."""
+    if answer.imprint != hashlib.sha256(text).digest():
         raise InputError("the timestamp is of another text than the head")
-    if told.nonce is None or told.nonce < 0 or request != request_bytes(text, told.nonce):
+    if answer.nonce is None or answer.nonce < 0 or request != request_bytes(text, answer.nonce):
         raise InputError("the reply does not answer the request: nonce or digest are other ones")
-    if tsa_roots is not None:
-        try:
-            verifier = library.VerifierBuilder(roots=read_roots(tsa_roots), nonce=told.nonce).build()
-            verifier.verify_message(answer, text)
-        except (library.VerificationError, ValueError) as error:
-            raise InputError(f"the timestamp's signature does not hold under the roots given: {error}") from None
-    accuracy = told.accuracy
-    within = timedelta(
-        seconds=getattr(accuracy, "seconds", 0) or 0,
-        milliseconds=getattr(accuracy, "millis", 0) or 0,
-        microseconds=getattr(accuracy, "micros", 0) or 0,
-    )
-    return written(told.gen_time + within), _signer(answer)
+
+
+def _signed(text: bytes, answer: Reply, roots: list[Any]) -> bool:
+    """Whether the reply is signed for this text by a certificate, valid then and made for timestamps, under `roots`."""
+    library = _library()
+    try:
+        return bool(roots) and bool(library.VerifierBuilder(roots=roots).build().verify_message(answer.whole, text))
+    except (library.VerificationError, ValueError):
+        return False
 
 
 def read_roots(pem: bytes) -> list[Any]:
@@ -126,38 +151,34 @@ def read_roots(pem: bytes) -> list[Any]:
         raise InputError("the roots are no PEM certificates", "give the authority's root certificates as PEM") from None
 
 
-def _read(reply: bytes) -> Any:
+def _read(reply: bytes) -> Reply:
     library = _library()
     try:
         answer = library.decode_timestamp_response(reply)
         if answer.status != GRANTED:
-            raise InputError(
-                f"the authority refused: status {answer.status} {'; '.join(map(str, answer.status_string))}".rstrip(),
-                "ask another one",
-            )
-        return answer
-    except ValueError as error:
+            raise InputError(f"the authority refused (status {answer.status})", "ask another one")
+        told = answer.tst_info
+        if told.message_imprint.hash_algorithm.dotted_string != SHA256_OID:
+            raise InputError("the timestamp is not of a SHA-256 digest", "ask for SHA-256")
+        latest = told.gen_time + _accuracy(told.accuracy)
+        return Reply(bytes(told.message_imprint.message), told.nonce, written(latest), _signer(answer), answer)
+    except (ValueError, OverflowError, TypeError) as error:  # the library reads parts of it only when asked for them
         raise InputError(f"this is no RFC 3161 reply: {str(error)[:120]}") from None
 
 
-def _imprint(answer: Any) -> bytes:
-    imprint = answer.tst_info.message_imprint
-    if imprint.hash_algorithm.dotted_string != SHA256_OID:
-        raise InputError("the timestamp is not of a SHA-256 digest", "ask for SHA-256")
-    return bytes(imprint.message)
+def _accuracy(stated: Any) -> timedelta:
+    seconds, millis, micros = (getattr(stated, name, 0) or 0 for name in ("seconds", "millis", "micros"))
+    return timedelta(seconds=seconds, milliseconds=millis, microseconds=micros)
 
 
 def _signer(answer: Any) -> str:
     from cryptography import x509
 
-    try:
-        (info,) = answer.signed_data.signer_infos
-        for der in answer.signed_data.certificates:
-            certificate = x509.load_der_x509_certificate(der)
-            if (certificate.issuer, certificate.serial_number) == (info.issuer, info.serial_number):
-                return f"the authority {certificate.subject.rfc4514_string()}"
-    except ValueError:
-        pass
+    (info,) = answer.signed_data.signer_infos
+    for der in answer.signed_data.certificates:
+        one = x509.load_der_x509_certificate(der)
+        if (one.issuer, one.serial_number) == (info.issuer, info.serial_number):
+            return f"the authority {one.subject.rfc4514_string()}"
     return "an authority"
 
 
