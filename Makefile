@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FOLDER ?= forecast
 
-.PHONY: help forecast test lint bench clean
+.PHONY: help forecast test lint bench prove clean
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -30,6 +30,10 @@ bench: .venv/ready  ## tables of docs/priors.md and a short kill storm (the othe
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,clocks,dev]'
 	@touch $@
+
+prove: .venv/ready  ## a thousand kills of concurrent writers, and a ledger of 100,000 entries
+	$(BIN)/python benchmarks/ledger_storm.py --kills 1000
+	$(BIN)/python benchmarks/ledger.py --signed
 
 clean:  ## remove the environment and caches (never a forecast folder)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info

@@ -75,7 +75,7 @@ def key_new(
     file = replaces or beside
     signer = keyfiles.load(file, ask_passphrase) if file else None
     old = signer.public if signer and replaces else ring.find(lost).key if lost else None
-    _check_new(ring, signer, str(book.folder))
+    _check_new(ring, signer, lost, path, str(book.folder))
     if path.exists():
         made, said = keyfiles.load(path, ask_passphrase), "found"
     else:
@@ -100,12 +100,18 @@ def key_new(
     )
 
 
-def _check_new(ring: Keyring, signer: SigningKey | None, where: str) -> None:
-    """Refuse before anything is written what the ledger would refuse after."""
+def _check_new(ring: Keyring, signer: SigningKey | None, lost: str | None, path: Path, where: str) -> None:
+    """Refuse before a key is made what the ledger would refuse after."""
+    from scaling.errors import InputError
     from scaling.registry.keys import check_signer
 
     if signer is not None:
         check_signer(ring, signer.public, None, where)
+    elif ring.valid and not lost and not path.exists():
+        raise InputError(
+            f"{where} has a valid key ({ring.valid[0].id}), and a new one needs its signature",
+            "give its file: --replaces FILE or --beside FILE; or say that it is lost: --lost ID --reason ...",
+        )
 
 
 @key.command("show")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,21 +133,21 @@ class Ledger:
             raise InputError(f"{prefix} {what} in {self.folder}", "give more digits" if found else "")
         return found[0]
 
-    def head(self) -> Checkpoint:
-        """The state of the whole ledger: number of entries and RFC 9162 root over their lines."""
+    def head(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
+        """The state of the whole ledger: number of entries and RFC 9162 root over their lines. `visit` sees each."""
         chain = Chain()
         with self._reading() as (handle, size):
-            for _ in self._follow(chain, read_lines(handle, size)):
-                pass
+            for entry in self._follow(chain, read_lines(handle, size)):
+                visit(entry)
         return chain.head
 
-    def remember(self) -> Checkpoint:
+    def remember(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
         """`head()`, also noted in heads.jsonl: call it for every head that is printed or handed out."""
         chain = Chain()
         with self._existing(), self._entries.writing(create=False) as file:
             file.sync()  # a head must not outlive the entries it counts
-            for _ in self._follow(chain, file.lines()):
-                pass
+            for entry in self._follow(chain, file.lines()):
+                visit(entry)
             self._check_not_cut(chain.frontier.size)
             with self._heads.writing(create=True) as heads:
                 heads.repair()

@@ -63,16 +63,59 @@ def root(leaves: Sequence[bytes]) -> bytes:
     return frontier.root()
 
 
+class Tree:
+    """All of a tree at once, for several proofs: `levels[h][i]` is the root of leaves i 2^h .. (i + 1) 2^h."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self.size = len(leaves)
+        self._levels = [list(leaves)]
+        while len(below := self._levels[-1]) > 1:
+            self._levels.append([node_hash(*below[i : i + 2]) for i in range(0, len(below) - 1, 2)])
+
+    def root(self, low: int, high: int) -> bytes:
+        """Root of leaves[low:high], `low` a multiple of the largest power of two in high - low."""
+        if low == high:
+            return EMPTY_ROOT
+        height = (high - low).bit_length() - 1
+        left, cut = self._levels[height][low >> height], low + (1 << height)
+        return left if cut == high else node_hash(left, self.root(cut, high))
+
+    def inclusion(self, index: int) -> list[bytes]:
+        """PATH(index, leaves) of RFC 9162 2.1.3.1: the sibling of every node between the leaf and the root."""
+        if not 0 <= index < self.size:
+            raise InputError(f"leaf {index} is outside a tree of {self.size}")
+        path, low, high = [], 0, self.size
+        while high - low > 1:
+            k = low + _split(high - low)
+            if index < k:
+                path.append(self.root(k, high))
+                high = k
+            else:
+                path.append(self.root(low, k))
+                low = k
+        return path[::-1]
+
+    def consistency(self, old_size: int) -> list[bytes]:
+        """PROOF(old_size, leaves) of RFC 9162 2.1.4.1; empty where the old tree is empty or the same."""
+        if not 0 <= old_size <= self.size:
+            raise InputError(f"old size {old_size} is outside 0 .. {self.size}")
+        if old_size in (0, self.size):
+            return []
+        path, low, high = [], 0, self.size
+        while high != old_size:
+            k = low + _split(high - low)
+            if old_size <= k:
+                path.append(self.root(k, high))
+                high = k
+            else:
+                path.append(self.root(low, k))
+                low = k
+        known = low == 0  # the verifier holds the root of the old leaves already
+        return ([] if known else [self.root(low, high)]) + path[::-1]
+
+
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(index, leaves) of RFC 9162 2.1.3.1: the sibling of every node between the leaf and the root."""
-    if not 0 <= index < len(leaves):
-        raise InputError(f"leaf {index} is outside a tree of {len(leaves)}")
-    if len(leaves) == 1:
-        return []
-    k = _split(len(leaves))
-    if index < k:
-        return [*inclusion_proof(leaves[:k], index), root(leaves[k:])]
-    return [*inclusion_proof(leaves[k:], index - k), root(leaves[:k])]
+    return Tree(leaves).inclusion(index)
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected: bytes) -> None:
@@ -95,20 +138,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
 
 
 def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
-    """PROOF(old_size, leaves) of RFC 9162 2.1.4.1; empty where the old tree is empty or the same."""
-    if not 0 <= old_size <= len(leaves):
-        raise InputError(f"old size {old_size} is outside 0 .. {len(leaves)}")
-    return _subproof(leaves, old_size, known=True) if old_size else []
-
-
-def _subproof(leaves: Sequence[bytes], old_size: int, *, known: bool) -> list[bytes]:
-    """SUBPROOF: `known` says that the verifier already holds the root of the old leaves at hand."""
-    if old_size == len(leaves):
-        return [] if known else [root(leaves)]
-    k = _split(len(leaves))
-    if old_size <= k:
-        return [*_subproof(leaves[:k], old_size, known=known), root(leaves[k:])]
-    return [*_subproof(leaves[k:], old_size - k, known=False), root(leaves[:k])]
+    return Tree(leaves).consistency(old_size)
 
 
 def verify_consistency(old_size: int, size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:

@@ -17,8 +17,7 @@ from scaling.registry.keys import Keyring
 from scaling.registry.ledger import Ledger
 from scaling.registry.merkle import (
     Checkpoint,
-    consistency_proof,
-    inclusion_proof,
+    Tree,
     leaf_hash,
     verify_consistency,
     verify_inclusion,
@@ -55,22 +54,12 @@ def prove(ledger: Ledger, digest: str, key: SigningKey | None = None) -> dict[st
 
     The whole ledger is read and checked link by link: nothing is proven out of a broken one.
     """
-    leaves, kept, wanted = [], {}, {digest}
-    for entry in ledger:
-        leaves.append(leaf_hash(entry.line))
-        named = {r.hash for r in references(entry.kind, entry.body)}
-        if entry.kind == Kind.KEY or entry.hash == digest or digest in named:
-            kept[entry.hash] = entry
-            wanted.add(entry.hash)
-    if digest not in kept:
+    read = _Reading(digest)
+    head = _printed(ledger, read)
+    if digest not in {e.hash for e in read.kept}:
         raise InputError(f"{digest} is the hash of no entry in {ledger.folder}")
-    head = _printed(ledger)
-    if head.size != len(leaves):  # someone appended meanwhile
-        return prove(ledger, digest, key)
-    entries = [
-        {"line": e.line.decode(), "path": [node.hex() for node in inclusion_proof(leaves, e.seq)]}
-        for e in kept.values()
-    ]
+    tree = Tree(read.leaves)
+    entries = [{"line": e.line.decode(), "path": [node.hex() for node in tree.inclusion(e.seq)]} for e in read.kept]
     return {
         "type": ENTRY,
         "v": 1,
@@ -98,7 +87,7 @@ def check(proof: Any) -> Proven:
         raise LedgerError(f"the proof does not hold the entry {parts['entry'][:64]!r} that it speaks of")
     rest = [e for e in entries if e is not main]
     for entry in rest:
-        if entry.kind != Kind.KEY and main.hash not in {r.hash for r in references(entry.kind, entry.body)}:
+        if entry.kind != Kind.KEY and main.hash not in _named(entry):
             raise LedgerError(f"entry {entry.seq} of the proof has nothing to do with it", index=entry.seq)
     return Proven(
         main,
@@ -113,10 +102,8 @@ def check(proof: Any) -> Proven:
 
 def prove_consistency(ledger: Ledger, old: SignedHead, key: SigningKey | None = None) -> dict[str, Any]:
     """The proof that the ledger continues an earlier head, as a JSON value; `LedgerError` if it does not."""
-    leaves = [leaf_hash(entry.line) for entry in ledger]
-    head = _printed(ledger)
-    if head.size != len(leaves):
-        return prove_consistency(ledger, old, key)
+    read = _Reading("")
+    head = _printed(ledger, read)
     if old.head.size > head.size:
         raise LedgerError(
             f"head not consistent: {ledger.folder} has {head.size} entries, the head held has {old.head.size}: "
@@ -129,7 +116,7 @@ def prove_consistency(ledger: Ledger, old: SignedHead, key: SigningKey | None = 
         "v": 1,
         "old": old.text,
         "new": SignedHead.sign(head, key or ledger.key).text,
-        "path": [node.hex() for node in consistency_proof(leaves, old.head.size)],
+        "path": [node.hex() for node in Tree(read.leaves).consistency(old.head.size)],
     }
     check_consistency(found)
     return found
@@ -148,12 +135,34 @@ def check_consistency(proof: Any) -> tuple[Checkpoint, Checkpoint]:
     return old, new
 
 
-def _printed(ledger: Ledger) -> Checkpoint:
+class _Reading:
+    """What a proof takes from a pass over the ledger: every leaf, the entry, the key entries, what refers to it."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        self.begin()
+
+    def begin(self) -> None:
+        self.leaves: list[bytes] = []
+        self.kept: list[Entry] = []
+
+    def __call__(self, entry: Entry) -> None:
+        self.leaves.append(leaf_hash(entry.line))
+        if entry.kind == Kind.KEY or entry.hash == self.digest or self.digest in _named(entry):
+            self.kept.append(entry)
+
+
+def _named(entry: Entry) -> set[object]:
+    return {r.hash for r in references(entry.kind, entry.body)}
+
+
+def _printed(ledger: Ledger, read: _Reading) -> Checkpoint:
     """The head, remembered because it leaves the house; not remembered where the folder cannot be written."""
     try:
-        return ledger.remember()
+        return ledger.remember(read)
     except InputError:
-        return ledger.head()
+        read.begin()
+        return ledger.head(read)
 
 
 def _included(item: Any, head: Checkpoint) -> Entry:

@@ -238,3 +238,30 @@ def test_a_column_of_numbers_is_written_as_the_library_writes_it(values):
 @given(st.lists(st.none() | st.booleans() | st.text(st.characters(exclude_categories=["Cs"]))))
 def test_a_column_of_texts_is_written_as_the_library_writes_it(values):
     assert records.canonical_column(values) == records.canonical(values)
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**60), 2**60)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=6) | st.sampled_from(["\ue000", "1", "\U0001f600"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(JSON, st.data())
+def test_the_quick_check_of_canonical_text_is_the_slow_one(value, data):
+    """On canonical text, on what plain JSON writers make of the value, and on canonical text with a byte changed."""
+    text = records.canonical(value)
+    place = data.draw(st.integers(0, len(text)))
+    others = [
+        json.dumps(value).encode(),
+        json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(),
+        text[:place] + data.draw(st.sampled_from([b"0", b" ", b"-", b".", b"e", b"1", b"\\"])) + text[place:],
+        text[:place] + text[place + 1 :],
+    ]
+    for attempt in (text, *others):
+        try:
+            read = records.parse(attempt)
+        except InputError:
+            continue
+        assert records.is_canonical(attempt, read) == (records.canonical(read) == attempt), attempt

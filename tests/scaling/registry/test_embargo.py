@@ -130,7 +130,7 @@ def test_withdrawal_leaves_a_tombstone(ledger, sealed):
     book.resolve(ledger, open_one, 0.5)
     (record,) = book.records(ledger)
     assert record.state == "resolved, withdrawn" and record.scores
-    with pytest.raises(InputError, match="is resolved .* cannot be withdrawn"):
+    with pytest.raises(InputError, match=r"is resolved .* cannot be withdrawn"):
         book.withdraw(ledger, open_one.hash, "too good to be true")
     with pytest.raises(InputError, match="needs a reason"):
         book.withdraw(ledger, open_one.hash, " ")

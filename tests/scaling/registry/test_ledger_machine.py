@@ -10,9 +10,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from scaling import records
 from scaling.errors import InputError
-from scaling.registry import Ledger, Reason
+from scaling.registry import Ledger, Reason, index, proofs
+from scaling.registry.embargo import Secret
+from scaling.registry.entries import read_entry
+from scaling.registry.keys import Action, Statement
 from scaling.registry.merkle import consistency_proof, leaf_hash, root, verify_consistency
+from scaling.registry.signing import SignedHead, SigningKey
 
+FROM_BYTES = index.FROM_BYTES
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)
 VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | st.text(max_size=8),
@@ -31,7 +36,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.book = Ledger(self.home.name)
         self.path = Path(self.home.name) / "entries.jsonl"
         self.lines, self.heads, self.told, self.torn = [], [], [], []
-        self.nonces = {}
+        self.nonces, self.sealed, self.opened, self.keys, self.proofs = {}, {}, set(), [], []
         self.keep(self.book.append("key", {}))
 
     def keep(self, entry):
@@ -55,6 +60,69 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.told:
             self.keep(self.book.append(kind, {"prediction": data.draw(st.sampled_from(self.told))}))
 
+    @rule(sign=st.booleans())
+    def turn_keys(self, sign):
+        """A first key, then another in its place; what follows is signed by the valid one, or not at all."""
+        new, old = SigningKey.generate(), self.keys[-1] if self.keys else None
+        self.book.key = old or new
+        action = Action.ROTATE if old else Action.NEW
+        self.keep(self.book.append("key", Statement(action, new.public, old.public.hex if old else None).body))
+        if old:
+            with pytest.raises(InputError, match="was replaced"):
+                self.book.append("amend", {})
+        self.keys.append(new)
+        self.book.key = new if sign else None
+
+    @rule(body=BODIES)
+    def seal(self, body):
+        secret = Secret.of({"body": body, "until": "2030-01-01"}, {})
+        entry = self.book.append("commit", {"commitment": secret.commitment, "until": "2030-01-01"})
+        self.keep(entry)
+        self.sealed[entry.hash] = secret
+
+    @rule(data=st.data(), change=st.booleans())
+    def reveal(self, data, change):
+        if self.sealed:
+            commit = data.draw(st.sampled_from(sorted(self.sealed)))
+            secret = self.sealed[commit]
+            opened = {**secret.opened, **({"more": 1} if change else {})}
+            if change:
+                with pytest.raises(InputError, match="does not match"):
+                    self.book.append("reveal", {"commit": commit, "salt": secret.salt, "opened": opened})
+                return
+            self.keep(self.book.append("reveal", {"commit": commit, "salt": secret.salt, "opened": opened}))
+            self.opened.add(commit)
+
+    @rule(data=st.data())
+    def resolve_a_sealed_one(self, data):
+        if self.sealed:
+            commit = data.draw(st.sampled_from(sorted(self.sealed)))
+            if commit in self.opened:
+                self.keep(self.book.append("outcome", {"prediction": commit}))
+            else:
+                with pytest.raises(InputError, match="not revealed before it"):
+                    self.book.append("outcome", {"prediction": commit})
+
+    @rule(data=st.data())
+    def amend(self, data):
+        line = data.draw(st.sampled_from(self.lines))
+        self.keep(self.book.append("amend", {"amends": read_entry(line).hash, "text": "x"}))
+
+    @rule(data=st.data())
+    def prove(self, data):
+        entry = read_entry(data.draw(st.sampled_from(self.lines)))
+        proof = proofs.prove(self.book, entry.hash)
+        assert proofs.check(proof).entry == entry
+        self.heads.append(proofs.check(proof).head)
+        self.proofs.append(SignedHead.parse(proof["checkpoint"]))
+
+    @rule(data=st.data())
+    def continue_an_earlier_head(self, data):
+        if self.proofs:
+            old = data.draw(st.sampled_from(self.proofs))
+            assert proofs.check_consistency(proofs.prove_consistency(self.book, old))[0] == old.head
+            self.heads.append(self.book.head())
+
     @rule(blob=st.binary(max_size=40))
     def store(self, blob):
         digest = self.book.put_blob(blob, "bin")
@@ -68,7 +136,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen(self):
-        self.book = Ledger(self.home.name, create=False)
+        self.book = Ledger(self.home.name, create=False, key=self.book.key)
 
     @rule(tail=st.binary(min_size=1, max_size=60).map(lambda b: b.replace(b"\n", b"\0")))
     def crash(self, tail):
@@ -92,6 +160,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def hand_out_a_head(self):
         self.heads.append(self.book.remember())
 
+    @rule(short=st.booleans())
+    def long_or_short(self, short):
+        """With an index of where entries stand, or without."""
+        index.FROM_BYTES = 2**30 if short else 1
+
     @invariant()
     def nothing_is_lost(self):
         report = self.book.verify(self.heads)
@@ -106,6 +179,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert sorted(path.read_bytes() for path in self.path.parent.glob("torn-*")) == sorted(self.torn)
 
     def teardown(self):
+        index.FROM_BYTES = FROM_BYTES
         self.home.cleanup()
 
 

@@ -119,7 +119,7 @@ def test_consistency_between_all_heads(book, tmp_path, key):
                 with pytest.raises(ScalingError):
                     proofs.check_consistency({**proof, **change})
     other = Ledger(other_of(book))
-    with pytest.raises(LedgerError, match="are two ledgers|the newest were cut off"):
+    with pytest.raises(LedgerError, match=r"are two ledgers|the newest were cut off"):
         proofs.prove_consistency(other, heads[0])
     stranger = SignedHead.sign(heads[0].head, SigningKey.generate())
     with pytest.raises(LedgerError, match="no key of this ledger made"):
@@ -138,7 +138,7 @@ def test_a_rewritten_ledger_is_not_consistent_with_an_earlier_head(tmp_path, for
     (tmp_path / "heads.jsonl").unlink()
     for _ in rest * 2:
         book.append("amend", {"x": 2})
-    with pytest.raises(LedgerError, match="head not consistent.*rewritten") as caught:
+    with pytest.raises(LedgerError, match=r"head not consistent.*rewritten") as caught:
         proofs.prove_consistency(book, held)
     assert caught.value.exit_code == 4
 
