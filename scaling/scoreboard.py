@@ -21,6 +21,7 @@ from scaling.errors import InputError
 from scaling.fitted import Grade
 from scaling.metrics import metric as metric_named
 from scaling.predictions import HIT_LEVELS, NOT_STARTED, Claim, Score
+from scaling.units import format_value
 
 if TYPE_CHECKING:
     from scaling.registry.book import Record
@@ -57,7 +58,9 @@ class Mean:
         return cls(middle, math.sqrt(count / (count - 1)) * spread if count > 1 else None, len(values), count)
 
     def __str__(self) -> str:
-        return f"{self.value:.3g} ± {self.se:.1g}" if self.se is not None else f"{self.value:.3g} (one run)"
+        if self.se is None:
+            return f"{self.value:.3g} (error unknown: one run)"
+        return format_value(self.value, self.se)
 
 
 @dataclass(frozen=True)
@@ -320,8 +323,8 @@ def _group_text(group: Group) -> str:
     unbound = f", {group.unbound} of runs whose seeds do not derive from the entry" if group.unbound else ""
     lines = [
         f"{group.name.upper()}: {SAYS[group.name]}",
-        f"{group.claims} claims of {group.runs} runs{unbound}. Errors: binomial over claims; in brackets by run "
-        "(claims of one run are not independent)",
+        f"{_count(group.claims, 'claim')} of {_count(group.runs, 'run')}{unbound}. Errors: binomial over "
+        "claims; in brackets by run (claims of one run are not independent)",
         table(["interval", "inside", "rate", "expected"], [_calibrated(c) for c in group.calibration]),
         "PIT (flat if calibrated: "
         f"{group.claims / BINS:.1f} ± {math.sqrt(group.claims * (BINS - 1)) / BINS:.1f} a bin)",
@@ -339,6 +342,10 @@ def _calibrated(c: Calibration) -> list[Any]:
     by_run = f" (± {100 * c.by_run.se:.0f} by run)" if c.by_run.se is not None else " (one run)"
     rate = f"{100 * c.rate:.0f} %{by_run}"
     return [f"{100 * c.level:.0f} %", f"{c.hits} of {c.n}", rate, f"{100 * c.level:.0f} ± {100 * c.error:.0f} %"]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _bar(index: int, count: int, most: int) -> str:

@@ -113,7 +113,9 @@ def register(
     type=click.Path(path_type=Path),
     help="Folder of trials that holds the finished target run; every claim is looked up in it.",
 )
-@click.option("--n", type=int, help="Number of problems or samples behind --value.")
+@click.option("--n", type=click.IntRange(min=1), help="Number of problems or samples behind --value.")
+@click.option("--se", type=click.FloatRange(min=0), help="Standard error of --value.")
+@click.option("--protocol", help="How --value was measured, as the claim states it.  [default: as it states it]")
 @click.option(
     "--evidence",
     multiple=True,
@@ -130,6 +132,8 @@ def resolve(
     value: float | None,
     runs: Path | None,
     n: int | None,
+    se: float | None,
+    protocol: str | None,
     evidence: tuple[Path, ...],
     remark: str,
     key: Path | None,
@@ -151,13 +155,15 @@ def resolve(
 
     if (value is None) == (runs is None):
         raise click.UsageError("give either --value or --runs")
+    if runs is not None and (n, se, protocol) != (None, None, None):
+        raise click.UsageError("--n, --se and --protocol go with --value: of --runs they are read")
     kept = opened(ledger or folder / "ledger", create=False, key=key)
     files = {str(path): file_digest(path) for path in evidence}
     if runs is not None:
         entry = book.resolve_from_runs(kept, prediction, runs, evidence=files, note=remark)
     else:
         assert value is not None
-        entry = book.resolve(kept, prediction, value, n=n, evidence=files, note=remark)
+        entry = book.resolve(kept, prediction, value, n=n, se=se, protocol=protocol, evidence=files, note=remark)
     record = book.find(kept, entry.body["prediction"])
     for line in record.remarks:
         note(line)

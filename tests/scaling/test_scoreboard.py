@@ -6,33 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from told import UNTIL, forecast, predicted, resolved, told
 
 from scaling.__main__ import main
-from scaling.fitted import LEVELS, Forecast, Grade, Subject
-from scaling.predictions import FINISHED, HIT_LEVELS, Question
+from scaling.fitted import LEVELS, Grade
+from scaling.predictions import FINISHED, HIT_LEVELS
 from scaling.records import canonical, parse
 from scaling.registry import Kind, Ledger, book
 from scaling.scoreboard import EARNED, LATE, UNEARNED, Mean, board_json, board_text, scoreboard
 from scaling.scores import QuantileDistribution
-
-UNTIL = "2030-01-01"
-NORMAL = np.sort(np.random.default_rng(0).standard_normal(500))
-
-
-def forecast(middle=0.5, sd=0.01, grade=Grade.EXTENDED, metric="loss", bucket="all"):
-    draws = np.repeat((middle + sd * NORMAL)[:, None], 2, axis=1)
-    return Forecast(
-        Subject(metric, "pretrain", bucket, "p" * 16), "power", "f" * 64, "d" * 64, np.array([1e10, 1e12]), draws, None,
-        1e12, 1e10, grade, None, {"last value": middle + 0.1, "linear in log C": tuple(middle + np.array(LEVELS))},
-        "one law",
-    )  # fmt: skip
-
-
-def told(ledger, value, *, bound=True, run_state="not started", **what):
-    receipt = book.register(ledger, Question("q", UNTIL), forecast(**what), run_state=run_state)
-    if value is not None:
-        book.resolve(ledger, receipt, value, n=64, bound=bound)
-    return receipt
 
 
 @pytest.fixture
@@ -49,7 +31,7 @@ def full(tmp_path):
     ledger.append(Kind.START, {"prediction": started.hash})
     gone = told(ledger, None)
     book.withdraw(ledger, gone.hash, "a slip")
-    book.register(ledger, Question("sealed", UNTIL), forecast(), embargo=True)
+    ledger.append(Kind.COMMIT, {"commitment": "c" * 64, "until": UNTIL, "v": 1})
     return ledger
 
 
@@ -105,15 +87,10 @@ def test_a_calibrated_forecaster_is_found_calibrated_and_an_overconfident_one_is
     rng = np.random.default_rng(5)
     for width, name in ((1.0, "honest"), (2.5, "bold")):
         ledger = Ledger(tmp_path / name)
-        questions = [Question("q", UNTIL)] * 60
         for _ in range(3):
-            made = [forecast(bucket=f"b{i}") for i in range(60)]
-            receipt = book.register(ledger, questions, made)
-            claims = book.find(ledger, receipt.hash).prediction.claims
-            outcome = {
-                c.id: book.Measured(0.5 + 0.01 * width * rng.standard_normal(), protocol="p" * 16) for c in claims
-            }
-            book.resolve(ledger, receipt, outcome)
+            receipt = predicted(ledger, *(forecast(bucket=f"b{i}") for i in range(60)))
+            names = [c["id"] for c in receipt.body["claims"]]
+            resolved(ledger, receipt, {n: 0.5 + 0.01 * width * rng.standard_normal() for n in names})
         (group,) = scoreboard([ledger]).groups
         off = max(abs(c.rate - c.level) / c.error for c in group.calibration)
         spread = np.std(group.pit) / math.sqrt(180 * 0.1 * 0.9)
@@ -160,7 +137,7 @@ def test_metrics_of_other_units_are_not_averaged(tmp_path):
 def test_infinite_log_scores_are_counted_not_averaged(tmp_path):
     ledger = Ledger(tmp_path)
     made = replace(forecast(), draws_SG=np.full((50, 2), 0.5))
-    book.resolve(ledger, book.register(ledger, Question("q", UNTIL), made), 0.6)
+    resolved(ledger, predicted(ledger, made), {"pretrain.loss.all": 0.6})
     told(ledger, 0.5)
     board = scoreboard([ledger])
     (loss,) = board.groups[0].scores
@@ -194,3 +171,20 @@ def test_an_empty_board_says_so(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.append("amend", {"text": "nothing yet"})
     assert "0 of 0 predictions resolved" in board_text(scoreboard([ledger]))
+
+
+def test_resolve_records_value_error_count_evidence_and_protocol(tmp_path, capsys):
+    ledger = Ledger(tmp_path / "ledger")
+    told(ledger, None)
+    (tmp_path / "eval.json").write_text("{}")
+    given = ["resolve", "latest", "--value", "0.505", "--n", "64", "--se", "0.01", "--ledger", str(ledger.folder)]
+    evidence = ["--evidence", str(tmp_path / "eval.json")]
+    assert main([*given, *evidence, "--protocol", "another"]) == 1
+    assert "made for protocol" in capsys.readouterr().err and len(list(ledger)) == 1
+    assert main([*given, *evidence, "--protocol", "p" * 16]) == 0
+    body = list(ledger)[1].body
+    assert body["values"]["pretrain.loss.all"] == {"value": 0.505, "se": 0.01, "n": 64, "protocol": "p" * 16}
+    assert list(body["evidence"].values()) == ["44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"]
+    (score,) = parse(canonical(board_json(scoreboard([ledger]))))["predictions"][0]["scores"]
+    assert (score["n"], score["se"]) == (64, 0.01)
+    assert main(["resolve", "latest", "--runs", "x", "--n", "3", "--ledger", str(ledger.folder)]) == 2
