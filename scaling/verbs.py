@@ -177,7 +177,9 @@ def resolve(
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--tsa-roots", type=click.Path(path_type=Path), help="Roots (PEM) that RFC 3161 anchors must lead to.")
-@click.option("--git", "repository", type=click.Path(path_type=Path), help="Repository in which git anchors are.")
+@click.option(
+    "--git", "repository", type=click.Path(path_type=Path), help="Repository with git anchors: its remotes are asked."
+)
 @folder_option
 @ledger_option
 @json_option
