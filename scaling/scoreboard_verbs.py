@@ -30,8 +30,9 @@ def scoreboard(ledgers: tuple[Path, ...], folder: Path, as_json: bool) -> None:
     scaling scoreboard
     scaling scoreboard ledger-2026 other/forecast --json
     """
-    from scaling import scoreboard as boards
     from scaling.registry import Ledger
+    from scaling.scoreboard import scoreboard as scored
+    from scaling.scoreboard_text import board_json, board_text
 
     kept = []
     for given in ledgers or (folder / "ledger",):
@@ -43,8 +44,8 @@ def scoreboard(ledgers: tuple[Path, ...], folder: Path, as_json: bool) -> None:
         for warning in report.warnings:
             note(f"warning: {ledger.folder}: {warning}")
         report.raise_first()
-    board = boards.scoreboard(kept)
-    emit(boards.board_json(board), lambda: boards.board_text(board), as_json=as_json)
+    board = scored(kept)
+    emit(board_json(board), lambda: board_text(board), as_json=as_json)
 
 
 @click.command()

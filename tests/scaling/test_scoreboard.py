@@ -13,7 +13,8 @@ from scaling.fitted import LEVELS, Grade
 from scaling.predictions import FINISHED, HIT_LEVELS
 from scaling.records import canonical, parse
 from scaling.registry import Kind, Ledger, book
-from scaling.scoreboard import EARNED, LATE, UNEARNED, Mean, board_json, board_text, scoreboard
+from scaling.scoreboard import EARNED, LATE, UNEARNED, Mean, scoreboard
+from scaling.scoreboard_text import board_json, board_text
 from scaling.scores import QuantileDistribution
 
 
