@@ -341,3 +341,16 @@ def test_another_kind_of_ssh_key_is_refused(tmp_path):
         keyfiles.load(tmp_path / "id")
     with pytest.raises(InputError, match="ssh-keygen does not read"):
         ssh_files(b"", SigningKey.generate().public, "00" * 64, "me")
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "fchmod"])
+def test_a_key_that_does_not_fit_on_the_disk_leaves_no_file(tmp_path, monkeypatch, call):
+    def full(*arguments, **options):
+        raise OSError(28, os.strerror(28))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(InputError, match="could not be written: No space left"):
+            keyfiles.create(tmp_path / "key.pem")
+    assert list(tmp_path.iterdir()) == []
+    keyfiles.create(tmp_path / "key.pem")
