@@ -28,7 +28,7 @@ bench: .venv/ready  ## tables of docs/priors.md and a short kill storm (the othe
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,clocks,dev]'
 	@touch $@
 
 prove: .venv/ready  ## a thousand kills of concurrent writers, and a ledger of 100,000 entries

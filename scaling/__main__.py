@@ -29,6 +29,8 @@ ORDER = (
     "register",
     "resolve",
     "verify",
+    "scoreboard",
+    "export",
     "report",
     "reveal",
     "withdraw",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scaling.anchor_verbs import anchor
 from scaling.cli import emit, folder_option, json_option, note, output_option, table
 from scaling.verbs import key_option, ledger_option
 
@@ -188,7 +189,11 @@ def ledger() -> None:
     \b
     scaling ledger head > head.txt                       three lines (and a signature, where a key is at hand)
     scaling ledger check --consistent-with head.txt      does the ledger still continue that head?
+    scaling ledger anchor --tsa URL                      have an outside clock sign it
     """
+
+
+ledger.add_command(anchor)
 
 
 @ledger.command("head")

@@ -25,6 +25,7 @@ from scaling.units import format_compute, format_interval
 
 NOT_STARTED, STARTED, FINISHED = "not started", "started", "finished"
 MEDIAN = LEVELS.index(0.5)
+HIT_LEVELS = (0.5, 0.8, 0.9, 0.95)  # of the central intervals that are scored
 VERSION = 2  # of a prediction with gates; without them it is written as in version 1
 
 
@@ -253,7 +254,8 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Score:
-    """How one claim turned out. CRPS in the metric's unit (lower is better); a point baseline's is its distance."""
+    """How one claim turned out. CRPS and weighted interval score (`wis`) in the metric's unit, the log score in nats;
+    lower is better. Of a point baseline both are its distance, and it has no log score."""
 
     claim: str
     value: float
@@ -263,6 +265,8 @@ class Score:
     pit: float
     hits: Mapping[str, bool]  # "50", "80", "90", "95" -> inside the central interval
     baselines: Mapping[str, float]  # name -> CRPS
+    wis: float
+    baselines_wis: Mapping[str, float]  # name -> weighted interval score
 
     @property
     def error(self) -> float:
@@ -283,9 +287,8 @@ def score(claim: Claim, measured: Measured) -> Score:
         )
     metric_named(claim.subject.metric).check(measured.value, f"outcome of {claim.id}")
     distribution = claim.distribution
-    hits = {
-        f"{100 * level:.0f}": _inside(distribution.interval(level), measured.value) for level in (0.5, 0.8, 0.9, 0.95)
-    }
+    hits = {f"{100 * level:.0f}": _inside(distribution.interval(level), measured.value) for level in HIT_LEVELS}
+    others = {name: _distribution(claim, baseline) for name, baseline in claim.baselines.items()}
     return Score(
         claim=claim.id,
         value=measured.value,
@@ -294,7 +297,9 @@ def score(claim: Claim, measured: Measured) -> Score:
         log_score=distribution.log_score(measured.value),
         pit=distribution.cdf(measured.value),
         hits=hits,
-        baselines={n: _baseline_crps(claim, b, measured.value) for n, b in claim.baselines.items()},
+        baselines={name: other.crps(measured.value) for name, other in others.items()},
+        wis=distribution.wis(measured.value),
+        baselines_wis={name: other.wis(measured.value) for name, other in others.items()},
     )
 
 
@@ -307,11 +312,11 @@ def scores(prediction: Prediction, resolution: Resolution) -> list[Score]:
     return [score(c, resolution.values[c.id]) for c in prediction.claims if c.id in resolution.values]
 
 
-def _baseline_crps(claim: Claim, baseline: float | tuple[float, ...], value: float) -> float:
-    if isinstance(baseline, tuple):
-        m = metric_named(claim.subject.metric)
-        return QuantileDistribution(LEVELS, baseline, m.low, m.high).crps(value)
-    return abs(baseline - value)
+def _distribution(claim: Claim, baseline: float | tuple[float, ...]) -> QuantileDistribution:
+    """A baseline as a distribution; a point has all of its quantiles there."""
+    values = baseline if isinstance(baseline, tuple) else (baseline,) * len(LEVELS)
+    m = metric_named(claim.subject.metric)
+    return QuantileDistribution(LEVELS, values, m.low, m.high)
 
 
 def _inside(interval: Sequence[float], value: float) -> bool:

@@ -60,6 +60,18 @@ class QuantileDistribution:
         above_x, above_f = np.append(inside, xs[cut:]), np.append(at, cdf[cut:]) - 1.0
         return total + _square_integral(below_x, below_f) + _square_integral(above_x, above_f)
 
+    def wis(self, y: float) -> float:
+        """Weighted interval score (Bracher et al. 2021, PLOS Comput. Biol. 17: e1008618), in the metric's unit:
+
+            1 / (K + 1/2) (|y - m| / 2 + sum over k of alpha_k / 2 IS_k(y)),
+            IS_k(y) = u - l + 2 / alpha_k max(0, l - y, y - u)
+
+        over the median m and the K central intervals [l, u] of level 1 - alpha_k that symmetric levels make. Computed
+        as what it equals, the mean over the levels p of 2 (1{y < q_p} - p) (q_p - y). Of a point: its distance.
+        """
+        q, p = np.asarray(self.values, float), np.asarray(self.levels, float)
+        return float(np.mean(2 * ((y < q) - p) * (q - y)))
+
     def log_score(self, y: float) -> float:
         """-log density at y (nats); infinite where the distribution has no density."""
         q, p = np.asarray(self.values, float), np.asarray(self.levels, float)

@@ -113,7 +113,9 @@ def register(
     type=click.Path(path_type=Path),
     help="Folder of trials that holds the finished target run; every claim is looked up in it.",
 )
-@click.option("--n", type=int, help="Number of problems or samples behind --value.")
+@click.option("--n", type=click.IntRange(min=1), help="Number of problems or samples behind --value.")
+@click.option("--se", type=click.FloatRange(min=0), help="Standard error of --value.")
+@click.option("--protocol", help="How --value was measured, as the claim states it.  [default: as it states it]")
 @click.option(
     "--evidence",
     multiple=True,
@@ -130,6 +132,8 @@ def resolve(
     value: float | None,
     runs: Path | None,
     n: int | None,
+    se: float | None,
+    protocol: str | None,
     evidence: tuple[Path, ...],
     remark: str,
     key: Path | None,
@@ -151,13 +155,15 @@ def resolve(
 
     if (value is None) == (runs is None):
         raise click.UsageError("give either --value or --runs")
+    if runs is not None and (n, se, protocol) != (None, None, None):
+        raise click.UsageError("--n, --se and --protocol go with --value: of --runs they are read")
     kept = opened(ledger or folder / "ledger", create=False, key=key)
     files = {str(path): file_digest(path) for path in evidence}
     if runs is not None:
         entry = book.resolve_from_runs(kept, prediction, runs, evidence=files, note=remark)
     else:
         assert value is not None
-        entry = book.resolve(kept, prediction, value, n=n, evidence=files, note=remark)
+        entry = book.resolve(kept, prediction, value, n=n, se=se, protocol=protocol, evidence=files, note=remark)
     record = book.find(kept, entry.body["prediction"])
     for line in record.remarks:
         note(line)
@@ -170,11 +176,18 @@ def resolve(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--tsa-roots", type=click.Path(path_type=Path), help="Roots (PEM) that RFC 3161 anchors must lead to.")
+@click.option(
+    "--git", "repository", type=click.Path(path_type=Path), help="Repository with git anchors: its remotes are asked."
+)
 @folder_option
 @ledger_option
 @json_option
 @click.pass_context
-def verify(context: click.Context, file: Path | None, folder: Path, ledger: Path | None, as_json: bool) -> int:
+def verify(
+    context: click.Context, file: Path | None, tsa_roots: Path | None, repository: Path | None, folder: Path,
+    ledger: Path | None, as_json: bool,
+) -> int:  # fmt: skip
     """Check every byte of the ledger and say how each prediction stands. Exit code 4 if it is broken.
 
     With FILE, a proof or a report (.html, .pdf, .json): check it by itself, without the ledger; and with --folder or
@@ -185,7 +198,9 @@ def verify(context: click.Context, file: Path | None, folder: Path, ledger: Path
     scaling verify --ledger some/other/ledger --json
     scaling verify proof.json
     scaling verify forecast/report.pdf --folder forecast
+    scaling verify --tsa-roots authority.pem --git .       what the ledger's anchors prove
     """
+    from scaling.anchor_verbs import told
     from scaling.registry import Ledger, book
 
     where = ledger or folder / "ledger"
@@ -210,13 +225,16 @@ def verify(context: click.Context, file: Path | None, folder: Path, ledger: Path
         emit(report_json, lambda: "\n".join(f"{_place(p)}{p}" for p in report.problems), as_json=as_json)
         report.raise_first()
     known = book.known(kept)
+    clocks, anchored = told(kept, tsa_roots, repository)
     kept.remember()
     rows = [_standing(one) for one in known]
     headers = ["entry", "hash", "prediction", "state", "seed", "claims", "in 90 %"]
     remarks = {one.entry.hash: one.remarks for one in known if one.remarks}
     says = "".join(f"\n{name[:12]} {line}" for name, lines in remarks.items() for line in lines)
+    says += "".join(f"\n{line}" for line in anchored)
+    predictions = [dict(zip(headers, row, strict=True)) for row in rows]
     emit(
-        {**report_json, "predictions": [dict(zip(headers, row, strict=True)) for row in rows], "remarks": remarks},
+        {**report_json, **clocks, "predictions": predictions, "remarks": remarks},
         lambda: (
             f"good: {report.entries} entries, head {report.head.root.hex()}\n{_signatures(report)}\n"
             + table(headers, rows)

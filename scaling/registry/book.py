@@ -232,6 +232,7 @@ def resolve(
     values: Mapping[str, Measured] | float,
     *,
     n: int | None = None,
+    se: float | None = None,
     protocol: str | None = None,
     evidence: Mapping[str, str] | None = None,
     trials: Sequence[str] = (),
@@ -256,7 +257,7 @@ def resolve(
         if len(record.prediction.claims) != 1:
             raise InputError(f"the prediction has {len(record.prediction.claims)} claims", "give a value per claim id")
         claim = record.prediction.claims[0]
-        values = {claim.id: Measured(float(values), n=n, protocol=protocol or claim.subject.protocol)}
+        values = {claim.id: Measured(float(values), se=se, n=n, protocol=protocol or claim.subject.protocol)}
     resolution = Resolution(record.entry.hash, dict(values), dict(evidence or {}), tuple(trials), bound, note)
     missing = {c.id for c in record.prediction.claims} - set(values)
     if missing:

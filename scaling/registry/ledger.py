@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from scaling import records
 from scaling.errors import InputError, LedgerError, ScalingError
+from scaling.registry import anchors, index, keys
 from scaling.registry import entries as entry_format
-from scaling.registry import index, keys
 from scaling.registry import verify as checks
 from scaling.registry.blobs import Blobs
 from scaling.registry.embargo import check_opening
@@ -158,14 +158,20 @@ class Ledger:
         return chain.head
 
     def verify(self, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
-        """Check every byte: entries, chain, references, blobs, and each head in heads.jsonl and in `heads`."""
+        """Check every byte: entries, chain, references, blobs; each head in heads.jsonl, in anchors and in `heads`."""
         outside = [Head(head.size, head.root.hex(), f"a head held outside ({head.origin})") for head in heads]
         try:
             with self._entries.reading() as (handle, size):
                 inside, torn = self._remembered()
-                inspection = Inspection([*inside, *outside], self._blobs)
+                anchored = list(anchors.heads_in(read_lines(handle, size)))
+                heads_in = [head for _, head in anchored if isinstance(head, Head)]
+                inspection = Inspection([*inside, *outside, *heads_in], self._blobs)
+                handle.seek(0)
                 for line in read_lines(handle, size):
                     inspection.check(line)
+                for line, fault in anchored:
+                    if isinstance(fault, InputError):
+                        inspection.add(Reason.ANCHOR, line, fault.message)
         except FileNotFoundError:
             inside, torn = self._remembered()
             if not inside and not outside:

@@ -36,6 +36,7 @@ class Reason(enum.StrEnum):
     BAD_REVEAL = "reveal does not match"
     BLOB_MISSING = "blob missing"
     BLOB_BAD = "blob bad"
+    ANCHOR = "anchor missing or bad"
 
 
 @dataclass(frozen=True)

@@ -73,3 +73,57 @@ def test_truth_minimises_the_expected_crps():
     outcomes = np.random.default_rng(1).standard_normal(400)
     mean = {f: np.mean([QuantileDistribution(LEVELS, f * NORMAL).crps(y) for y in outcomes]) for f in (0.5, 1.0, 2.0)}
     assert mean[1.0] < min(mean[0.5], mean[2.0])
+
+
+INTERVALS = [(level, 1 - level) for level in LEVELS if level < 0.5]
+
+
+@given(
+    st.lists(st.floats(-5, 5), min_size=len(LEVELS), max_size=len(LEVELS)).map(sorted),
+    st.floats(-9, 9),
+)
+def test_the_weighted_interval_score_is_its_formula(values, y):
+    """By its definition: the median, and every central interval with weight alpha / 2."""
+    at = dict(zip(LEVELS, values, strict=True))
+    total = abs(y - at[0.5]) / 2
+    for low, high in INTERVALS:
+        alpha, l, u = 2 * low, at[low], at[round(high, 3)]
+        total += alpha / 2 * (u - l + 2 / alpha * max(0.0, l - y, y - u))
+    assert QuantileDistribution(LEVELS, values).wis(y) == pytest.approx(total / (len(INTERVALS) + 0.5), abs=1e-12)
+
+
+@pytest.mark.parametrize("y", [-6.0, -2.0, -0.3, 0.0, 1.1, 2.4, 7.0])
+def test_the_weighted_interval_score_is_that_of_scoringrules(y):
+    """By its interval scores and by its quantile scores. Its own weighted_interval_score (0.10, numpy) adds the median
+    where |y - median| belongs, hence agrees only with an outcome and a median that make the two equal."""
+    scoringrules = pytest.importorskip("scoringrules")
+    at = dict(zip(LEVELS, NORMAL, strict=True))
+    lower, upper = np.array([[at[a], at[round(b, 3)]] for a, b in INTERVALS]).T
+    alpha = np.array([2 * a for a, _ in INTERVALS])
+    ours = QuantileDistribution(LEVELS, NORMAL).wis(y)
+    intervals = np.sum(alpha / 2 * scoringrules.interval_score(y, lower, upper, alpha))
+    assert ours == pytest.approx(float(intervals + abs(y - at[0.5]) / 2) / (len(alpha) + 0.5), rel=1e-12)
+    pinball = np.mean(scoringrules.quantile_score(y, np.array(NORMAL), np.array(LEVELS)))
+    assert ours == pytest.approx(2 * float(pinball), rel=1e-12)
+    whole = scoringrules.weighted_interval_score(y, abs(y - at[0.5]), lower, upper, alpha, backend="numpy")
+    assert ours == pytest.approx(float(whole), rel=1e-12)
+
+
+@pytest.mark.parametrize("y", [-1.2, -0.3, 0.1, 0.9, 1.2])
+def test_log_score_of_normal_quantiles_is_nearly_the_normals(y):
+    scoringrules = pytest.importorskip("scoringrules")
+    exact = float(scoringrules.logs_normal(y, 0.0, 1.0))
+    assert QuantileDistribution(LEVELS, NORMAL).log_score(y) == pytest.approx(exact, abs=0.1)
+
+
+@pytest.mark.parametrize("y", [-3.1, -2.2, -0.31, 0.1, 2.2, 3.3])
+def test_the_log_score_is_that_of_the_distribution_functions_slope(y):
+    d = QuantileDistribution(LEVELS, NORMAL)
+    slope = (d.cdf(y + 1e-3) - d.cdf(y - 1e-3)) / 2e-3
+    assert d.log_score(y) == pytest.approx(-math.log(slope), abs=0.01)
+
+
+def test_of_a_point_the_weighted_interval_score_is_the_distance():
+    d = QuantileDistribution(LEVELS, [0.4] * len(LEVELS))
+    assert d.wis(0.65) == pytest.approx(0.25)
+    assert d.wis(0.4) == 0.0
