@@ -37,6 +37,7 @@ class ReportInput:
     `answers`     checklist items the other fields cannot answer, by key (see checklist.py)
     `gates`       checks on the ladder as they stand now; those of the prediction win
     `sensitivities`  the headline questions' forecasts under other choices, one table per question and law
+    `starts`      how often the ledger saw the prediction's run begin; None: not known
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
     """
 
@@ -48,6 +49,7 @@ class ReportInput:
     receipt: Receipt | None = None
     resolution: Resolution | None = None
     outcome_receipt: Receipt | None = None
+    starts: int | None = None
     scores: Sequence[Score] = ()
     trials: Sequence[Mapping[str, Any]] = ()
     costs: Mapping[str, float] = field(default_factory=dict)

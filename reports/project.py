@@ -127,6 +127,7 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         receipt=_receipt(project.folder, record.entry) if record else None,
         resolution=record.resolution if record else None,
         outcome_receipt=_receipt(project.folder, record.outcomes[0]) if record and record.outcomes else None,
+        starts=len(record.starts) if record else None,
         scores=record.scores if record else (),
         trials=[trial_row(t) for t in (*project.ladder, *project.large)],
         costs=costs(project),

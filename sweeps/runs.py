@@ -16,8 +16,10 @@ from sweeps.models import Adapters, Parameters
 from sweeps.optim import Adam, Guard
 
 LOG_LINES = 200
+TRACED = 16  # first steps whose every update is traced: what a replay is compared with
 
 Log = Callable[[dict[str, float]], None]
+Trace = Callable[[dict[str, int | str]], None]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Upkeep:
     save: Save = lambda checkpoint: None
     every: int = 0
     device: str = "cpu"
+    trace: Trace = lambda row: None
 
 
 class Part(Protocol):
@@ -77,7 +80,7 @@ class Run:
         *parts: Part,
     ) -> None:
         self.spec, self.weights, self.guard = spec, weights, guard
-        self.log, self.save, self.every = upkeep.log, upkeep.save, upkeep.every
+        self.log, self.save, self.every, self.trace = upkeep.log, upkeep.save, upkeep.every, upkeep.trace
         self.adam = Adam(weights.flat, spec.optim)
         self.parts: tuple[Part, ...] = (self.adam, guard, *parts)
         self.step, self.flop, self.started = 0, 0.0, time.perf_counter()
@@ -106,7 +109,9 @@ class Run:
         return (self.step + 1) % self.cadence == 0 or self.step + 1 in (1, self.spec.steps)
 
     def watch(self, loss: float, norm: float, clipped: bool) -> None:
-        """Of every update, so that a spike between two rows is seen."""
+        """Of every update, so that a spike between two rows is seen; the first steps' digit by digit."""
+        if self.step < TRACED:
+            self.trace({"step": self.step + 1, "loss": float(loss).hex(), "grad_norm": float(norm).hex()})
         highest, steepest, updates, cut = self.since
         self.since = (max(highest, loss), max(steepest, norm), updates + 1, cut + clipped)
 
