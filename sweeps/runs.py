@@ -108,10 +108,12 @@ class Run:
         """Whether the step in progress gets a log line: the first, the last, and one in `cadence`."""
         return (self.step + 1) % self.cadence == 0 or self.step + 1 in (1, self.spec.steps)
 
-    def watch(self, loss: float, norm: float, clipped: bool) -> None:
-        """Of every update, so that a spike between two rows is seen; the first steps' digit by digit."""
+    def watch(self, loss: float, norm: float, clipped: bool, **seen: float) -> None:
+        """Of every update, so that a spike between two rows is seen; the first steps' digit by digit, with what else
+        was `seen`."""
         if self.step < TRACED:
-            self.trace({"step": self.step + 1, "loss": float(loss).hex(), "grad_norm": float(norm).hex()})
+            seen = {"loss": loss, "grad_norm": norm, **seen}
+            self.trace({"step": self.step + 1, **{name: float(value).hex() for name, value in seen.items()}})
         highest, steepest, updates, cut = self.since
         self.since = (max(highest, loss), max(steepest, norm), updates + 1, cut + clipped)
 

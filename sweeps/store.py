@@ -5,7 +5,8 @@
         lease.json                 who runs it (lease.py)
         attempts.jsonl             one line for every time it was begun or resumed: by whom, from which step
         steps.jsonl                the training log, one row for about every half percent of the steps
-        trace.jsonl                loss and gradient norm of every update of its first 16 steps, digit by digit
+        trace.jsonl                loss and gradient norm of every update of its first 16 steps, digit by digit; in RL
+                                   reward and entropy too
         checkpoint.safetensors     (+ checkpoint.json, its manifest): checkpoints.py
         observations.jsonl         what was measured, in `scaling`'s own format
         result.json                written LAST: a trial without it is not finished

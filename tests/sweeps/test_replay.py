@@ -6,7 +6,9 @@ remembered head, but by the seed that the entry's hash gives.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -16,12 +18,12 @@ from scaling.__main__ import main
 from scaling.compute import inputs_of
 from scaling.errors import InputError, NotReplayed, StoreError
 from scaling.observations import Observations
-from scaling.records import canonical
+from scaling.records import canonical, file_digest
 from scaling.registry import Ledger, book
 from scaling.results import seal
 from scaling.trials import GRPOSpec, TrialState
 from sweeps import optim
-from sweeps.attempts import Attempt
+from sweeps.attempts import Attempt, Stopped
 from sweeps.bound import begin, conclude
 from sweeps.replay import replay
 from sweeps.runs import TRACED
@@ -30,13 +32,15 @@ from tests.predictions import COMPLETE, ask, forecast
 from tests.sweeps.small import base_spec, rl_spec
 
 BASE = base_spec(steps=30)
-RL = rl_spec(BASE, steps=5, grpo=GRPOSpec(6, 4, 0.05, updates=2))
+RL = rl_spec(BASE, steps=5, prompts=32, group=8, grpo=GRPOSpec(32, 8, 0.05, updates=2))
 TARGET = {"specs": {"pretrain": BASE.to_json(), "rl": RL.to_json()}}
 
 
 def register(folder, specs=TARGET, **changes):
     at = inputs_of(BASE)["C_pre"]
-    protocol = Observations.read(changes.pop("like")).frame["protocol"].iloc[0] if "like" in changes else "p" * 16
+    protocol = "p" * 16
+    if like := changes.pop("like", None):
+        (protocol,) = Observations.read(like, metric="loss").frame["protocol"]
     made = forecast(middle=3.0, at=at)
     made = replace(made, subject=replace(made.subject, protocol=protocol))
     return book.register(Ledger(folder / "ledger"), ask(), made, **COMPLETE | {"target": specs} | changes)
@@ -92,17 +96,20 @@ def test_a_run_of_no_prediction_repeats_too_and_says_so(other):
 
 def test_every_seed_of_the_run_hangs_on_the_entry(tmp_path):
     """Initial weights, data order and drawn tokens: two predictions of one run share no step."""
-    (one, two), traces = [book.target_trials(register(tmp_path / name)) for name in "ab"], []
-    assert all(
-        left.seed != right.seed and max(left.seed, right.seed) > 2**56 for left, right in zip(one, two, strict=True)
-    )
-    for specs in (one, two):
-        run(tmp_path, specs)
-        traces.append([(tmp_path / "runs" / s.id / "trace.jsonl").read_text() for s in specs])
-    for left, right in zip(*traces, strict=True):
-        assert not {json.loads(x)["grad_norm"] for x in left.splitlines()} & {
-            json.loads(x)["grad_norm"] for x in right.splitlines()
-        }
+    one, two = (book.target_trials(register(tmp_path / name)) for name in "ab")
+    for left, right in zip(one, two, strict=True):
+        assert left.seed != right.seed and max(left.seed, right.seed) > 2**56
+    run(tmp_path, [*one, *two])
+    for left, right in zip(one, two, strict=True):
+        assert not norms(tmp_path / "runs" / left.id) & norms(tmp_path / "runs" / right.id)
+
+
+def norms(folder):
+    """What the steps of a trace do not share by chance: gradient norms, in RL the entropy of what was drawn."""
+    rows = [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
+    found = {row.get("entropy", row["grad_norm"]) for row in rows}
+    assert len(found) == len({row["step"] for row in rows})
+    return found
 
 
 def edit(path, line, change):
@@ -144,8 +151,6 @@ def test_a_trace_left_out_or_made_anew_is_not_the_one_of_the_outcome(copy):
 def test_other_final_weights_are_noticed_when_all_steps_are_repeated(copy):
     from safetensors.torch import load_file, save_file
 
-    from scaling.records import file_digest
-
     folder, base, _ = copy
     path, result = base / "checkpoint.safetensors", json.loads((base / "result.json").read_bytes())
     tensors = load_file(path)
@@ -158,9 +163,9 @@ def test_other_final_weights_are_noticed_when_all_steps_are_repeated(copy):
         replay(30, base.name, folder=folder)
 
 
-@pytest.mark.parametrize(("stage", "name", "value", "step"), [(1, "ADAM_EPS", 2e-2, 2), (2, "ADAM_EPS", 2e-2, 1)])
-def test_code_with_one_number_changed_is_seen(copy, monkeypatch, stage, name, value, step):
-    monkeypatch.setattr(optim, name, value)
+@pytest.mark.parametrize(("stage", "step"), [(1, "2"), (2, "[1-5]")])
+def test_code_with_one_number_changed_is_seen(copy, monkeypatch, stage, step):
+    monkeypatch.setattr(optim, "ADAM_EPS", 1e-7)
     with pytest.raises(NotReplayed, match=f"step {step}: (loss|grad_norm) is"):
         replay(16, copy[stage].name, folder=copy[0])
 
@@ -171,12 +176,10 @@ def claimed(folder, entry, theirs):
         new = folder / "runs" / spec.id
         shutil.copytree(theirs / "runs" / own.id, new)
         rows = (new / "observations.jsonl").read_text()
-        for old, by in ((own.id, spec.id), (own.base.id, spec.base.id)):
+        for old, by in {own.id: spec.id, own.base.id: spec.base.id}.items():
             rows = rows.replace(old, by)
         (new / "observations.jsonl").write_text(rows)
         (new / "spec.json").write_bytes(canonical(spec.to_json()))
-        from scaling.records import file_digest
-
         body = json.loads((new / "result.json").read_bytes())
         body |= {"trial": spec.id, "spec_digest": spec.digest, "observations": file_digest(new / "observations.jsonl")}
         body.pop("digest")
@@ -194,9 +197,9 @@ def test_train_first_and_predict_later(other, tmp_path, capsys):
     entry = register(folder, like=other / "runs")
     ledger = Ledger(folder / "ledger")
     remembered = ledger.remember()
-    with pytest.raises(InputError, match="train it first"):
-        shutil.copytree(other / "runs", folder / "runs")
-        book.resolve_from_runs(ledger, entry, folder / "runs")  # unbound trials are not looked at
+    shutil.copytree(other / "runs", folder / "runs")
+    with pytest.raises(InputError, match="train it first"):  # unbound trials are not looked at
+        book.resolve_from_runs(ledger, entry, folder / "runs")
     shutil.rmtree(folder / "runs")
     book.start(ledger, entry)
     claimed(folder, entry, other)
@@ -212,7 +215,7 @@ def test_train_first_and_predict_later(other, tmp_path, capsys):
 
 
 def test_a_run_of_another_seed_is_no_run_of_the_prediction(honest, other, tmp_path):
-    folder, entry = honest
+    folder, _ = honest
     with pytest.raises(NotReplayed, match="step 1: ") as seen:
         replay(16, str(other / "runs" / BASE.id), folder=folder)
     assert "the run has 5: it is not bound" in str(seen.value)
@@ -223,15 +226,13 @@ def test_a_run_of_another_seed_is_no_run_of_the_prediction(honest, other, tmp_pa
 def test_a_stopped_and_resumed_run_keeps_its_trace(tmp_path):
     """Stopped after every few steps: the rows of the trace are those of the unbroken run."""
     store, spec = Store(tmp_path), replace(BASE, seed=11)
-    steps = []
+    steps: list[int] = []
     for _ in range(100):
         attempt = Attempt(spec, store, checkpoint_s=0.0, report=steps.append, stopping=lambda: len(steps) % 4 == 3)
-        try:
+        with contextlib.suppress(Stopped):
             trial = attempt.run()
             break
-        except Exception as stopped:
-            assert type(stopped).__name__ == "Stopped"
-            steps.append(0)
+        steps.append(0)
     assert trial.state is TrialState.COMPLETE and store.attempts(spec) > 2
     (found,) = replay(30, spec.id, folder=tmp_path)
     assert found.traced == TRACED and found.weights
@@ -254,8 +255,6 @@ def test_half_a_file_is_named_with_the_line(copy, name, content, says, capsys):
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     (base / name).write_bytes(content((base / name).read_bytes()))
     assert main(["verify", "--folder", str(folder), "--replay-steps", "3", base.name]) == 1
-    import re
-
     err = capsys.readouterr().err
     assert re.search(says, err) and err.count("\n") == 1
     assert set(before) == set(folder.rglob("*"))
