@@ -163,9 +163,9 @@ def test_other_final_weights_are_noticed_when_all_steps_are_repeated(copy):
         replay(30, base.name, folder=folder)
 
 
-@pytest.mark.parametrize(("stage", "step"), [(1, "2"), (2, "[1-5]")])
+@pytest.mark.parametrize(("stage", "step"), [(1, "[2-4]"), (2, "[1-5]")])
 def test_code_with_one_number_changed_is_seen(copy, monkeypatch, stage, step):
-    monkeypatch.setattr(optim, "ADAM_EPS", 1e-7)
+    monkeypatch.setattr(optim, "ADAM_EPS", 1e-5)
     with pytest.raises(NotReplayed, match=f"step {step}: (loss|grad_norm) is"):
         replay(16, copy[stage].name, folder=copy[0])
 
