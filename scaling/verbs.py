@@ -255,14 +255,12 @@ def _replay(steps: int, run: str, folder: Path, ledger: Path | None) -> list[Any
     """By the room that trains, which no import of this one may name: it brings itself as an entry point."""
     from importlib.metadata import entry_points
 
-    points = entry_points(group="scaling.replay")
     try:
-        replay = next(iter(points)).load()
+        replay = next(iter(entry_points(group="scaling.replay"))).load()
+        made: list[Any] = replay(steps, run, folder=folder, ledger=ledger)
     except (StopIteration, ImportError) as error:
-        raise InputError(
-            f"nothing here repeats a run: {error or 'no such part is installed'}", "pip install 'scaling[train]'"
-        ) from None
-    made: list[Any] = replay(steps, run, folder=folder, ledger=ledger)
+        why = str(error) or "no such part is installed"
+        raise InputError(f"nothing here repeats a run: {why}", "pip install 'scaling[train]'") from None
     return made
 
 

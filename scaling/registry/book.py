@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Record:
     outcomes: tuple[Entry, ...] = ()
     withdrawn: Entry | None = None
 
-    @property
+    @cached_property
     def resolution(self) -> Resolution | None:
         """The outcome that counts; `bound` only where the trials it names are those that the entry's hash gives."""
         if not self.outcomes:
@@ -63,7 +64,7 @@ class Record:
         levels = self.scores[0].hits if self.scores else ()
         return {level: (sum(s.hits[level] for s in self.scores), len(self.scores)) for level in levels}
 
-    @property
+    @cached_property
     def scores(self) -> list[Score]:
         return scores(self.prediction, self.resolution) if self.resolution else []
 

@@ -282,3 +282,13 @@ def test_a_gpu_run_is_held_to_a_tolerance_and_its_rl_not_at_all(copy):
         replay(16, base.name, folder=folder)
     with pytest.raises(InputError, match="RL on a GPU"):
         replay(16, rl.name, folder=folder)
+
+
+def test_another_seed_is_beyond_the_tolerance_of_a_gpu_too(honest, other, tmp_path):
+    theirs = tmp_path / "runs" / BASE.id
+    shutil.copytree(other / "runs" / BASE.id, theirs)
+    body = json.loads((theirs / "result.json").read_bytes()) | {"device": "cuda"}
+    body.pop("digest")
+    (theirs / "result.json").write_bytes(canonical(seal(body)))
+    with pytest.raises(NotReplayed, match=r"step \d+: (loss|grad_norm) is"):
+        replay(16, str(theirs), folder=honest[0])
