@@ -261,7 +261,7 @@ class StepLog:
     def __init__(self, folder: Path, step: int, name: str = STEPS) -> None:
         self.path, self.flushed = folder / name, time.monotonic()
         kept = [row for row in read_steps(folder, name) if row["step"] <= step]
-        write_atomic(self.path, b"".join(_line(row) for row in kept))
+        write_atomic(self.path, b"".join(_line(row) for row in kept), durable=name == STEPS)  # a trace may be missing
         self._file = open(self.path, "ab")  # noqa: SIM115  (closed by `close`)
 
     def add(self, row: Mapping[str, Any]) -> None:
