@@ -65,6 +65,13 @@ class Average(Predictive):
         shares = ", ".join(f"{m.law.name} {w:.2f}" for m, w in zip(self.members, self.weights, strict=True))
         return f"average of laws ({shares}), each with a misfit process"
 
+    @property
+    def prior(self) -> str:
+        """E of members.py, which every law shares; on -log of the value where the metric rises with compute."""
+        of = "-log value" if self.curve.link == "neg_log" else "value"
+        none, among = self.members[0].setting.no_floor, f"{self.curve.origin:.3g} .. {self.curve.last:.3g}"
+        return f"floor of {of} uniform on {among}, none with probability {none:g}"
+
     @cached_property
     def digest(self) -> str:
         """Of all draws and weights."""

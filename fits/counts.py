@@ -21,7 +21,7 @@ from fits.count_cells import Counts, cell
 from fits.difficulty import Difficulty, Kind, choose_rho, fit_difficulty, fit_mixing
 from fits.objectives import Scale
 from fits.parts import Parts, added
-from fits.pass_law import LawDraws, LawPosterior, draw_law, law_posterior
+from fits.pass_law import FLOOR_PRIOR, FLOORS, LawDraws, LawPosterior, draw_law, law_posterior
 from fits.points import Points, final_rows
 from fits.predictive import Levels, Predictive
 from scaling.errors import InputError
@@ -221,6 +221,14 @@ class FromCounts(Predictive):
     @property
     def says(self) -> str:
         return str(self.fit.summary)
+
+    @property
+    def prior(self) -> str:
+        """Of the share phi of the difficulty that no compute removes (pass_law.py)."""
+        if self.fit.floor is False:
+            return "no floor: phi = 0"
+        among = f"phi uniform on {FLOORS[0]:g} .. {FLOORS[-1]:g}"
+        return among if self.fit.floor else f"{among}, none (phi = 0) with probability {1 - FLOOR_PRIOR:g}"
 
     @cached_property
     def digest(self) -> str:

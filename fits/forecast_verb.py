@@ -83,6 +83,7 @@ def forecast(
     from fits.forecasts import solve
     from scaling.fitted import Grade, write_forecasts
     from scaling.names import name_of
+    from scaling.provenance import command, provenance
     from scaling.units import parse_compute
 
     if (compute is None) == (target is None):
@@ -123,7 +124,8 @@ def forecast(
         note("every forecast is refused: the numbers above are estimates that the data do not support")
         return NotEarned.exit_code
     if output:
-        write_forecasts(output, kept)
+        sources = {path: sha for f in kept for path, sha in f.sources.items()}
+        write_forecasts(output, kept, provenance(data=sources, replay=command(), seed=choice.seed))
         note(f"{len(kept)} forecasts written to {output}; next: scaling register {output}")
     return 0
 

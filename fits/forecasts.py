@@ -112,6 +112,8 @@ def assess(
         baselines={**baselines(fit, target), "one-law bootstrap": bootstrap_quantiles(fit, target)},
         method=by.says,
         parts=by.parts(target),
+        prior=by.prior,
+        sources=fit.sources,
     )
     made = replace(made, warnings=(*_warnings(fit, made), *by.warnings, *((REASON + why,) if why else ())))
     made = made.with_gates(fit.gates)

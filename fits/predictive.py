@@ -24,7 +24,8 @@ Levels = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 class Predictive(Protocol):
     """`reach`: the smallest and largest compute of its data. `scale`: the fitting scale. `name` is short, `says` how
-    the draws are made, `digest` that of all they rest on; `warnings` speak of the draws.
+    the draws are made, `prior` what was assumed of the asymptote beforehand, `digest` that of all they rest on;
+    `warnings` speak of the draws.
 
     levels   (S, G) each, in the metric's unit and range: the law alone; with its misfit, the mean of runs; one run.
              Common random numbers over the grid
@@ -41,6 +42,8 @@ class Predictive(Protocol):
     def name(self) -> str: ...
     @property
     def says(self) -> str: ...
+    @property
+    def prior(self) -> str: ...
     @property
     def digest(self) -> str: ...
     @property
@@ -82,6 +85,14 @@ class OneLaw(Predictive):
         return f"one law: {self.fit.law}"
 
     @property
+    def prior(self) -> str:
+        """The part of the objective that speaks of it; a law without a floor assumes that there is none."""
+        if "floor" not in self.fit.parameters:
+            return f"{self.fit.law}: no floor"
+        held = self.fit.objective.partition(";")[2].strip()
+        return f"{self.fit.law}: {held or 'floor free within its bounds'}"
+
+    @property
     def digest(self) -> str:
         return self.fit.digest
 
@@ -119,6 +130,10 @@ class Pool(Predictive):
     @property
     def says(self) -> str:
         return f"{100 * self.share:.0f} % {self.main.says}; {100 - 100 * self.share:.0f} % {self.other.says}"
+
+    @property
+    def prior(self) -> str:
+        return "; ".join(dict.fromkeys((self.main.prior, self.other.prior)))
 
     @cached_property
     def digest(self) -> str:

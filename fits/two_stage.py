@@ -68,6 +68,11 @@ class TwoStage(Predictive):
         shape = ", ".join(f"{k} {v:.3g}" for k, v in self.map.parameters.items())
         return f"two-stage: loss by {self.loss.says}, then {self.map.law} ({shape}){self.because}"
 
+    @property
+    def prior(self) -> str:
+        held = self.map.objective.partition(";")[2].strip()
+        return f"of the loss: {self.loss.prior}" + (f"; of the map: {held}" if held else "")
+
     @cached_property
     def digest(self) -> str:
         return digest({"loss": self.loss.digest, "map": self.map.digest})

@@ -24,6 +24,7 @@ from reports.text import (
     times,
 )
 from scaling.fitted import Grade
+from scaling.labels import labels
 from scaling.metrics import metric as metric_named
 from scaling.names import name_of
 from scaling.predictions import NOT_STARTED, Claim, Score
@@ -79,8 +80,8 @@ def registration_warnings(report: ReportInput) -> list[str]:
     """What makes the claims worth less than they look."""
     found = []
     prediction = report.prediction
-    if prediction and prediction.run_state != NOT_STARTED:
-        found.append(f"The prediction was registered when the run was already {clean(prediction.run_state)}.")
+    if prediction:
+        found += [clean(label) for label in labels(prediction, report.resolution, report.starts)]
     changed = [
         claim_name(report.claims, c)
         for c in (prediction.claims if prediction else ())
@@ -88,11 +89,6 @@ def registration_warnings(report: ReportInput) -> list[str]:
     ]
     if changed:
         found.append(f"The forecast drawn below is not the one that was registered: {listed(map(clean, changed))}.")
-    if report.resolution and not report.resolution.bound:
-        found.append(
-            "The target run's seeds are not bound to the ledger entry: that the run came after the registration "
-            "rests on the clock of whoever kept the ledger."
-        )
     if report.receipt and report.outcome_receipt and report.outcome_receipt.seq <= report.receipt.seq:
         found.append("The outcome stands before the prediction in the ledger.")
     return found

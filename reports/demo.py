@@ -21,6 +21,7 @@ from scaling.predictions import Question
 from scaling.registry import Entry, Ledger, book
 from scaling.signers import opened
 from scaling.trials import TrialState
+from sweeps.bound import begin
 from sweeps.configs import describe, keep
 from sweeps.recipes import Sweep
 from sweeps.stability import extra
@@ -76,7 +77,7 @@ def demo(
         say(f"  gate {gate}")
     entry = _made_once(lambda: registered(ledger, sweep), lambda: register(ledger, sweep, project))
     say(f"registered before the run: entry {entry.seq}, {entry.hash}")
-    for trial in run(book.start(ledger, entry), folder):
+    for trial in run(begin(ledger, entry, folder), folder):
         if trial.state != TrialState.COMPLETE:
             again = f"scaling run --prediction {entry.hash[:12]} --retry-failed --folder {folder}"
             raise StoreError(f"target {trial.id} {trial.state}: {trial.reason}", f"{again} tries it again; then go on")
@@ -186,6 +187,7 @@ def summary(record: book.Record) -> dict[str, Any]:
         "hash": record.entry.hash,
         "time": record.entry.time,
         "bound": bool(record.resolution and record.resolution.bound),
+        "labels": record.labels,
         "claims": claims,
         "code": record.prediction.provenance.get("code"),
         "v": 1,

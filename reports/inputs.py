@@ -58,6 +58,7 @@ class ReportInput:
     `sensitivities`  the headline questions' forecasts under other choices, one table per question and law
     `rl_runs`     some RL runs, each foretold to its own end from its beginning
     `proof`       the ledger's proof of the prediction, carried in the file for `scaling verify FILE`
+    `starts`      how often the ledger saw the prediction's run begin; None: not known
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
     """
 
@@ -69,6 +70,7 @@ class ReportInput:
     receipt: Receipt | None = None
     resolution: Resolution | None = None
     outcome_receipt: Receipt | None = None
+    starts: int | None = None
     scores: Sequence[Score] = ()
     trials: Sequence[Mapping[str, Any]] = ()
     costs: Mapping[str, float] = field(default_factory=dict)

@@ -129,6 +129,7 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         receipt=_receipt(proven, record.entry) if record and proven else None,
         resolution=record.resolution if record else None,
         outcome_receipt=_receipt(proven, record.outcomes[0]) if record and record.outcomes and proven else None,
+        starts=len(record.starts) if record else None,
         scores=record.scores if record else (),
         trials=[trial_row(t) for t in (*project.ladder, *project.large)],
         costs=costs(project),

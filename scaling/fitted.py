@@ -27,7 +27,8 @@ from scaling.units import format_compute, format_interval, format_value
 
 # Quantile levels of every stored forecast: fixed, so that a score is computable from the ledger alone.
 LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
-FORECAST_VERSION = 3  # of one with parts; 2 with gates only, 1 with neither: what it says, and no more
+FORECAST_VERSION = 4  # of one with prior or sources; 3 with parts, 2 with gates, 1 with none: what it says, no more
+YOUNGER = ("gates", "parts", "prior", "sources")
 
 
 def check_version(found: Any, newest: int, what: str) -> None:
@@ -162,7 +163,8 @@ class Forecast:
 
     "seed" and "evaluation" are those of one measured run. Of a two-stage forecast the loss is no source of its own: the
     parameters, misfit and seed of both stages count together. What is mixed (a pool, an average of laws) adds how far
-    its members disagree as "law form"."""
+    its members disagree as "law form". `prior`: what was assumed of the asymptote, in words; `sources`: the data files
+    behind it, path -> SHA-256."""
 
     subject: Subject
     law: str
@@ -180,6 +182,8 @@ class Forecast:
     warnings: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()  # checks on the ladder that this forecast leans on
     parts: Mapping[str, float] = field(default_factory=dict)
+    prior: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", checked_parts(self.parts))
@@ -270,8 +274,8 @@ class Forecast:
     def to_json(self) -> dict[str, Any]:
         """Every field; arrays as base64 of little-endian float64, each with the digest that reading checks."""
         body = {n: getattr(self, n) for n in self.__dataclass_fields__ if not n.endswith(("_G", "_SG"))}
-        version = FORECAST_VERSION if self.parts else 2 if self.gates else 1
-        body = {n: value for n, value in body.items() if value or n not in ("gates", "parts")}
+        version = FORECAST_VERSION if self.prior or self.sources else 3 if self.parts else 2 if self.gates else 1
+        body = {n: value for n, value in body.items() if value or n not in YOUNGER}
         arrays = {n: None if getattr(self, n) is None else _packed(getattr(self, n)) for n in ARRAYS}
         return {"v": version, **body, **arrays}
 
@@ -299,17 +303,31 @@ class Forecast:
         return found
 
 
-def write_forecasts(path: str | Path, forecasts: Sequence[Forecast]) -> None:
-    """One JSON file: {"v": 1, "forecasts": [...]}."""
-    write_atomic(path, canonical({"v": 1, "forecasts": list(forecasts)}) + b"\n")
+def write_forecasts(path: str | Path, forecasts: Sequence[Forecast], made: Mapping[str, Any] | None = None) -> None:
+    """One JSON file: {"v": 1, "forecasts": [...]}, and under "made" where they come from (provenance.py), if stated."""
+    body = {"v": 1, "forecasts": list(forecasts), **({"made": made} if made else {})}
+    write_atomic(path, canonical(body) + b"\n")
 
 
 def read_forecasts(path: str | Path) -> list[Forecast]:
     """What `write_forecasts` wrote, every digest checked."""
+    forecasts = _forecast_file(path)["forecasts"]
+    return [Forecast.from_json(f, what=f"{path}, forecast {i}") for i, f in enumerate(forecasts)]
+
+
+def read_made(path: str | Path) -> dict[str, Any]:
+    """Where the forecasts of a file come from, as it says; empty where it does not."""
+    made = _forecast_file(path).get("made", {})
+    if not isinstance(made, dict):
+        raise InputError(f"{path}, made is no mapping of names to values", "make the forecasts again")
+    return made
+
+
+def _forecast_file(path: str | Path) -> dict[str, Any]:
     body = parse(Path(path).read_bytes(), what=str(path))
     if not isinstance(body, dict) or not isinstance(body.get("forecasts"), list):
         raise InputError(f"{path} is not a file of forecasts", "write one with: scaling forecast ... -o forecasts.json")
-    return [Forecast.from_json(f, what=f"{path}, forecast {i}") for i, f in enumerate(body["forecasts"])]
+    return body
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:

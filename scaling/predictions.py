@@ -26,7 +26,7 @@ from scaling.units import format_compute, format_interval
 NOT_STARTED, STARTED, FINISHED = "not started", "started", "finished"
 MEDIAN = LEVELS.index(0.5)
 HIT_LEVELS = (0.5, 0.8, 0.9, 0.95)  # of the central intervals that are scored
-VERSION = 2  # of a prediction with gates; without them it is written as in version 1
+VERSION = 3  # of one whose claims state their prior; 2 with gates only, 1 with neither: as it was written then
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Claim:
     threshold: float | None = None
     warnings: tuple[str, ...] = ()
     scored_by: str = "crps"
+    prior: str = ""  # what was assumed of the asymptote before any run was seen
 
     def __post_init__(self) -> None:
         if len(self.quantiles) != len(LEVELS) or any(not math.isfinite(q) for q in self.quantiles):
@@ -116,7 +117,12 @@ class Claim:
             baselines=dict(forecast.baselines),
             threshold=question.threshold,
             warnings=forecast.warnings,
+            prior=forecast.prior,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field; a prior that is not stated is not mentioned."""
+        return {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "prior" or self.prior}
 
     def forecast(self, blob: bytes) -> Forecast:
         """The registered forecast, from the claim and its stored draws: what a report shows after registration."""
@@ -136,6 +142,7 @@ class Claim:
             baselines=self.baselines,
             method=self.method,
             warnings=self.warnings,
+            prior=self.prior,
         )
         if found.draws_digest != self.draws_digest:
             raise InputError(f"claim {self.id}: the stored draws are not the registered ones")
@@ -166,7 +173,8 @@ class Claim:
 class Prediction:
     """The body of a `prediction` entry.
 
-    `target` describes the run to come (seedless recipe digests by stage, compute, model size, data, task);
+    `target` describes the run to come (its seedless specifications by stage or, in words, `run`; compute with unit, and
+    of specifications model size, data, task, samples and decoding);
     `provenance` how the forecast came about (data files with digests, code commit and digest of uncommitted changes,
     versions, replay command); `run_state` whether the run had started when this was registered; `gates` what was known
     then of the assumptions that could be tested.
@@ -188,7 +196,7 @@ class Prediction:
 
     def __post_init__(self) -> None:
         if not self.v:
-            object.__setattr__(self, "v", VERSION if self.gates else 1)
+            object.__setattr__(self, "v", VERSION if any(c.prior for c in self.claims) else 2 if self.gates else 1)
         if not self.claims:
             raise InputError("a prediction needs at least one claim", "forecast something first")
         ids = [c.id for c in self.claims]

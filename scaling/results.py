@@ -15,6 +15,7 @@ from scaling.trials import TrialState
 
 VERSION = 1
 NAME, OBSERVATIONS = "result.json", "observations.jsonl"
+TRACE = "trace.jsonl"  # the first steps, digit by digit: what a replay is compared with
 AGAIN = "the trial is run again"
 
 

@@ -201,7 +201,7 @@ def _rows(ledger: Ledger, today: str) -> list[Row]:
 def _row(ledger: str, record: Record, today: str) -> Row:
     prediction, resolution = record.prediction, record.resolution
     late = prediction.run_state != NOT_STARTED
-    state, remarks = record.state, list(record.remarks)
+    state, remarks = record.state, [*record.labels, *record.remarks]
     turned: tuple[Turned, ...] = ()
     if resolution:
         try:
@@ -217,16 +217,12 @@ def _row(ledger: str, record: Record, today: str) -> Row:
             remarks += [f"{missing} of {len(prediction.claims)} claims were never answered"] if missing else []
         except InputError as error:
             state, remarks = NOT_SCORABLE, [*remarks, error.message]
-        if not resolution.bound:
-            remarks.append("seeds of the run do not derive from the entry")
         if len(record.outcomes) > 1:
             remarks.append(f"{len(record.outcomes)} outcomes were entered: the first counts")
         if resolution.note:
             remarks.append(f"note: {resolution.note}")
     elif not record.withdrawn and prediction.until < today:
         state = f"{EXPIRED}, {state}" if record.starts else EXPIRED
-    if late:
-        remarks.insert(0, f"entered when the run had {prediction.run_state}")
     unearned = sum(c.grade in (Grade.UNEARNED, Grade.REFUSED) for c in prediction.claims)
     return Row(
         ledger, record.entry.seq, record.entry.hash, prediction.title, prediction.until, state,

@@ -17,11 +17,12 @@ from scaling.compute import inputs_of
 from scaling.errors import InputError, StoreError
 from scaling.observations import OVERALL
 from scaling.provenance import machine, versions
+from scaling.results import TRACE
 from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints, ends, memory
 from sweeps.ladder import expected_seconds
 from sweeps.lease import lease
-from sweeps.store import StepLog, Store, Trial, read_steps
+from sweeps.store import STEPS, StepLog, Store, Trial, read_steps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +92,7 @@ class Attempt:
         from sweeps.evaluate import evaluate
         from sweeps.measured import observations_of
 
-        base = self._base()
+        base = base_of(self.store, self.spec)
         trained = self._train(base)
         inputs = {
             **inputs_of(self.spec),
@@ -120,7 +121,7 @@ class Attempt:
 
         resume = self._resume()
         self.store.note_attempt(self.spec, resume.step if resume else 0)
-        log = StepLog(self.folder, resume.step if resume else 0)
+        log, trace = (StepLog(self.folder, resume.step if resume else 0, name) for name in (STEPS, TRACE))
 
         def on_log(row: Mapping[str, Any]) -> None:
             log.add(row)
@@ -130,6 +131,7 @@ class Attempt:
             last, stopping = checkpoint.step == self.spec.steps, self.stopping()
             if last or stopping or time.monotonic() - self.saved_at >= self.checkpoint_s:
                 log.flush()
+                trace.flush()
                 facts = self._seconds()
                 self.newest = checkpoints.save(self.folder, checkpoint.step, checkpoint.tensors, facts, keep=not last)
                 self.saved_at = time.monotonic()
@@ -140,9 +142,19 @@ class Attempt:
         offers = max(1.0, seconds / min(OFFERS_S, max(self.checkpoint_s, 1e-3)))
         every = max(1, round(self.spec.steps / offers))
         try:
-            return train(self.spec, base=base, resume=resume, log=on_log, save=on_save, every=every, device=self.device)
+            return train(
+                self.spec,
+                base=base,
+                resume=resume,
+                log=on_log,
+                save=on_save,
+                every=every,
+                device=self.device,
+                trace=trace.add,
+            )
         finally:
             log.close()
+            trace.close()
 
     def _resume(self) -> Checkpoint | None:
         """The newest whole checkpoint; what was wrong with a newer one is said, never hidden."""
@@ -159,18 +171,6 @@ class Attempt:
             self.warn(f"{fault}; the trial goes on from step {saved.step}")
         self.earlier_s = saved.facts.get("wall_s", 0.0)
         return Checkpoint(saved.step, tensors)
-
-    def _base(self) -> dict[str, Tensor] | None:
-        """The parent's weights, exactly those its result names."""
-        if self.spec.parent is None:
-            return None
-        parent = self.store.end(self.spec.parent)
-        if parent is None or parent["state"] != TrialState.COMPLETE:
-            raise StoreError(f"parent {self.spec.parent.end} is not complete", "run the parent first")
-        from sweeps.train import Checkpoint
-
-        tensors = checkpoints.exact(self.store.path(self.spec.parent), parent["checkpoint"])
-        return Checkpoint(self.spec.parent.steps, tensors).weights
 
     def _seconds(self) -> dict[str, float]:
         """Time spent on training so far, interrupted attempts' saved part included. One thread is one device."""
@@ -199,3 +199,16 @@ class Attempt:
             attempts=self.store.attempts(self.spec),
             **self.record,
         )
+
+
+def base_of(store: Store, spec: TrialSpec) -> dict[str, Tensor] | None:
+    """The weights that a trial starts from: its parent's, exactly those its result names; None without a parent."""
+    if spec.parent is None:
+        return None
+    parent = store.end(spec.parent)
+    if parent is None or parent["state"] != TrialState.COMPLETE:
+        raise StoreError(f"parent {spec.parent.end} is not complete", "run the parent first")
+    from sweeps.train import Checkpoint
+
+    tensors = checkpoints.exact(store.path(spec.parent), parent["checkpoint"])
+    return Checkpoint(spec.parent.steps, tensors).weights

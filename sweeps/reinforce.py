@@ -49,7 +49,7 @@ def reinforce(spec: TrialSpec, task: Task, base: Mapping[str, Tensor], upkeep: U
             policy = fold(frozen, adapters) if update else policy
             learn.gradients(policy, Factors(frozen, adapters, gradient))
             norm, clipped = run.adam.step(gradient.flat, lr)
-            run.watch(learn.loss, norm, clipped)
+            run.watch(learn.loss, norm, clipped, reward_mean=learn.reward, entropy=rollouts.entropy)
         run.flop += learn.flop + g.updates * executed.merge_flop(model, adapter)
         run.guard.check(step, learn.loss, norm, learn.reward)
         if run.due:

@@ -16,8 +16,10 @@ from sweeps.models import Adapters, Parameters
 from sweeps.optim import Adam, Guard
 
 LOG_LINES = 200
+TRACED = 16  # first steps whose every update is traced: what a replay is compared with
 
 Log = Callable[[dict[str, float]], None]
+Trace = Callable[[dict[str, int | str]], None]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Upkeep:
     save: Save = lambda checkpoint: None
     every: int = 0
     device: str = "cpu"
+    trace: Trace = lambda row: None
 
 
 class Part(Protocol):
@@ -77,7 +80,7 @@ class Run:
         *parts: Part,
     ) -> None:
         self.spec, self.weights, self.guard = spec, weights, guard
-        self.log, self.save, self.every = upkeep.log, upkeep.save, upkeep.every
+        self.log, self.save, self.every, self.trace = upkeep.log, upkeep.save, upkeep.every, upkeep.trace
         self.adam = Adam(weights.flat, spec.optim)
         self.parts: tuple[Part, ...] = (self.adam, guard, *parts)
         self.step, self.flop, self.started = 0, 0.0, time.perf_counter()
@@ -105,8 +108,12 @@ class Run:
         """Whether the step in progress gets a log line: the first, the last, and one in `cadence`."""
         return (self.step + 1) % self.cadence == 0 or self.step + 1 in (1, self.spec.steps)
 
-    def watch(self, loss: float, norm: float, clipped: bool) -> None:
-        """Of every update, so that a spike between two rows is seen."""
+    def watch(self, loss: float, norm: float, clipped: bool, **seen: float) -> None:
+        """Of every update, so that a spike between two rows is seen; the first steps' digit by digit, with what else
+        was `seen`."""
+        if self.step < TRACED:
+            seen = {"loss": loss, "grad_norm": norm, **seen}
+            self.trace({"step": self.step + 1, **{name: float(value).hex() for name, value in seen.items()}})
         highest, steepest, updates, cut = self.since
         self.since = (max(highest, loss), max(steepest, norm), updates + 1, cut + clipped)
 

@@ -5,6 +5,8 @@
         lease.json                 who runs it (lease.py)
         attempts.jsonl             one line for every time it was begun or resumed: by whom, from which step
         steps.jsonl                the training log, one row for about every half percent of the steps
+        trace.jsonl                loss and gradient norm of every update of its first 16 steps, digit by digit; in RL
+                                   reward and entropy too
         checkpoint.safetensors     (+ checkpoint.json, its manifest): checkpoints.py
         observations.jsonl         what was measured, in `scaling`'s own format
         result.json                written LAST: a trial without it is not finished
@@ -38,6 +40,7 @@ from scaling.trials import ID, TrialSpec, TrialState
 from sweeps import checkpoints, ends
 from sweeps.lease import Owner, owner
 
+STEPS = "steps.jsonl"
 SEEN_S = 1.0  # how far the training log may lag behind for others
 ENDED = (TrialState.COMPLETE, TrialState.FAILED, TrialState.DIVERGED)
 
@@ -255,12 +258,13 @@ def _fewer(spec: TrialSpec, done: int) -> InputError:
 
 
 class StepLog:
-    """steps.jsonl: rows are buffered and flushed before each checkpoint; a resumed run drops what came after it."""
+    """steps.jsonl, or the trace of the first steps: rows are buffered and flushed before each checkpoint; a resumed run
+    drops what came after it."""
 
-    def __init__(self, folder: Path, step: int) -> None:
-        self.path, self.flushed = folder / "steps.jsonl", time.monotonic()
-        kept = [row for row in read_steps(folder) if row["step"] <= step]
-        write_atomic(self.path, b"".join(_line(row) for row in kept))
+    def __init__(self, folder: Path, step: int, name: str = STEPS) -> None:
+        self.path, self.flushed = folder / name, time.monotonic()
+        kept = [row for row in read_steps(folder, name) if row["step"] <= step]
+        write_atomic(self.path, b"".join(_line(row) for row in kept), durable=name == STEPS)  # a trace may be missing
         self._file = open(self.path, "ab")  # noqa: SIM115  (closed by `close`)
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -276,10 +280,10 @@ class StepLog:
         self._file.close()
 
 
-def read_steps(folder: Path) -> list[dict[str, Any]]:
+def read_steps(folder: Path, name: str = STEPS) -> list[dict[str, Any]]:
     """The rows of a trial's training log, up to a torn last line."""
     rows = []
-    path = folder / "steps.jsonl"
+    path = folder / name
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
         try:
             row = parse(line, what=f"{path}, line {number}")

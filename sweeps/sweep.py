@@ -1,7 +1,7 @@
 """Running a sweep: which trial next, what to do when one fails, and how to stop and go on.
 
     run(quick(), "forecast")        # a list of trials; the same call again finishes at once
-    run(book.start(ledger, entry), "forecast")     # the registered target
+    run(bound.begin(ledger, entry, folder), folder)     # the registered target
 
 All state is in the store. A finished trial is never run again; a trial that another runner works on is waited for; a
 dead worker's trial is tried once more, from its checkpoint. Nothing here imports torch: only workers do.

@@ -23,7 +23,7 @@ from sweeps.models import Parameters, initial
 from sweeps.network import backward, fold, forward
 from sweeps.optim import Diverged, Guard, rate
 from sweeps.reinforce import reinforce
-from sweeps.runs import Checkpoint, Log, Run, Save, Trained, Upkeep
+from sweeps.runs import Checkpoint, Log, Run, Save, Trace, Trained, Upkeep
 from sweeps.tasks import Task, task_of
 
 __all__ = ["Checkpoint", "Diverged", "Trained", "pretrain", "reinforce", "train"]
@@ -38,6 +38,7 @@ def train(
     save: Save = lambda checkpoint: None,
     every: int = 0,
     device: str = "cpu",
+    trace: Trace = lambda row: None,
 ) -> Trained:
     """Run one trial to its end. `base` holds the parent's weights (RL trials); the others are those of `Upkeep`.
 
@@ -47,7 +48,7 @@ def train(
     """
     task = task_of(spec.task)
     _check(spec, task)
-    upkeep = Upkeep(resume, log, save, every, device)
+    upkeep = Upkeep(resume, log, save, every, device, trace)
     # moments of rare operations decay into denormal numbers and would stay there: slow on some processors
     torch.set_flush_denormal(True)
     try:

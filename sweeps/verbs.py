@@ -16,6 +16,8 @@ from scaling.units import format_compute, format_duration
 from sweeps.status import stands, status_text
 
 if TYPE_CHECKING:
+    from scaling.registry import Ledger
+    from scaling.registry.book import Record
     from scaling.trials import TrialSpec
     from sweeps.recipes import Sweep
 
@@ -140,7 +142,8 @@ def run(
 
     Stop it at any time (Ctrl-C, a crash, a kill) and give the same command again. Default: the sweep that the folder
     holds, else the recipe `quick`. With --prediction the registered target is run: its seeds come from the hash of the
-    ledger's entry, so nobody can train first and predict later.
+    ledger's entry, so nobody can train first and predict later. Its start is entered before the first step (each time
+    it is begun anew), its outcome when it is complete.
 
     \b
     scaling run                            the ladder, into ./forecast
@@ -155,7 +158,7 @@ def run(
         raise click.UsageError("--stability is about the ladder and --prediction about its target: run them one by one")
     sweep = None if prediction else _ladder(source, folder, instance, look=look, status=status)
     checked = sweep is not None and bool(stability or sweep.stability)
-    specs = _specs(sweep, checked) if sweep else _registered(folder, str(prediction), start=not look)
+    known, specs = (None, _specs(sweep, checked)) if sweep else _registered(folder, str(prediction))
     if look:
         from sweeps.store import Store
 
@@ -163,14 +166,23 @@ def run(
         device = "gpu" if gpus else _device(sweep, folder)
         slots = slots if device == "cpu" else len(gpus.split(","))  # named ones are not looked for
     else:
+        from sweeps.bound import begin, conclude
         from sweeps.executors.local import gpus_of
         from sweeps.sweep import run as run_sweep
 
+        ledger = _ledger(folder, write=True) if known else None
+        if known and ledger:
+            specs = list(begin(ledger, known.entry, folder, retry_failed=retry_failed))
         devices = gpus_of(gpus)
         slots, device = len(devices) or slots, "gpu" if devices else "cpu"
         trials = run_sweep(
             specs, folder, slots=slots, threads=threads, gpus=devices, minutes=minutes, retry_failed=retry_failed
         )
+        from scaling.registry import book
+
+        if known and ledger:
+            conclude(ledger, known.entry, folder, trials)
+            known = book.find(ledger, known.entry.hash)
     left = not look and any(not trial.ended for trial in trials)
     if sweep and checked and not look and not left:
         from sweeps.stability import record
@@ -178,8 +190,11 @@ def run(
         record(sweep, folder)
     gates = read_gates(folder)
     rows = [stands(t, device) for t in trials]
-    body = {"trials": rows, "gates": gates}
-    emit(body, lambda: status_text(trials, rows, gates, slots, device, retry_failed), as_json=as_json)
+    emit(
+        {"trials": rows, "gates": gates, **(_told(known) if known else {})},
+        lambda: status_text(trials, rows, gates, slots, device, retry_failed),
+        as_json=as_json,
+    )
     if left:
         note(f"the {minutes:g} minutes are over, every running trial has saved its state: {RESUME}")
     asked = [t for t in trials if stability or not t.spec.role]  # checks that nobody asked for spoil no ladder
@@ -227,17 +242,35 @@ def _read(source: str | None, instance: int | None) -> Sweep:
     return configs.read(source or "quick", **({} if instance is None else {"instance": instance}))
 
 
-def _registered(folder: Path, prediction: str, *, start: bool) -> list[TrialSpec]:
-    """The bound target of a registered prediction; its start is entered before the first step."""
-    from scaling.registry import Ledger, book
+def _ledger(folder: Path, *, write: bool = False) -> Ledger:
+    """To `write`: with the key that signs what is entered."""
+    from scaling.registry import Ledger
     from scaling.signers import opened
 
-    ledger = (opened if start else Ledger)(folder / "ledger", create=False)
-    record = book.find(ledger, prediction)
-    entry, held = record.entry, record.prediction
-    specs = book.start(ledger, entry, held) if start else book.target_trials(entry, held)
-    note(f"prediction {entry.hash[:12]}: seeds {', '.join(str(spec.seed) for spec in specs)} derive from its hash")
-    return list(specs)
+    return (opened if write else Ledger)(folder / "ledger", create=False)
+
+
+def _registered(folder: Path, prediction: str) -> tuple[Record, list[TrialSpec]]:
+    """A registered prediction and its bound target."""
+    from scaling.registry import book
+
+    record = book.find(_ledger(folder), prediction)
+    specs, short = book.target_trials(record.entry, record.prediction), record.entry.hash[:12]
+    note(f"prediction {short}: seeds {', '.join(str(spec.seed) for spec in specs)} derive from its hash")
+    return record, list(specs)
+
+
+def _told(record: Record) -> dict[str, Any]:
+    """How the prediction stands, also on standard error."""
+    short = record.entry.hash[:12]
+    if record.outcomes:
+        together = ", ".join(f"{k} of {n} inside {level} %" for level, (k, n) in record.inside.items())
+        note(f"prediction {short}: outcome is entry {record.outcomes[0].seq}; {together}")
+    if record.sealed:
+        note(f"prediction {short} is under embargo: after `scaling reveal {short}` this command enters the outcome")
+    for label in record.labels:
+        note(f"prediction {short}: {label}")
+    return {"prediction": {"hash": record.entry.hash, "state": record.state, "labels": record.labels}}
 
 
 def _planned(sweep: Sweep, spec: TrialSpec) -> dict[str, Any]:

@@ -32,6 +32,8 @@ def test_help_teaches_with_an_example(verb, capsys):
         (["report", "missing.csv"], 1, "missing.csv"),
         (["register", "missing.json", "--title", "t", "--until", "2030-01-01"], 1, "missing.json"),
         (["run", "--status", "--folder", "typo"], 1, "no sweep"),
+        (["verify", "--replay-steps", "3", "typo"], 1, "no trial"),
+        (["verify", "--replay-steps", "0", "typo"], 2, "replay-steps"),
         (["plan", "smoke", "--slots", "0"], 2, "slots"),
         (["fit", "points.csv", "--seed", "-1"], 2, "seed"),
     ],
@@ -51,9 +53,10 @@ def test_register_and_resolve_ones_own_forecast(tmp_path, monkeypatch, capsys):
     points = [(10.0**e, 1.7 + 2 * 10 ** (-0.15 * (e - 18))) for e in range(18, 23)]
     (tmp_path / "points.csv").write_text("C,loss\n" + "".join(f"{c},{v}\n" for c, v in points))
     assert main(["forecast", "points.csv", "--at", "1e23 FLOP", "-o", "f.json"]) == 0
-    command = ["register", "f.json", "--title", "big", "--until", "2030-01-01", "--ledger", "book"]
-    assert main(command) == 0
-    assert main(["register", "f.json", "--title", "big", "--until", "tomorrow", "--ledger", "book"]) == 1
+    stated = ["--void", "x", "--run", "1e9 parameters", "--run-state", "not started", "--protocol", "our text"]
+    command = ["register", "f.json", "--title", "big", "--ledger", "book", *stated]
+    assert main([*command, "--until", "2030-01-01"]) == 0
+    assert main([*command, "--until", "tomorrow"]) == 1
     capsys.readouterr()
     assert main(["resolve", "latest", "--value", "2.06", "--ledger", "book", "--json"]) == 0
     (score,) = json.loads(capsys.readouterr().out)["scores"]

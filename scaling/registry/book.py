@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scaling.errors import InputError, LedgerError
 from scaling.fitted import Forecast, Grade
+from scaling.labels import labels
 from scaling.predictions import (
     FINISHED,
     NOT_STARTED,
@@ -22,11 +24,14 @@ from scaling.predictions import (
     Score,
     scores,
 )
-from scaling.records import canonical, parse, sha256
+from scaling.provenance import provenance as made_with
+from scaling.records import canonical, file_digest, parse, sha256
+from scaling.registry import complete
 from scaling.registry.embargo import Secret, check_opening, path_of
 from scaling.registry.entries import Entry, Kind, seed_for
 from scaling.registry.ledger import Ledger
 from scaling.registry.references import PREDICTED
+from scaling.results import TRACE
 from scaling.trials import TrialSpec
 
 LATEST = "latest"
@@ -50,11 +55,26 @@ class Record:
     revealed: Entry | None = None
     sealed: bool = False
 
-    @property
+    @cached_property
     def resolution(self) -> Resolution | None:
-        return Resolution.from_body(self.outcomes[0].body) if self.outcomes else None
+        """The outcome that counts; `bound` only where the trials it names are those that the entry's hash gives."""
+        if not self.outcomes:
+            return None
+        found = Resolution.from_body(self.outcomes[0].body)
+        return replace(found, bound=found.bound and found.trials == bound_ids(self.entry, self.prediction))
 
     @property
+    def labels(self) -> list[str]:
+        """What makes it worth less than it looks."""
+        return labels(self.prediction, self.resolution, len(self.starts))
+
+    @property
+    def inside(self) -> dict[str, tuple[int, int]]:
+        """Of its claims, k of n inside their central interval, by level in percent; empty before it is resolved."""
+        levels = self.scores[0].hits if self.scores else ()
+        return {level: (sum(s.hits[level] for s in self.scores), len(self.scores)) for level in levels}
+
+    @cached_property
     def scores(self) -> list[Score]:
         return scores(self.prediction, self.resolution) if self.resolution else []
 
@@ -136,15 +156,24 @@ def register(
     title: str = "",
     target: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
-    run_state: str = NOT_STARTED,
+    run_state: str = "",
     assumptions: Sequence[str] = (),
+    protocol: str = "",
     nonce: str | None = None,
     embargo: bool = False,
 ) -> Entry:
     """Append one prediction: one claim per (question, forecast), all about the same run. Returns its ledger entry.
 
-    Under `embargo` the entry is a salted hash, and the prediction a secret beside the ledger until `reveal`. A refused
-    forecast cannot be registered as a claim unless it was asked for beyond what was earned (UNEARNED).
+    target      the run: `specs` by stage (a sweep's target.json), or in words `run`
+    run_state   whether the run has started: NOT_STARTED, STARTED or FINISHED
+    provenance  at least `replay` (the command that makes the forecasts again) and `seed`; data files come from the
+                forecasts, code, versions and lock file from the program, where they are not stated
+    protocol    how the run will be measured, for forecasts whose data did not say
+    assumptions what they rest on, beside what every forecast does
+    embargo     the entry is a salted hash, and the prediction a secret beside the ledger until `reveal`
+
+    What it leaves open is refused by name (complete.py). A refused forecast cannot be registered as a claim unless it
+    was asked for beyond what was earned (UNEARNED).
     """
     asked = [questions] if isinstance(questions, Question) else list(questions)
     made = [forecasts] if isinstance(forecasts, Forecast) else list(forecasts)
@@ -160,23 +189,28 @@ def register(
             raise InputError(f"{forecast.subject.label}: the forecast was refused", "make it again with beyond=True")
     if not made:
         raise InputError("there is no forecast to register", "make one first: scaling forecast ... -o forecasts.json")
-    hidden = {sha256(f.blob): f.blob for f in made if embargo}
-    digests = [sha256(f.blob) if embargo else ledger.put_blob(f.blob, BLOB) for f in made]
-    claims = [Claim.of(q, f, digest) for q, f, digest in zip(asked, made, digests, strict=True)]
+    made = [_measured_by(protocol, f) for f in made]
+    claims = _unique([Claim.of(q, f, sha256(f.blob)) for q, f in zip(asked, made, strict=True)])
+    specs = target_of(target, where="the prediction's target") if target and "specs" in target else {}
+    data = {path: sha for f in made for path, sha in f.sources.items()}
     prediction = Prediction(
         title=title or asked[0].text,
         until=max(q.until for q in asked),
-        claims=_unique(claims),
-        target=target or {},
-        provenance=provenance or {},
+        claims=claims,
+        target={**(target or {}), **complete.described(claims, specs)},
+        provenance=made_with(data=data) | dict(provenance or {}),
         run_state=run_state,
-        assumptions=tuple(assumptions),
+        assumptions=tuple(dict.fromkeys((*assumptions, *complete.assumed(made)))),
         voids=tuple(dict.fromkeys(v for q in asked for v in q.voids)),
         gates=tuple(dict.fromkeys(g for f in made for g in f.gates)),
     )
+    complete.check_complete(prediction)
+    blobs = {sha256(f.blob): f.blob for f in made}
     if not embargo:
+        for blob in blobs.values():
+            ledger.put_blob(blob, BLOB)
         return ledger.append(Kind.PREDICTION, prediction.body, nonce=nonce)
-    secret = Secret.of(parse(canonical(prediction.body)), hidden)
+    secret = Secret.of(parse(canonical(prediction.body)), blobs)
     kept = secret.keep(ledger.folder)
     body = {"commitment": secret.commitment, "until": prediction.until, "v": 1}
     try:
@@ -226,6 +260,13 @@ def amend(ledger: Ledger, prefix: str, text: str) -> Entry:
     return ledger.append(Kind.AMEND, body)
 
 
+def _measured_by(protocol: str, forecast: Forecast) -> Forecast:
+    """The forecast with the protocol that the person states, where its data said none."""
+    if not protocol or forecast.subject.protocol != complete.UNSTATED:
+        return forecast
+    return replace(forecast, subject=replace(forecast.subject, protocol=protocol))
+
+
 def resolve(
     ledger: Ledger,
     receipt: Entry | str,
@@ -258,6 +299,11 @@ def resolve(
             raise InputError(f"the prediction has {len(record.prediction.claims)} claims", "give a value per claim id")
         claim = record.prediction.claims[0]
         values = {claim.id: Measured(float(values), se=se, n=n, protocol=protocol or claim.subject.protocol)}
+    if bound and tuple(trials) != bound_ids(record.entry, record.prediction):
+        raise InputError(
+            f"trials {' / '.join(trials) or 'none'} are not the run bound to prediction {record.entry.hash[:12]}",
+            "resolve with bound=False, or by resolve_from_runs",
+        )
     resolution = Resolution(record.entry.hash, dict(values), dict(evidence or {}), tuple(trials), bound, note)
     missing = {c.id for c in record.prediction.claims} - set(values)
     if missing:
@@ -307,18 +353,31 @@ def target_trials(entry: Entry, prediction: Prediction | None = None) -> tuple[T
     return bind(target_of(target, where=f"prediction {entry.hash[:12]}"), entry.hash)
 
 
-def start(ledger: Ledger, entry: Entry, prediction: Prediction | None = None) -> tuple[TrialSpec, ...]:
+def bound_ids(entry: Entry, prediction: Prediction | None = None) -> tuple[str, ...]:
+    """Ids of the trials whose seeds derive from a prediction's hash; none where it names no specifications.
+
+    `prediction`: what the entry holds, where that is a commit."""
+    target = prediction.target if prediction else entry.body.get("target", {})
+    return tuple(s.id for s in target_trials(entry, prediction)) if "specs" in target else ()
+
+
+def start(
+    ledger: Ledger, entry: Entry, prediction: Prediction | None = None, *, again: bool = False
+) -> tuple[TrialSpec, ...]:
     """Enter the start of a prediction's run, before its first step, and return its bound specifications.
 
-    Started again (a resumed run), the entry that is there counts.
+    A run that is resumed was started once: the entry that is there counts. `again`: it is begun anew, from its first
+    step, which is one more entry.
     """
     specs = target_trials(entry, prediction)
+    earlier = len(find(ledger, entry.hash).starts) if again else 0
     body = {
         "prediction": entry.hash,
         "trials": {s.stage: s.id for s in specs},
         "recipe_digests": {s.stage: s.recipe_digest for s in specs},
+        **({"again": earlier} if earlier else {}),
     }
-    ledger.append(Kind.START, body, nonce=f"start-{entry.hash[:32]}")
+    ledger.append(Kind.START, body, nonce=f"start-{entry.hash[:32]}" + (f"-{earlier}" if earlier else ""))
     return specs
 
 
@@ -350,6 +409,8 @@ def resolve_from_runs(
         se = None if row["se"] != row["se"] else float(row["se"])
         values[claim.id] = Measured(float(row["value"]), se=se, n=counts, protocol=str(row["protocol"]))
     files = {name: sha for name, sha in table.sources.items() if name.split("/")[0] in trials}
+    traces = (path for trial in trials if (path := runs / trial / TRACE).is_file())
+    files |= {f"{path.parent.name}/{TRACE}": file_digest(path) for path in traces}
     return resolve(
         ledger, record.entry, values, evidence={**files, **(evidence or {})}, trials=trials, bound=True, note=note
     )

@@ -29,6 +29,7 @@ from scaling.laws import LAWS
 from scaling.observations import Observations
 from scaling.predictions import Question
 from scaling.registry import Ledger, book
+from tests.predictions import COMPLETE
 
 LAW = LAWS["power"]
 
@@ -102,8 +103,8 @@ def test_gates_beside_the_trials_reach_every_forecast_made_in_python(tmp_path):
     (combined,) = fits.best_forecasts(runs, 6e14, resamples=200).forecasts
     assert combined.grade == Grade.REFUSED and combined.gates == (gates[0],)
     assert [f.grade for f in fits.forecast_all([fit], 1e14)] == [Grade.REFUSED]
-    entry = book.register(Ledger(tmp_path / "ledger"), Question("q", "2999-01-01"), unearned)
-    assert entry.body["gates"][0]["name"] == "the rate holds" and entry.body["v"] == 2
+    entry = book.register(Ledger(tmp_path / "ledger"), Question("q", "2999-01-01", voids=["v"]), unearned, **COMPLETE)
+    assert entry.body["gates"][0]["name"] == "the rate holds" and entry.body["v"] == 3
 
 
 def test_a_recipe_that_is_not_the_best_can_still_be_foretold(made):

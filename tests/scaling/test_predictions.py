@@ -47,7 +47,7 @@ def test_a_forecast_survives_its_file(forecast, tmp_path):
     [
         (lambda f: f["draws_SG"].update(float64=f["latent_SG"]["float64"][:-8] + "AAAAAAA="), "digest"),
         (lambda f: f.pop("target"), "not a forecast"),
-        (lambda f: f.update(v=4), "newer version of this program .version 4"),
+        (lambda f: f.update(v=5), "newer version of this program .version 5"),
         (lambda f: f.update(parts={"luck": 1.0}), "forecast 0: parts has an unknown source 'luck'"),
         (lambda f: f.update(parts={"seed": -1.0}), "forecast 0: the variance from seed is -1"),
         (lambda f: f.update(parts={"seed": "much"}), "the variance from seed is 'much'"),
@@ -146,7 +146,7 @@ def test_gates_travel_with_forecast_and_prediction(forecast, claim, tmp_path):
     plain = Prediction("t", "2027-03-01", (claim,), {}, {})
     assert plain.body["v"] == 1 and "gates" not in plain.body  # reads as it did before there were any
     with pytest.raises(InputError, match="newer version of this program"):
-        Prediction.from_body({**plain.body, "v": 3})
+        Prediction.from_body({**plain.body, "v": 4})
 
 
 def test_a_forecast_of_before_there_were_gates_is_read(forecast, tmp_path):

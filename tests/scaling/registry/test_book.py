@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from scaling.compute import DEFINITION
+from scaling import labels
+from scaling.compute import DEFINITION, inputs_of
 from scaling.errors import InputError, LedgerError
-from scaling.fitted import LEVELS, Forecast, Grade, Subject
+from scaling.fitted import LEVELS, Grade
 from scaling.gates import Gate
 from scaling.observations import Observation
 from scaling.predictions import Question
@@ -13,29 +14,7 @@ from scaling.records import canonical
 from scaling.registry import Ledger, book, seed_for
 from scaling.results import seal
 from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
-
-UNTIL = "2030-01-01"
-
-
-def forecast(metric="loss", stage="pretrain", grade=Grade.EXTENDED, middle=0.5) -> Forecast:
-    draws = middle + 0.01 * np.random.default_rng(1).standard_normal((400, 3))
-    grid = np.array([1e10, 1e11, 1e12])
-    subject = Subject(metric, stage, "all", "p" * 16, "C_pre", DEFINITION)
-    return Forecast(
-        subject,
-        "power",
-        "f" * 64,
-        "d" * 64,
-        grid,
-        draws,
-        draws,
-        1e12,
-        1e10,
-        grade,
-        None,
-        {"last value": middle + 0.1},
-        "one law",
-    )
+from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast
 
 
 def specs() -> dict[str, TrialSpec]:
@@ -61,9 +40,12 @@ def specs() -> dict[str, TrialSpec]:
     return {"pretrain": base, "rl": rl}
 
 
+COST = inputs_of(specs()["pretrain"])["C_pre"]
+
+
 def test_register_resolve_score(tmp_path):
     ledger = Ledger(tmp_path)
-    receipt = book.register(ledger, Question("loss of the big run", UNTIL), forecast())
+    receipt = book.register(ledger, ask("loss of the big run"), forecast(), **COMPLETE)
     book.resolve(ledger, receipt, 0.505, n=100)
     record = book.find(ledger, receipt.hash[:8])
     (score,) = record.scores
@@ -80,7 +62,7 @@ def test_what_was_known_of_the_gates_is_registered_once(tmp_path):
     before, after = Gate("a", None, 0.01, 0.02, "unsure", "pretrain"), Gate("b", False, 0.1, 0.02, "worse", "rl")
     ledger = Ledger(tmp_path)
     made = [forecast(stage=stage, grade=Grade.UNEARNED).with_gates([before, after]) for stage in ("pretrain", "rl")]
-    entry = book.register(ledger, [Question("a", UNTIL), Question("b", UNTIL)], made)
+    entry = book.register(ledger, [ask("a"), ask("b")], made, **COMPLETE)
     assert ledger.verify().ok
     prediction = book.find(ledger, entry.hash).prediction
     assert prediction.gates == (before, after)
@@ -92,7 +74,7 @@ def test_what_was_known_of_the_gates_is_registered_once(tmp_path):
 
 def test_an_outcome_is_never_replaced(tmp_path):
     ledger = Ledger(tmp_path)
-    receipt = book.register(ledger, Question("q", UNTIL), forecast())
+    receipt = book.register(ledger, ask("q"), forecast(), **COMPLETE)
     book.resolve(ledger, receipt, 0.5)
     with pytest.raises(InputError, match="already resolved"):
         book.resolve(ledger, receipt, 0.6)
@@ -100,7 +82,7 @@ def test_an_outcome_is_never_replaced(tmp_path):
 
 def test_metric_and_protocol_must_be_the_registered_ones(tmp_path):
     ledger = Ledger(tmp_path)
-    receipt = book.register(ledger, Question("q", UNTIL), forecast("pass_rate"))
+    receipt = book.register(ledger, ask("q"), forecast("pass_rate"), **COMPLETE)
     with pytest.raises(InputError, match="protocol"):
         book.resolve(ledger, receipt, 0.5, protocol="another")
     with pytest.raises(InputError, match="percent"):
@@ -112,7 +94,7 @@ def test_metric_and_protocol_must_be_the_registered_ones(tmp_path):
 
 def test_a_refused_forecast_is_not_registered(tmp_path):
     with pytest.raises(InputError, match="refused"):
-        book.register(Ledger(tmp_path), Question("q", UNTIL), forecast(grade=Grade.REFUSED))
+        book.register(Ledger(tmp_path), ask("q"), forecast(grade=Grade.REFUSED))
 
 
 @pytest.mark.parametrize("until", ["soon", "2030-13-01", "01.02.2030"])
@@ -124,7 +106,7 @@ def test_deadline_is_a_date(until):
 def test_the_seed_comes_from_the_entry_and_not_the_other_way_round(tmp_path):
     target = {"specs": {k: v.to_json() for k, v in specs().items()}}
     ledger = Ledger(tmp_path)
-    made = [book.register(ledger, Question(t, UNTIL), forecast(), target=target) for t in ("one", "two")]
+    made = [book.register(ledger, ask(t), forecast(at=COST), **COMPLETE | {"target": target}) for t in ("one", "two")]
     first, second = (book.target_trials(e) for e in made)
     assert first[0].seed == seed_for(made[0].hash, "pretrain") != second[0].seed
     assert first[1].parent == first[0]
@@ -136,8 +118,13 @@ def test_the_seed_comes_from_the_entry_and_not_the_other_way_round(tmp_path):
 def test_resolving_from_a_folder_of_trials_takes_only_the_bound_run(tmp_path):
     ledger = Ledger(tmp_path / "ledger")
     target = {"specs": {k: v.to_json() for k, v in specs().items()}}
-    made = [forecast(), forecast("pass_rate", "rl")]
-    receipt = book.register(ledger, [Question("a", UNTIL), Question("b", UNTIL)], made, target=target)
+    made = [forecast(at=COST), forecast("pass_rate", "rl", at=COST)]
+    receipt = book.register(
+        ledger,
+        [ask("a"), ask("b")],
+        made,
+        **COMPLETE | {"target": target},
+    )
     base, rl = book.target_trials(receipt)
     write_run(tmp_path / "runs", base.with_seed(7), "loss", 0.9)
     with pytest.raises(InputError, match="train it first"):
@@ -176,8 +163,8 @@ def write_run(runs, spec, metric, value):
 
 def test_latest_is_the_newest_prediction(tmp_path):
     ledger = Ledger(tmp_path)
-    book.register(ledger, Question("one", UNTIL), forecast())
-    second = book.register(ledger, Question("two", UNTIL), forecast())
+    book.register(ledger, ask("one"), forecast(), **COMPLETE)
+    second = book.register(ledger, ask("two"), forecast(), **COMPLETE)
     assert book.find(ledger, "latest").entry.hash == second.hash
 
 
@@ -207,8 +194,83 @@ def test_run_state_sees_a_run_of_the_recipe_under_any_seed(tmp_path):
 
 def test_entries_gone_while_heads_remain_is_a_broken_ledger(tmp_path):
     ledger = Ledger(tmp_path)
-    book.register(ledger, Question("q", UNTIL), forecast())
+    book.register(ledger, ask("q"), forecast(), **COMPLETE)
     ledger.remember()
     (tmp_path / "entries.jsonl").unlink()
     with pytest.raises(LedgerError, match="gone"):
         Ledger(tmp_path, create=False)
+
+
+def test_questions_about_one_run_are_one_entry_scored_together(tmp_path):
+    ledger = Ledger(tmp_path)
+    made = [forecast(), forecast("pass_rate", "rl"), forecast("neg_log_pass", "rl")]
+    asked = [Question(f.subject.label, UNTIL, 0.5, VOIDS) for f in made]
+    receipt = book.register(ledger, asked, made, **COMPLETE)
+    record = book.find(ledger, receipt.hash)
+    assert record.inside == {} and [c.threshold for c in record.prediction.claims] == [0.5, 0.5, 0.5]
+    values = {c.id: book.Measured(0.5, protocol="p" * 16) for c in record.prediction.claims}
+    with pytest.raises(InputError, match=r"no value for claim rl\.neg_log_pass"):
+        book.resolve(ledger, receipt, dict(list(values.items())[:2]))
+    values["rl.pass_rate.all"] = book.Measured(0.9, protocol="p" * 16)
+    book.resolve(ledger, receipt, values)
+    assert book.find(ledger, receipt.hash).inside == dict.fromkeys(("50", "80", "90", "95"), (2, 3))
+
+
+def test_questions_about_two_runs_or_about_another_than_the_specified_one_are_refused(tmp_path):
+    ledger, asked = Ledger(tmp_path), [ask("a"), ask("b")]
+    with pytest.raises(InputError, match="one prediction is about one run"):
+        book.register(ledger, asked, [forecast(), forecast("neg_log_pass", at=2e12)], **COMPLETE)
+    target = {"target": {"specs": {"pretrain": specs()["pretrain"].to_json()}}}
+    with pytest.raises(InputError, match="the target costs"):
+        book.register(ledger, asked[0], forecast(), **COMPLETE | target)
+    with pytest.raises(InputError, match="describes no rl run"):
+        book.register(ledger, asked[0], forecast(stage="rl", at=COST), **COMPLETE | target)
+    assert not (tmp_path / "entries.jsonl").exists()
+
+
+def bound(ledger):
+    target = {"specs": {k: v.to_json() for k, v in specs().items()}}
+    return book.register(ledger, ask("q"), forecast(at=COST), **COMPLETE | {"target": target})
+
+
+def test_the_body_says_what_run_it_is_about_with_units(tmp_path):
+    target = bound(Ledger(tmp_path)).body["target"]
+    assert target["compute"] == [{"stage": "pretrain", "axis": "C_pre", "value": COST, "unit": "FLOP"}]
+    assert target["model"] == {"N": inputs_of(specs()["rl"])["N"], "unit": "parameters"}
+    assert target["data"]["unit"] == "tokens" and target["samples"] == 0 and "teacher forcing" in target["decoding"]
+
+
+def test_a_claim_to_be_bound_is_believed_only_of_the_trials_that_the_hash_gives(tmp_path):
+    ledger = Ledger(tmp_path)
+    receipt = bound(ledger)
+    with pytest.raises(InputError, match="are not the run bound to"):
+        book.resolve(ledger, receipt, 0.5, trials=["mine-s1"], bound=True)
+    body = book.Resolution(
+        receipt.hash, {"pretrain.loss.all": book.Measured(0.5, protocol="p" * 16)}, trials=("mine-s1",), bound=True
+    ).body
+    ledger.append("outcome", body)  # past the book
+    record = book.find(ledger, receipt.hash)
+    assert not record.resolution.bound and labels.UNBOUND in record.labels
+
+
+def test_every_start_anew_is_an_entry_and_a_run_without_an_outcome_is_shown(tmp_path):
+    ledger = Ledger(tmp_path)
+    receipt = bound(ledger)
+    for again, expected in ((False, 1), (False, 1), (True, 2), (True, 3)):
+        book.start(ledger, receipt, again=again)
+        assert len(book.find(ledger, receipt.hash).starts) == expected
+    record = book.find(ledger, receipt.hash)
+    assert record.state == "started" and [e.body.get("again") for e in record.starts] == [None, 1, 2]
+    assert record.labels == [
+        "The run was begun 3 times: each start is an entry.",
+        "The run was started and its outcome is not entered.",
+    ]
+    book.resolve(ledger, receipt, 0.5, trials=book.bound_ids(receipt), bound=True)
+    assert book.find(ledger, receipt.hash).labels == ["The run was begun 3 times: each start is an entry."]
+
+
+def test_an_outcome_of_a_bound_run_that_was_never_started_is_labelled(tmp_path):
+    ledger = Ledger(tmp_path)
+    receipt = bound(ledger)
+    book.resolve(ledger, receipt, 0.5, trials=book.bound_ids(receipt), bound=True)
+    assert book.find(ledger, receipt.hash).labels == [labels.NO_START]

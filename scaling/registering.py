@@ -1,0 +1,98 @@
+"""From a file of forecasts and what the person states to one ledger entry: what `scaling register` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import InputError
+from scaling.fitted import Forecast, read_forecasts, read_made
+from scaling.metrics import metric
+from scaling.predictions import NOT_STARTED, Question
+from scaling.records import file_digest, parse
+from scaling.registry import Entry, Ledger, book
+from scaling.registry.complete import STATES
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What nobody but the person knows. Empty: not stated. `data`, `replay` and `seed` are for forecasts whose file
+    does not say what made them."""
+
+    title: str
+    until: str
+    voids: Sequence[str] = ()
+    thresholds: Sequence[str] = ()  # "0.7", or "pass_rate=0.7" where the file holds several metrics
+    assumptions: Sequence[str] = ()
+    target: Path | None = None
+    run: str = ""
+    run_state: str | None = None
+    protocol: str = ""
+    data: Sequence[Path] = ()
+    replay: str = ""
+    seed: int | None = None
+
+
+def register_file(path: Path, ledger: Ledger, stated: Stated, *, runs: Path, embargo: bool = False) -> Entry:
+    """Enter all forecasts of a file as claims about one run. `runs`: where a run of the target may stand already."""
+    made = read_forecasts(path)
+    thresholds = _thresholds(stated.thresholds, made)
+    questions = [
+        Question(
+            f"{stated.title}: {f.subject.label}", stated.until, thresholds.get(f.subject.metric), tuple(stated.voids)
+        )
+        for f in made
+    ]
+    described: dict[str, Any] = {"run": stated.run} if stated.run else {}
+    state = stated.run_state or ""
+    if stated.target:
+        described |= parse(stated.target.read_bytes(), what=str(stated.target))
+        found = book.run_state(runs, book.target_of(described, where=str(stated.target)))
+        state = max(state or NOT_STARTED, found, key=STATES.index)  # the person may know of more than the folder shows
+    return book.register(
+        ledger,
+        questions,
+        made,
+        title=stated.title,
+        target=described,
+        provenance=_provenance(path, stated),
+        run_state=state,
+        assumptions=stated.assumptions,
+        protocol=stated.protocol,
+        embargo=embargo,
+    )
+
+
+def _provenance(path: Path, stated: Stated) -> dict[str, Any]:
+    """What the file says of its making; the person's word where it is given."""
+    found = read_made(path) | {"forecasts": {path.name: file_digest(path)}}
+    if stated.data:
+        found["data"] = {str(file): file_digest(file) for file in stated.data}
+    if stated.replay:
+        found["replay"] = stated.replay
+    if stated.seed is not None:
+        found["seed"] = stated.seed
+    return found
+
+
+def _thresholds(stated: Sequence[str], made: Sequence[Forecast]) -> dict[str, float]:
+    """Metric -> threshold, each a value that its metric can have."""
+    known = list(dict.fromkeys(f.subject.metric for f in made))
+    found: dict[str, float] = {}
+    for text in stated:
+        name, _, number = text.rpartition("=")
+        if not name and len(known) == 1:
+            name = known[0]
+        if name not in known:
+            raise InputError(
+                f"--threshold {text}: whose? the forecasts are of {', '.join(known) or 'nothing'}",
+                f"write --threshold {(known or ['pass_rate'])[0]}=VALUE",
+            )
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise InputError(f"--threshold {text}: {number!r} is not a number") from None
+        metric(name).check(found[name], f"--threshold {text}")
+    return found

@@ -1,0 +1,290 @@
+"""Repeat the first steps of a run from its specification and compare them with what it logged.
+
+A run of a prediction's recipe is repeated from the seeds that the prediction's hash gives: whoever trained first and
+predicted later, or chose the best of several runs, has another trace from the first step on. On one machine and as many
+threads a CPU run repeats bit by bit. A GPU sums in any order and multiplies in bfloat16: pre-training repeats within
+TOLERANCE there; in RL the drawn tokens hang on the last digit, so that it is not compared. Runs that differ in their
+seed alone miss TOLERANCE at 13 to 16 of the first 16 steps (width 80, batch 456; larger batches are more alike).
+
+What it cannot show: that the steps after the last repeated one are this program's (repeat all of them, and the weights
+are compared with the checkpoint too), or that no other base model stood behind the first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling.errors import InputError, NotReplayed
+from scaling.provenance import machine, versions
+from scaling.records import file_digest, parse
+from scaling.registry import Ledger, book
+from scaling.results import TRACE, read_result
+from scaling.trials import TrialSpec, TrialState
+from sweeps import checkpoints
+from sweeps.attempts import base_of
+from sweeps.store import STEPS, Store
+
+if TYPE_CHECKING:
+    from sweeps.runs import Checkpoint
+
+UNLIKE = ("elapsed",)  # columns of the log that no two runs share
+TOLERANCE = {"loss": 0.01, "grad_norm": 0.1}  # relative, on a GPU
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What was repeated and found the same. `entry`: the prediction whose hash gave the seed; None: a run of no
+    prediction. `weights`: whether all steps were repeated and the checkpoint's weights came out."""
+
+    trial: str
+    stage: str
+    steps: int
+    traced: int
+    logged: int
+    exact: bool
+    weights: bool
+    entry: int | None
+    prediction: str | None
+
+    def __str__(self) -> str:
+        how = "bit by bit" if self.exact else f"within {_limits()} (GPU)"
+        seed = "no prediction fixed its seed"
+        if self.prediction:
+            seed = f"its seed derives from entry {self.entry} ({self.prediction[:12]})"
+        weights = ", and so do the final weights" if self.weights else ""
+        compared = f"{self.traced} traced updates, {self.logged} log rows"
+        return f"{self.trial}: the first {self.steps} steps repeat {how} ({compared}){weights}; {seed}"
+
+
+def replay(steps: int, run: str, *, folder: Path, ledger: Path | None = None) -> list[Replayed]:
+    """Repeat the first `steps` steps of a trial (its folder, or its id in folder/runs) or of all trials of a prediction
+    (its hash, or 'latest'). Raises `NotReplayed` naming the first step that comes out differently."""
+    book_at = ledger or folder / "ledger"
+    kept = Ledger(book_at) if (book_at / "entries.jsonl").exists() else None
+    return [_replay_trial(steps, path, kept) for path in _folders(run, folder, kept)]
+
+
+def _folders(run: str, folder: Path, ledger: Ledger | None) -> list[Path]:
+    for path in (Path(run), folder / "runs" / run):
+        if (path / "spec.json").is_file():
+            return [path]
+    if ledger is None or not (run == book.LATEST or set(run) <= set("0123456789abcdef")):
+        raise InputError(
+            f"{run!r:.80} is no trial: neither it nor {folder / 'runs' / run} holds a spec.json",
+            "give a trial's folder, its id in FOLDER/runs, or the hash of a prediction",
+        )
+    record = book.find(ledger, run)
+    found = [folder / "runs" / spec.id for spec in book.target_trials(record.entry, record.prediction)]
+    for path in found:
+        if not (path / "spec.json").is_file():
+            raise InputError(f"{path} does not exist: the run of this prediction is not here", "train it first")
+    return found
+
+
+def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
+    path = folder / "spec.json"
+    own = TrialSpec.from_json(parse(path.read_bytes(), what=str(path)))
+    if own.id != folder.resolve().name:
+        raise InputError(f"{path} is the specification of trial {own.id}, not of {folder.resolve().name}")
+    record, spec = _bound(ledger, own)
+    result = read_result(folder) or {}
+    logged, traced = _rows(folder / STEPS), _rows(folder / TRACE) if (folder / TRACE).exists() else None
+    if not logged:
+        raise InputError(f"{folder / STEPS} holds no row: there is nothing to compare with", "run the trial first")
+    done = spec.steps if result.get("state") == TrialState.COMPLETE else int(logged[-1]["step"])
+    gpu = result.get("device", "cpu") != "cpu"
+    if gpu and spec.stage == "rl":
+        raise InputError(f"{own.id} is RL on a GPU: its drawn tokens do not repeat", "replay its parent")
+    again = _repeat(spec, Store(folder.resolve().parent.parent), own, min(steps, done), result, gpu=gpu)
+    hint = _hint(own, spec, record, result)
+    limit = TOLERANCE if gpu else {}
+    if traced is not None:
+        _compare(own, TRACE, traced, again.traced, again.steps, limit, hint)
+    _compare(own, STEPS, logged, again.logged, again.steps, limit, hint)
+    weights = not gpu and again.steps == spec.steps and _same_weights(own, folder, result, again, hint)
+    if record:
+        _check_evidence(record, folder)
+    return Replayed(
+        trial=own.id,
+        stage=own.stage,
+        steps=again.steps,
+        traced=len(again.traced) if traced is not None else 0,
+        logged=len(again.logged),
+        exact=not gpu,
+        weights=weights,
+        entry=record.entry.seq if record else None,
+        prediction=record.entry.hash if record else None,
+    )
+
+
+def _bound(ledger: Ledger | None, own: TrialSpec) -> tuple[book.Record | None, TrialSpec]:
+    """The prediction that this run is about, and its specification with the seeds that the prediction's hash gives. Of
+    several predictions of one recipe the one whose seed it has, else the newest."""
+    found: tuple[book.Record | None, TrialSpec] = (None, own)
+    for record in book.records(ledger) if ledger else ():
+        for spec in book.target_trials(record.entry, record.prediction) if "specs" in record.prediction.target else ():
+            if spec.id == own.id:
+                return record, spec
+            if spec.recipe_digest == own.recipe_digest:
+                found = record, spec
+    return found
+
+
+@dataclass
+class _Again:
+    """What a repeated run logs, and its state at the end."""
+
+    steps: int
+    logged: list[Row] = field(default_factory=list)
+    traced: list[Row] = field(default_factory=list)
+    last: Checkpoint | None = None
+
+
+class _Enough(Exception):
+    """The last step that was asked for is done."""
+
+
+def _repeat(
+    spec: TrialSpec, store: Store, own: TrialSpec, steps: int, result: Mapping[str, Any], *, gpu: bool
+) -> _Again:
+    """The first `steps` steps, with as many threads as the run had."""
+    import torch
+
+    from sweeps.optim import Diverged
+    from sweeps.train import train
+
+    if spec.parent is not None and spec.parent.end != own.parent.end:  # type: ignore[union-attr]  # one recipe
+        raise NotReplayed(
+            f"{own.id}: step 1 does not repeat: it was trained on {own.parent.end}, "  # type: ignore[union-attr]
+            f"the prediction's hash gives {spec.parent.end}"
+        )
+    again, base, before = _Again(steps), base_of(store, spec), torch.get_num_threads()
+
+    def save(checkpoint: Checkpoint) -> None:
+        again.last = checkpoint
+        if checkpoint.step >= steps:
+            raise _Enough
+
+    torch.set_num_threads(int(result.get("threads") or 1))
+    device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
+    log, trace = again.logged.append, again.traced.append
+    try:
+        train(spec, base=base, log=log, save=save, every=steps, device=device, trace=trace)
+    except _Enough:
+        pass
+    except Diverged as error:
+        if result.get("state") != TrialState.DIVERGED:
+            raise NotReplayed(f"{own.id}: step {error.step + 1}: repeated, it diverges: {error.reason}") from None
+    finally:
+        torch.set_num_threads(before)
+    return again
+
+
+def _compare(
+    own: TrialSpec, name: str, kept: list[Row], made: list[Row], steps: int, limit: Mapping[str, float], hint: str
+) -> None:
+    """Row by row; the first step that differs is named."""
+    for step in range(1, steps + 1):
+        theirs, ours = ([row for row in rows if row["step"] == step] for rows in (kept, made))
+        for difference in _differences(theirs, ours, limit):
+            raise NotReplayed(f"{own.id}: step {step}: {difference.format(name)}", hint)
+
+
+def _differences(theirs: list[Row], ours: list[Row], limit: Mapping[str, float]) -> Iterator[str]:
+    if len(theirs) != len(ours):
+        yield f"{{}} has {len(theirs)} rows, repeated it has {len(ours)}"
+    for kept, made in zip(theirs, ours, strict=False):
+        shared = [c for c in made if c in kept and c not in UNLIKE and (not limit or c in limit)]
+        if "loss" not in shared:
+            yield "{} says nothing of the loss"
+        for column in shared:
+            if not _same(kept[column], made[column], limit.get(column)):
+                yield f"{column} is {_shown(kept[column])} in {{}}, repeated it is {_shown(made[column])}"
+
+
+def _same(kept: Any, made: Any, limit: float | None) -> bool:
+    left, right = _number(kept), _number(made)
+    if limit is None or left is None or right is None:
+        return left == right
+    return math.isclose(left, right, rel_tol=limit)
+
+
+def _number(value: Any) -> float | None:
+    """A row's value: traced ones are hexadecimal, one that is no number is null in the log."""
+    try:
+        number = float.fromhex(value) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: Any) -> str:
+    number = _number(value)
+    return f"{value!r:.40}" if number is None else f"{number!r}"
+
+
+def _same_weights(own: TrialSpec, folder: Path, result: Mapping[str, Any], again: _Again, hint: str) -> bool:
+    """All steps were repeated: the weights are those of the checkpoint that the result names, bit by bit."""
+    import torch
+
+    from sweeps.runs import Checkpoint
+
+    if again.last is None or not result.get("checkpoint"):
+        return False
+    kept = Checkpoint(again.steps, checkpoints.exact(folder, result["checkpoint"])).weights
+    made = again.last.weights
+    for name in made:
+        if name not in kept or not torch.equal(kept[name], made[name]):
+            raise NotReplayed(f"{own.id}: step {again.steps}: the weights {name} are not those of its checkpoint", hint)
+    return True
+
+
+def _check_evidence(record: book.Record, folder: Path) -> None:
+    """The trace is the one that the outcome names, where there is an outcome."""
+    name = f"{folder.resolve().name}/{TRACE}"
+    stated = record.resolution.evidence.get(name) if record.resolution else None
+    if stated is not None and (not (folder / TRACE).exists() or file_digest(folder / TRACE) != stated):
+        raise NotReplayed(f"{folder / TRACE} is not the file whose digest the outcome (entry "
+                          f"{record.outcomes[0].seq}) names")  # fmt: skip
+
+
+def _hint(own: TrialSpec, spec: TrialSpec, record: book.Record | None, result: Mapping[str, Any]) -> str:
+    """What else may be behind a difference."""
+    if record and spec.id != own.id:
+        return (
+            f"entry {record.entry.seq} ({record.entry.hash[:12]}) gives this recipe the seed {spec.seed}, "
+            f"the run has {own.seed}: it is not bound to the prediction"
+        )
+    here, there = versions(), result.get("versions") or {}
+    other = [f"{name} {there[name]} then, {here[name]} now" for name in ("torch", "numpy") if _other(name, here, there)]
+    cpu, then = machine()["cpu"], (result.get("machine") or {}).get("cpu")
+    other += [f"on {then} then, {cpu} now"] if then and then != cpu else []
+    return f"it was made elsewhere, which may change last digits: {'; '.join(other)}" if other else ""
+
+
+def _other(name: str, here: Mapping[str, str], there: Mapping[str, str]) -> bool:
+    return name in here and name in there and here[name] != there[name]
+
+
+def _rows(path: Path) -> list[Row]:
+    """Every line, strictly: half a line is named by its number."""
+    rows: list[Row] = []
+    try:
+        lines: Iterable[bytes] = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist", "run the trial first") from None
+    for number, line in enumerate(lines, 1):
+        row = parse(line, what=f"{path}, line {number}")
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            raise InputError(f"{path}, line {number} is no row of a training log: it names no step")
+        rows.append(row)
+    return rows
+
+
+def _limits() -> str:
+    return ", ".join(f"{100 * share:g} % of {name}" for name, share in TOLERANCE.items())

@@ -1,0 +1,48 @@
+"""A forecast and all that a prediction has to state, for tests of what comes after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from scaling.compute import DEFINITION
+from scaling.fitted import Forecast, Grade, Subject
+from scaling.predictions import Question
+
+UNTIL = "2030-01-01"
+VOIDS = ("another problem set",)
+# for book.register of forecasts made here: the run in words, its state, and what made them
+COMPLETE: dict[str, Any] = {
+    "target": {"run": "the big run"},
+    "run_state": "not started",
+    "provenance": {"replay": "python make.py", "seed": 0},
+}
+
+
+def forecast(
+    metric: str = "loss", stage: str = "pretrain", grade: Grade = Grade.EXTENDED, middle: float = 0.5, at: float = 1e12
+) -> Forecast:
+    """400 draws around `middle`, at `at` FLOP of pre-training."""
+    draws = middle + 0.01 * np.random.default_rng(1).standard_normal((400, 3))
+    return Forecast(
+        Subject(metric, stage, "all", "p" * 16, "C_pre", DEFINITION),
+        "power",
+        "f" * 64,
+        "d" * 64,
+        np.array([at / 100, at / 10, at]),
+        draws,
+        draws,
+        at,
+        at / 100,
+        grade,
+        None,
+        {"last value": middle + 0.1},
+        "one law",
+        prior="power: floor ~ N(0, 0.3)",
+        sources={"points.csv": "a" * 64},
+    )
+
+
+def ask(text: str = "q") -> Question:
+    return Question(text, UNTIL, voids=VOIDS)
