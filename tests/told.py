@@ -4,9 +4,18 @@ import numpy as np
 
 from scaling.fitted import LEVELS, Forecast, Grade, Subject
 from scaling.predictions import Claim, Measured, Prediction, Question, Resolution
-from scaling.registry import Kind
+from scaling.registry import Kind, book
+from scaling.trials import ModelSpec, OptimSpec, TaskSpec, TrialSpec
 
 UNTIL = "2030-01-01"
+SPEC = TrialSpec(
+    "pretrain",
+    TaskSpec("opchain", 1, 6, 5),
+    ModelSpec(1, 12, 3, 48, 4200, 24),
+    OptimSpec(0.02, (0.9, 0.98), "cosine"),
+    10,
+    24,
+)
 NORMAL = np.sort(np.random.default_rng(0).standard_normal(500))
 
 
@@ -26,13 +35,14 @@ def claim(question=None, **what):
 def predicted(ledger, *forecasts, title="q", **facts):
     """Enter a prediction of these forecasts."""
     claims = [Claim.of(Question("q", UNTIL), f, ledger.put_blob(f.blob, "f64")) for f in forecasts]
-    facts = {"target": {}, "provenance": {}, **facts}
+    facts = {"target": {"specs": {"pretrain": SPEC.to_json()}}, "provenance": {}, **facts}
     return ledger.append(Kind.PREDICTION, Prediction(title, UNTIL, tuple(claims), **facts).body)
 
 
 def resolved(ledger, receipt, values, *, bound=True):
     measured = {name: Measured(value, n=64, protocol="p" * 16) for name, value in values.items()}
-    return ledger.append(Kind.OUTCOME, Resolution(receipt.hash, measured, bound=bound).body)
+    trials = book.bound_ids(receipt) if bound else ()
+    return ledger.append(Kind.OUTCOME, Resolution(receipt.hash, measured, trials=trials, bound=bound).body)
 
 
 def told(ledger, value, *, bound=True, run_state="not started", **what):

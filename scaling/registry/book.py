@@ -61,7 +61,7 @@ class Record:
         if not self.outcomes:
             return None
         found = Resolution.from_body(self.outcomes[0].body)
-        return replace(found, bound=found.bound and found.trials == bound_ids(self.entry, self.prediction))
+        return replace(found, bound=found.bound and found.trials == (bound_ids(self.entry, self.prediction) or None))
 
     @property
     def labels(self) -> list[str]:
@@ -299,7 +299,7 @@ def resolve(
             raise InputError(f"the prediction has {len(record.prediction.claims)} claims", "give a value per claim id")
         claim = record.prediction.claims[0]
         values = {claim.id: Measured(float(values), se=se, n=n, protocol=protocol or claim.subject.protocol)}
-    if bound and tuple(trials) != bound_ids(record.entry, record.prediction):
+    if bound and tuple(trials) != (bound_ids(record.entry, record.prediction) or None):
         raise InputError(
             f"trials {' / '.join(trials) or 'none'} are not the run bound to prediction {record.entry.hash[:12]}",
             "resolve with bound=False, or by resolve_from_runs",

@@ -10,10 +10,11 @@ from pypdf import PdfWriter
 from reports import forecast_document, render
 from reports.project import _receipt
 from scaling.errors import InputError, LedgerError
-from scaling.predictions import Measured, Question
+from scaling.predictions import Measured
 from scaling.registry import Ledger, book, exported, proofs
 from scaling.registry.keys import Action, Statement
 from scaling.registry.signing import SigningKey
+from tests.predictions import COMPLETE, ask
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,10 @@ def ledger(tmp_path_factory):
 def report(ledger):
     """The example's report on a real entry: registered, resolved, amended."""
     plain = report_example.example(first=2)
-    made = [f for f in plain.forecasts if f.grade != "REFUSED"]
-    told = book.register(ledger, [Question(f.subject.label, "2030-01-01") for f in made], made)
+    made = [
+        replace(f, prior="no floor", sources={"points.csv": "a" * 64}) for f in plain.forecasts if f.grade != "REFUSED"
+    ]
+    told = book.register(ledger, [ask(f.subject.label) for f in made], made, **COMPLETE, protocol="all problems")
     prediction = book.find(ledger, told.hash).prediction
     values = {c.id: Measured(c.median, n=100, protocol=c.subject.protocol) for c in prediction.claims}
     book.resolve(ledger, told, values)

@@ -49,8 +49,8 @@ def test_every_prediction_is_listed_and_counted(full):
     ninety = {c.level: c for c in groups[EARNED].calibration}[0.9]
     assert (ninety.hits, ninety.n, ninety.error) == (2, 3, pytest.approx(math.sqrt(0.09 / 3)))
     text = board_text(before)
-    for words in ("5 of 9 predictions resolved", "a slip", "entered when the run had finished", "do not derive",
-                  "under embargo", "UNEARNED", "LATE", "2 of 3"):  # fmt: skip
+    for words in ("5 of 9 predictions resolved", "a slip", "the run was already finished",
+                  "are not bound to the ledger entry", "under embargo", "UNEARNED", "LATE", "2 of 3"):  # fmt: skip
         assert words in text
     found = parse(canonical(board_json(before)))
     assert sum(len(p["scores"]) for p in found["predictions"]) == 5

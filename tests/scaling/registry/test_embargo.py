@@ -3,14 +3,15 @@
 import json
 
 import pytest
-from test_book import UNTIL, forecast, specs
+from test_book import specs
 
 from scaling import records
+from scaling.compute import inputs_of
 from scaling.errors import InputError, LedgerError
-from scaling.predictions import Question
 from scaling.registry import Ledger, Reason, book, seed_for
 from scaling.registry.embargo import commitment, path_of
 from scaling.registry.entries import Kind, make_entry
+from tests.predictions import COMPLETE, ask, forecast
 
 SECRET_TEXT = "the loss nobody may know"
 
@@ -22,8 +23,9 @@ def ledger(tmp_path):
 
 @pytest.fixture
 def sealed(ledger):
-    target = {"specs": {k: v.to_json() for k, v in specs().items()}}
-    return book.register(ledger, Question(SECRET_TEXT, UNTIL), forecast(), target=target, embargo=True)
+    facts = COMPLETE | {"target": {"specs": {k: v.to_json() for k, v in specs().items()}}}
+    made = forecast(at=inputs_of(specs()["pretrain"])["C_pre"])
+    return book.register(ledger, ask(SECRET_TEXT), made, **facts, embargo=True)
 
 
 def test_nothing_of_it_stands_in_the_ledger(ledger, sealed):
@@ -43,8 +45,14 @@ def test_nothing_of_it_stands_in_the_ledger(ledger, sealed):
 
 
 def test_the_same_prediction_sealed_twice_gives_two_hashes(ledger):
-    made = [book.register(ledger, Question("q", UNTIL), forecast(), embargo=True) for _ in range(2)]
+    made = [book.register(ledger, ask(), forecast(), **COMPLETE, embargo=True) for _ in range(2)]
     assert made[0].body["commitment"] != made[1].body["commitment"]
+
+
+def test_a_sealed_prediction_is_complete_too(ledger):
+    with pytest.raises(InputError, match="does not state target"):
+        book.register(ledger, ask(), forecast(), embargo=True)
+    assert not any(p.is_file() for p in ledger.folder.parent.rglob("*"))
 
 
 def test_sealed_started_revealed_resolved(ledger, sealed):
@@ -113,12 +121,12 @@ def test_a_full_disk_seals_nothing_and_leaves_no_secret(ledger, monkeypatch):
 
     monkeypatch.setattr(Ledger, "append", full)
     with pytest.raises(InputError, match="nothing was appended"):
-        book.register(ledger, Question("q", UNTIL), forecast(), embargo=True)
+        book.register(ledger, ask(), forecast(), **COMPLETE, embargo=True)
     assert [p.name for p in ledger.folder.with_name("ledger-secrets").iterdir()] == [".gitignore"]
 
 
 def test_withdrawal_leaves_a_tombstone(ledger, sealed):
-    open_one = book.register(ledger, Question("q", UNTIL), forecast())
+    open_one = book.register(ledger, ask(), forecast(), **COMPLETE)
     for entry in (sealed, open_one):
         stone = book.withdraw(ledger, entry.hash, "the data were wrong")
         with pytest.raises(InputError, match=f"withdrawn already .entry {stone.seq}"):
@@ -140,7 +148,7 @@ def test_withdrawal_leaves_a_tombstone(ledger, sealed):
 
 
 def test_amendments_stand_beside_what_they_amend(ledger):
-    told = book.register(ledger, Question("q", UNTIL), forecast())
+    told = book.register(ledger, ask(), forecast(), **COMPLETE)
     outcome = book.resolve(ledger, told, 0.5)
     note = book.amend(ledger, outcome.hash[:10], "measured with half the problems")
     assert note.body["amends"] == outcome.hash and note.prediction == told.hash
