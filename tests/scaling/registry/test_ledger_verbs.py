@@ -1,14 +1,15 @@
 """The ledger's verbs, as a user types them."""
 
 import json
+import shlex
 
 import pytest
-from test_book import forecast
 
 from scaling.__main__ import main
 from scaling.fitted import write_forecasts
 from scaling.ledger_verbs import amend, key, ledger, prove, reveal, withdraw
 from scaling.registry import Ledger, keyfiles
+from tests.predictions import forecast
 
 VERBS = {"amend": amend, "key": key, "ledger": ledger, "prove": prove, "reveal": reveal, "withdraw": withdraw}
 
@@ -22,7 +23,7 @@ def type_(tmp_path, monkeypatch, capsys):
     (tmp_path / "points.csv").write_text("C,loss\n1e19,3\n")
 
     def run(line):
-        code = main(line.split())
+        code = main(shlex.split(line))
         out, err = capsys.readouterr()
         assert "Traceback" not in err
         return code, out, err
@@ -30,7 +31,10 @@ def type_(tmp_path, monkeypatch, capsys):
     return run
 
 
-REGISTER = "register f.json --title big --until 2030-01-01 --ledger book"
+REGISTER = (
+    "register f.json --title big --until 2030-01-01 --void 'other data' --run 'the big run' --run-state 'not started' "
+    "--replay 'python make.py' --seed 0 --ledger book"
+)
 
 
 def test_the_whole_path_of_a_signed_prediction(type_, tmp_path):
