@@ -89,3 +89,22 @@ def test_the_command_enters_start_and_outcome_and_says_how_it_stands(project, ca
     assert main(["verify", "--folder", str(folder), "--replay-steps", "6", entry.hash[:12], "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)[-1:]
     assert found["weights"] and found["exact"]
+
+
+def test_a_run_under_embargo_gets_its_outcome_once_it_is_revealed(tmp_path, capsys):
+    ledger = Ledger(tmp_path / "ledger")
+    made = forecast(middle=3.0, at=inputs_of(BASE)["C_pre"])
+    made = replace(made, subject=replace(made.subject, protocol=protocol(tmp_path / "once")))
+    target = {"specs": {"pretrain": BASE.to_json()}}
+    entry = book.register(ledger, ask(), made, **COMPLETE | {"target": target}, embargo=True)
+    command = ["run", "--prediction", "latest", "--folder", str(tmp_path), "--slots", "1", "--json"]
+    assert main(command) == 0
+    assert f"scaling reveal {entry.hash[:12]}" in capsys.readouterr().err
+    assert kinds(ledger) == ["commit", "start"]
+    book.reveal(ledger, "latest")
+    assert main(command) == 0
+    assert kinds(ledger) == ["commit", "start", "reveal", "outcome"]
+    assert book.find(ledger, "latest").resolution.bound and not book.find(ledger, "latest").labels
+    capsys.readouterr()
+    assert main(["verify", "--folder", str(tmp_path), "--replay-steps", "6", "latest", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["prediction"] == entry.hash

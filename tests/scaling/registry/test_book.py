@@ -274,3 +274,14 @@ def test_an_outcome_of_a_bound_run_that_was_never_started_is_labelled(tmp_path):
     receipt = bound(ledger)
     book.resolve(ledger, receipt, 0.5, trials=book.bound_ids(receipt), bound=True)
     assert book.find(ledger, receipt.hash).labels == [labels.NO_START]
+
+
+def test_an_outcome_without_trials_is_not_bound(tmp_path):
+    ledger = Ledger(tmp_path)
+    receipt = book.register(ledger, ask(), forecast(), **COMPLETE)  # a run in words: no specifications
+    with pytest.raises(InputError, match="none are not the run bound"):
+        book.resolve(ledger, receipt, 0.5, bound=True)
+    measured = {"pretrain.loss.all": book.Measured(0.5, protocol="p" * 16)}
+    ledger.append("outcome", book.Resolution(receipt.hash, measured, bound=True).body)
+    record = book.find(ledger, receipt.hash)
+    assert not record.resolution.bound and record.labels == [labels.UNBOUND]
