@@ -34,6 +34,7 @@ STEPS = 48  # of each of the two parameters
 ZEROS = np.concatenate([[0.0], (np.arange(10) + 0.5) / 10])  # share that is never solved
 NO_ZERO = 0.5  # prior probability that there are none; else the share z has a density like (1 - z)^2
 NODES = 61
+BLOCK = 4_000_000  # draws x problems x nodes at a time
 GRID = 100  # of p, for the bounds
 BISECTIONS, EM_STEPS, NEWTON = 10, 100, 6
 LEVEL = 0.9
@@ -120,7 +121,11 @@ class _Beta(_Form):
 
 class _Lognormal(_Form):
     def draw(self, t_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """From the nodes, by their posterior, each spread over its cell."""
+        """From the nodes, by their posterior, each spread over its cell; some draws at a time."""
+        each = max(1, BLOCK // (NODES * len(self.c)))
+        return np.concatenate([self._some(t_S[i : i + each], rng) for i in range(0, len(t_S), each)])
+
+    def _some(self, t_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         t_Q, weight_Q = _normal_nodes()
         v_SQ = self.theta_TP[t_S, :1] + self.theta_TP[t_S, 1:] * t_Q
         log_SIQ = _log_binomial(self.n, self.c, v_SQ) + np.log(weight_Q)

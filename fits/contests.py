@@ -129,10 +129,11 @@ def versus_groups(
     *,
     names: tuple[str, str] = ("A", "B"),
     shared: tuple[float, int] = (0.0, 0),
+    apart: float = 0.0,
     seed: int = 0,
 ) -> Contest:
     """The mean over the groups of A against that over the groups of B, by Student's t: one variance of a run, pooled
-    over all groups, on sum (n - 1) degrees of freedom."""
+    over all groups, on sum (n - 1) degrees of freedom. `apart`: as in `versus_forecasts`."""
     sides = [[g] if isinstance(g, Group) else list(g) for g in (a, b)]
     every = [g for side in sides for g in side]
     dof = sum(g.n - 1 for g in every)
@@ -150,13 +151,16 @@ def versus_groups(
     factor_S = np.sqrt(dof / rng.chisquare(dof, DRAWS))
     gap = values[0] - values[1]
     d_S = gap + factor_S * math.sqrt(of_difference) * _normals(DRAWS, rng)
+    if apart:
+        d_S = d_S + apart * rng.standard_normal(DRAWS)
     run_S = d_S + factor_S * math.sqrt(2 * variance * (1 - shared[0])) * rng.standard_normal(DRAWS)
+    whole = math.hypot(math.sqrt(of_difference), apart)
     found = _contest(Subject(metric, "unstated", "all", "unstated"), names, (values[0], values[1]), d_S, run_S, dof)
-    detectable = (_t_at(0.975, dof) + _t_at(0.80, dof)) * math.sqrt(of_difference)
+    detectable = (_t_at(0.975, dof) + _t_at(0.80, dof)) * whole
     return replace(
         found,
         difference=gap,
-        sd=math.sqrt(of_difference),
+        sd=whole,
         detectable=detectable,
         correlation=shared[0],
         pairs=shared[1],
@@ -172,7 +176,15 @@ def versus_runs(a: Observations, b: Observations, *, names: tuple[str, str] = ("
             f"{names[0]} and {names[1]} share no compute scale", "say where to compare them: --at '1e23 FLOP'"
         )
     sides = [Group.of(p.value[np.abs(np.log(p.x / common[-1])) < math.log(1.1)].tolist()) for p in (one, other)]
-    found = versus_groups(sides[0], sides[1], one.subject.metric, names=names, shared=shared_noise(a, b), seed=seed)
+    found = versus_groups(
+        sides[0],
+        sides[1],
+        one.subject.metric,
+        names=names,
+        shared=shared_noise(a, b),
+        apart=own_problems(a, b),
+        seed=seed,
+    )
     return replace(found, subject=one.subject)
 
 
@@ -193,6 +205,8 @@ def shared_noise(a: Observations, b: Observations) -> tuple[float, int]:
         some = np.array([(x, y) for k, x, y in pairs if k[1] == place])
         deviations.append(some - some.mean(0))
     d = np.concatenate(deviations)
+    if np.ptp(d) > 0 and all(x == y for _, x, y in pairs):
+        raise InputError("A and B hold the same runs", "give two recipes' runs")
     size = math.sqrt(float(np.sum(d[:, 0] ** 2) * np.sum(d[:, 1] ** 2)))
     if size <= 0:
         return 0.0, 0

@@ -51,8 +51,8 @@ def callback(
                 if name not in (rows[-1] if rows else {}) or told < first or (told - first) % every:
                     return
                 found = watch(rows, end=float(state.max_steps), metric=name, **options)
-            except ScalingError as error:
-                self._once(str(error))
+            except Exception as error:  # whatever it is, training goes on
+                self._once(str(error) if isinstance(error, ScalingError) else f"no forecast: {error!r}")
                 return
             self.forecasts.append(found)
             show(str(found))

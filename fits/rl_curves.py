@@ -114,12 +114,17 @@ def moved(rows: Trajectory) -> bool:
 
 
 def _mean_error(y_n: np.ndarray) -> float:
-    rest = y_n - y_n.mean()
+    """Of the mean of a third, from what is left around a running mean: a rise is no noise."""
+    wide = max(5, len(y_n) // 3) | 1
+    if len(y_n) < 2 * wide:
+        rest = y_n - y_n.mean()
+    else:
+        rest = y_n[wide // 2 : -(wide // 2)] - np.convolve(y_n, np.full(wide, 1 / wide), "valid")
     power = float(rest @ rest)
-    if len(y_n) < 2 or power == 0:
+    if len(rest) < 2 or power == 0:
         return 0.0
     rho = min(max(float(rest[1:] @ rest[:-1]) / power, 0.0), 0.9)
-    return float(np.sqrt(power / (len(y_n) - 1) / len(y_n) * (1 + rho) / (1 - rho)))
+    return float(np.sqrt(power / (len(rest) - 1) / len(y_n) * (1 + rho) / (1 - rho)))
 
 
 def _end(rows: Trajectory, end: float | None) -> float:

@@ -41,6 +41,10 @@ def triage(choice: Choice, columns: str | None, as_json: bool, output: Path | No
     """
     from fits.prospects import triage as triaged
 
+    if choice.law:
+        raise InputError("triage tries several laws itself", "leave --law out")
+    if columns and (choice.metric or choice.stage or choice.bucket):
+        raise InputError("with --columns every column is a metric", "leave --metric, --stage and --bucket out")
     rows = triaged(_columns(choice, columns) if columns else choice.subjects(), seed=choice.seed)
     emit(rows, lambda: table(HEADS, [_line(r) for r in rows]), as_json=as_json, output=output)
 

@@ -7,6 +7,7 @@ known. Every number of it is a `Quantity`: quantiles at scaling.fitted.LEVELS, s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,6 +48,10 @@ class Trajectory:
             raise InputError(f"{where} holds numbers that are not finite", "leave these rows out")
         if np.any(np.diff(x) <= 0) or x[0] < 0:
             raise InputError(f"{where}: {self.axis} does not rise from 0 or above", "read it with fits.trajectory")
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise InputError(
+                f"{where}: the range {self.low:g} .. {self.high:g} has no end", "state the least and the most it can be"
+            )
         if not self.low < self.high:
             raise InputError(f"{where}: the range {self.low:g} .. {self.high:g} is empty", "low lies below high")
         outside = y[(y < self.low) | (y > self.high)]

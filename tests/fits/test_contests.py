@@ -85,11 +85,12 @@ def test_two_ladders_and_the_noise_that_they_share():
     r, pairs = shared_noise(a, b)
     assert pairs == 27 and 0.4 < r < 0.9
     assert shared_noise(ladder(1.0, seed=3), ladder(1.0, seed=4))[0] < 0.4
-    sides = [fits.forecast(fits.fit(POWER_LAW, o, resamples=400), 1e13) for o in (a, b)]
+    sides = [fits.forecast(fits.fit(POWER_LAW, o, resamples=400), 1e13, beyond=True) for o in (a, b)]
     paired, alone = versus_forecasts(*sides, shared=(r, pairs)), versus_forecasts(*sides)
     assert paired.sd < 0.8 * alone.sd and paired.detectable < 0.8 * alone.detectable
     assert paired.probability > alone.probability > 0.5
-    assert paired.low < -0.01 * float(POWER.mean(np.array([1e13]))[0]) < paired.high
+    truth = -0.01 * float(POWER.mean(np.array([1e13]))[0])
+    assert abs(paired.difference - truth) < 3 * paired.sd
 
 
 def test_draws_of_one_seed_are_not_taken_for_shared_noise():
@@ -131,7 +132,7 @@ def test_bad_groups_are_refused():
     assert same.probability == 0.5 and same.regret == 0
     with pytest.raises(InputError, match="like with like"):
         versus_forecasts(
-            fits.forecast(fits.fit(POWER_LAW, ladder(1.0), resamples=50), 1e13),
+            fits.forecast(fits.fit(POWER_LAW, ladder(1.0), resamples=50), 1e13, beyond=True),
             fits.forecast(fits.fit(POWER_LAW, RISING.runs(NINE, stage="rl"), resamples=50), 1e13, beyond=True),
         )
 
@@ -148,7 +149,7 @@ def test_the_verb(main, tmp_path, capsys):
     assert main(["versus", a, b, "--at", "3e12 FLOP", "--law", "power", "--json"]) == 0
     (made,) = json.loads(capsys.readouterr().out)
     assert made["outcome"] == "A is better" and made["target"] == 3e12 and made["probability"] > 0.97
-    assert main(["versus", a, a]) == 0
-    assert "no difference detectable" in capsys.readouterr().out
+    assert main(["versus", a, a]) == 1
+    assert "same runs" in capsys.readouterr().err
     assert main(["versus", a, str(tmp_path / "none.csv")]) == 1
     assert "does not exist" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import fits
-from fits.rl_curves import rl_average
+from fits.rl_curves import moved, rl_average
 from fits.rl_members import LAWS, PLAIN, SETTING, RunMember
 from fits.watch_verb import watch as watch_verb
 from scaling.errors import InputError
@@ -203,3 +203,17 @@ def test_late_power_law_alone_is_recovered():
     for name, true in (("asymptote", 0.8), ("exponent", 0.7), ("place", 10.0)):
         low, high = np.quantile(p[name], [0.01, 0.99])
         assert low < true < high and np.std(p[name]) < 0.25 * true
+
+
+@pytest.mark.parametrize("tau", [15, 30, 60])
+@pytest.mark.parametrize("noise", [0.005, 0.02, 0.067])
+def test_a_rise_inside_the_first_third_has_moved(tau, noise):
+    """The rise itself is no noise of the third that it lies in."""
+    x = np.arange(1.0, 201.0)
+    y = 0.05 + 0.5 * (1 - np.exp(-x / tau)) + noise * np.random.default_rng(tau).standard_normal(200)
+    assert moved(Trajectory(x, np.clip(y, 0, 1)))
+
+
+def test_noise_alone_has_not_moved():
+    draw, x = np.random.default_rng(0), np.arange(1.0, 201.0)
+    assert sum(moved(Trajectory(x, 0.4 + 0.02 * draw.standard_normal(200))) for _ in range(200)) <= 6

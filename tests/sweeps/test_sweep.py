@@ -233,9 +233,9 @@ def test_a_stop_saves_and_no_end_leaves_a_worker_behind(tmp_path, number, code):
     said = runner.communicate(timeout=60)[1]
     assert runner.returncode == code, said
     deadline = time.monotonic() + 10
-    while worker.alive and time.monotonic() < deadline:
+    while worker.alive(log.parent) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not worker.alive
+    assert not worker.alive(log.parent)
     if number != signal.SIGKILL:
         assert "run the same command again" in said
         assert checkpoints.newest(log.parent).step > 0
