@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scaling.cli import note
-from scaling.errors import InputError, NotEarned
+from scaling.errors import InputError, NotEarned, ScalingError
 
 if TYPE_CHECKING:
     from scaling.laws import Law
     from scaling.observations import Observations
 
 Made = TypeVar("Made")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,17 @@ def choosing(verb: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def each(tables: Iterable[Observations], make: Callable[[Observations], Made]) -> list[tuple[Observations, Made]]:
-    """`make` of every table. What the data do not support is named on standard error; if that is all, it is raised."""
-    found: list[tuple[Observations, Made]] = []
-    refused: list[NotEarned] = []
-    for one in tables:
+def each(
+    items: Iterable[Item], make: Callable[[Item], Made], *, refusal: type[ScalingError] = NotEarned
+) -> list[tuple[Item, Made]]:
+    """`make` of every item, a table as a rule. A refusal (what the data do not support) is named on standard error; if
+    there is nothing else, it is raised."""
+    found: list[tuple[Item, Made]] = []
+    refused: list[ScalingError] = []
+    for one in items:
         try:
             found.append((one, make(one)))
-        except NotEarned as error:
+        except refusal as error:
             refused.append(error)
     if not found:
         raise refused[0]

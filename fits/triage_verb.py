@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fits.choices import Choice, choosing
-from scaling.cli import emit, json_option, note, output_option, table
+from fits.choices import Choice, choosing, each
+from scaling.cli import emit, json_option, output_option, table
 from scaling.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,17 +64,8 @@ def _columns(choice: Choice, pattern: str) -> list[Observations]:
     matching = [n for n in names if fnmatch(n, pattern)]
     if not matching:
         raise InputError(f"no column of {choice.path} is called {pattern}", f"columns: {', '.join(names)}")
-    found, refused = [], []
-    for name in matching:
-        try:
-            found.append(Observations.read(choice.path, metric=name))
-        except InputError as error:
-            refused.append(error)
-    if not found:
-        raise refused[0]
-    for skipped in refused:
-        note(str(skipped))
-    return found
+    read = each(matching, lambda name: Observations.read(choice.path, metric=name), refusal=InputError)
+    return [one for _, one in read]
 
 
 def _line(row: Triaged) -> list[str | None]:

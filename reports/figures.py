@@ -21,6 +21,7 @@ from reports.inputs import RunLook
 from reports.series import FITTED, Series, residual_rows
 from reports.svg import GRID, INK, MUTED, PALETTE, PAPER, style, to_svg
 from reports.text import clean, number, shorten, whole
+from scaling.trajectories import TAIL
 
 BANDS = ((0.025, 0.975), (0.1, 0.9), (0.25, 0.75))  # 95, 80, 50 %: each drawn over the wider one
 BAND_ALPHA = 0.16
@@ -142,7 +143,7 @@ def run_fan(look: RunLook, share: float, ax: Axes | None = None) -> Axes:
     ax.plot(run.x_n[known], run.y_n[known], "o", ms=1.6, color=INK)
     ax.plot(run.x_n[~known], run.y_n[~known], "o", ms=1.6, color=PAPER, mec=MUTED, mew=0.4)
     ax.axvline(share * run.last, color=MUTED, lw=0.6, ls=":")
-    ax.plot([0.95 * run.last, run.last], [run.ending] * 2, color=PALETTE["outcome"], lw=2)
+    ax.plot([(1 - TAIL) * run.last, run.last], [run.ending] * 2, color=PALETTE["outcome"], lw=2)
     ax.set_xlim(0, 1.02 * run.last)
     ax.set_xlabel(run.axis, fontsize=7.5)
     ax.set_ylabel(run.metric, fontsize=7.5)
