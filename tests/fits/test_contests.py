@@ -11,6 +11,7 @@ import fits
 from fits.contests import Group, own_problems, shared_noise, versus_forecasts, versus_runs
 from scaling.errors import InputError, NotEarned
 from scaling.laws import LAWS
+from scaling.observations import Observations
 
 POWER_LAW = LAWS["power"]
 # gernim, LoRA rank against full fine-tuning in RL: table of the repository's README; outcome, process, distillation.
@@ -153,3 +154,24 @@ def test_the_verb(main, tmp_path, capsys):
     assert "same runs" in capsys.readouterr().err
     assert main(["versus", a, str(tmp_path / "none.csv")]) == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_problems_of_their_own_widen_a_comparison_of_runs_as_they_are(tmp_path):
+    """Two problem sets of one kind and one recipe: what the choice of 30 problems does is no difference of recipes."""
+    sides = []
+    for name, seed in (("a", 1), ("b", 2)):
+        draw = np.random.default_rng(seed)
+        hard = np.exp(draw.normal(-0.5, 1.0, 30))
+        rows = [
+            f"{c},{run},{name}{i},16,{draw.binomial(16, math.exp(-alpha * (c / 1e19) ** -0.1))}"
+            for c in (1e18, 3e18, 1e19, 3e19)
+            for run in range(4)
+            for i, alpha in enumerate(hard)
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["C,seed,problem,n,c", *rows]) + "\n")
+        sides.append(Observations.read(tmp_path / f"{name}.csv", metric="pass_rate"))
+    apart = own_problems(*sides)
+    assert apart > 0.03
+    found = versus_runs(*sides)
+    assert found.sd >= apart and found.detectable > 2 * apart
+    assert (found.high - found.low) / 2 > 1.5 * apart

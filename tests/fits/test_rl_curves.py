@@ -217,3 +217,9 @@ def test_a_rise_inside_the_first_third_has_moved(tau, noise):
 def test_noise_alone_has_not_moved():
     draw, x = np.random.default_rng(0), np.arange(1.0, 201.0)
     assert sum(moved(Trajectory(x, 0.4 + 0.02 * draw.standard_normal(200))) for _ in range(200)) <= 6
+
+
+@pytest.mark.parametrize("bounds", [{"high": math.inf}, {"low": -math.inf}, {"high": math.nan}])
+def test_a_range_without_end_is_refused(bounds):
+    with pytest.raises(InputError, match="range"):
+        fits.watch([{"step": i, "reward": 0.1 * i} for i in range(1, 10)], end=20, **bounds)

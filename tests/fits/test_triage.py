@@ -68,3 +68,10 @@ def test_the_verb_reads_a_column_for_each_benchmark(main, tmp_path, capsys):
 def test_few_scales_are_a_row_not_an_error(scales):
     (row,) = fits.triage(POWER.runs(NINE[:scales]))
     assert str(row.verdict) == "too little data" and row.law == ""
+
+
+@pytest.mark.parametrize("more", [["--law", "power"], ["--columns", "err_*", "--metric", "loss"]])
+def test_options_that_would_be_ignored_are_refused(main, tmp_path, capsys, more):
+    (tmp_path / "e.csv").write_text("C,err_a\n1e18,.5\n1e19,.4\n")
+    assert main(["triage", str(tmp_path / "e.csv"), *more]) == 1
+    assert more[-2] in capsys.readouterr().err
