@@ -114,10 +114,6 @@ class Tree:
         return ([] if known else [self.root(low, high)]) + path[::-1]
 
 
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    return Tree(leaves).inclusion(index)
-
-
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected: bytes) -> None:
     """RFC 9162 2.1.3.2: `leaf` stands at `index` in the tree of `size` leaves whose root is `expected`."""
     if not 0 <= index < size:
@@ -135,10 +131,6 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
         node, last = node >> 1, last >> 1
     if last or result != expected:
         raise LedgerError(f"inclusion proof does not lead from leaf {index} to the root of {size} leaves", index=index)
-
-
-def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
-    return Tree(leaves).consistency(old_size)
 
 
 def verify_consistency(old_size: int, size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:

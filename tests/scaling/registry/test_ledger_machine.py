@@ -14,7 +14,7 @@ from scaling.registry import Ledger, Reason, index, proofs
 from scaling.registry.embargo import Secret
 from scaling.registry.entries import read_entry
 from scaling.registry.keys import Action, Statement
-from scaling.registry.merkle import consistency_proof, leaf_hash, root, verify_consistency
+from scaling.registry.merkle import Tree, leaf_hash, root, verify_consistency
 from scaling.registry.signing import SignedHead, SigningKey
 
 FROM_BYTES = index.FROM_BYTES
@@ -173,9 +173,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [entry.line for entry in self.book] == self.lines
         assert (report.head.size, report.head.root) == (len(leaves), root(leaves))
         for head in self.heads[-3:]:
-            verify_consistency(
-                head.size, len(leaves), head.root, report.head.root, consistency_proof(leaves, head.size)
-            )
+            verify_consistency(head.size, len(leaves), head.root, report.head.root, Tree(leaves).consistency(head.size))
         assert sorted(path.read_bytes() for path in self.path.parent.glob("torn-*")) == sorted(self.torn)
 
     def teardown(self):

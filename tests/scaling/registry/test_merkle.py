@@ -9,8 +9,7 @@ from scaling.registry.merkle import (
     EMPTY_ROOT,
     Checkpoint,
     Frontier,
-    consistency_proof,
-    inclusion_proof,
+    Tree,
     leaf_hash,
     node_hash,
     root,
@@ -65,7 +64,7 @@ def test_every_inclusion_proof_holds_and_no_other_does():
     for size in range(1, len(LEAVES) + 1):
         leaves, top = LEAVES[:size], root(LEAVES[:size])
         for index in range(size):
-            proof = inclusion_proof(leaves, index)
+            proof = Tree(leaves).inclusion(index)
             verify_inclusion(leaves[index], index, size, proof, top)
             forged = [
                 (leaf_hash(b"other"), index, size, proof, top),
@@ -88,7 +87,7 @@ def test_every_consistency_proof_holds_and_no_other_does():
     for size in range(len(LEAVES) + 1):
         top = root(LEAVES[:size])
         for old in range(size + 1):
-            proof, old_top = consistency_proof(LEAVES[:size], old), root(LEAVES[:old])
+            proof, old_top = Tree(LEAVES[:size]).consistency(old), root(LEAVES[:old])
             verify_consistency(old, size, old_top, top, proof)
             rewritten = root([leaf_hash(b"edited"), *LEAVES[1:old]])
             forged = [(old, size, old_top, leaf_hash(b"x"), proof)] if old else []
@@ -106,9 +105,9 @@ def test_every_consistency_proof_holds_and_no_other_does():
 
 def test_proofs_of_what_is_not_there_are_refused():
     with pytest.raises(InputError, match="leaf 3 is outside a tree of 3"):
-        inclusion_proof(LEAVES[:3], 3)
+        Tree(LEAVES[:3]).inclusion(3)
     with pytest.raises(InputError, match=r"old size 4 is outside 0 \.\. 3"):
-        consistency_proof(LEAVES[:3], 4)
+        Tree(LEAVES[:3]).consistency(4)
 
 
 def test_a_leaf_cannot_pass_for_a_node():
