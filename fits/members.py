@@ -24,12 +24,11 @@ import numpy as np
 from scipy.special import ndtr
 
 from fits.estimate import optimum
-from fits.misfit import Misfit
+from fits.means import Means, MeansMember, floor_share, log_normal
 from fits.noise import DECAY, MOST, REPLICATES
-from fits.objectives import Scale, backward, default_objective, forward, slope
+from fits.objectives import backward, default_objective, forward, slope
 from fits.points import Points
 from fits.priors import LADDER as LADDER_PRIOR
-from scaling.fitted import Subject
 from scaling.laws import BROKEN, ONSET, PASS_RATE, POWER, Law
 from scaling.metrics import metric as metric_named
 
@@ -72,37 +71,15 @@ SHAPES = {
 }
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One point per compute scale: mean z and the relative standard deviation of its noise.
+@dataclass(frozen=True, kw_only=True)
+class Curve(Means):
+    """One point per compute scale."""
 
-    `evaluation`: share of declared errors in the variance of one more run; None where none are declared. Where they
-    are, the shape is what they and the scatter of runs beyond them (noise.py, around one law) make of a mean, and sigma
-    how far that is off. Else `within`: sum of squares of runs around their scale's mean, and its degrees of freedom."""
-
-    subject: Subject
-    link: str
-    scale: Scale
     x_K: np.ndarray
-    z_K: np.ndarray
-    shape_K: np.ndarray
-    within: tuple[float, int] = (0.0, 0)
-    one_run: float = 1.0  # relative standard deviation of one more run
-    evaluation: float | None = None
 
-    @cached_property
-    def unit(self) -> float:
-        """Size of a relative error of 1 on the fitting scale."""
-        return 1.0 if self.scale == "log" else float(np.ptp(self.z_K)) or 1.0
-
-    @cached_property
-    def misfit(self) -> Misfit:
-        """The misfit process over these scales: the same for every law."""
-        return Misfit(np.log(self.x_K)[:, None], self.shape_K)
-
-    def to_z(self, m: np.ndarray) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            return forward(self.scale, np.exp(-m) if self.link == "neg_log" else m)
+    @property
+    def at_KI(self) -> np.ndarray:
+        return np.log(self.x_K)[:, None]
 
     def to_m(self, z: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -159,11 +136,11 @@ def curve_of(points: Points) -> Curve:
     return replace(curve, within=(float(np.sum(points.share * inside**2)), dof)) if dof >= REPLICATES else curve
 
 
-class Member:
-    """One law on one curve, as a function of u (S, D), standard normal under the prior."""
+class Member(MeansMember):
+    """One law on one curve."""
 
     def __init__(self, law: Law, curve: Curve, setting: Setting) -> None:
-        self.law, self.curve, self.setting = law, curve, setting
+        self.law, self.means, self.curve, self.setting = law, curve, curve, setting
         self.roles = SHAPES[law.name]
         self.dimensions = len(self.roles) + 4
         self.log_x = np.log(curve.x_K)
@@ -175,25 +152,24 @@ class Member:
     def shapes(self, u_SD: np.ndarray) -> dict[str, np.ndarray]:
         """The law's parameters but floor and scale, (S,) each; places in units of C_0 = C_n."""
         s, u = self.setting, dict(zip(self.roles, u_SD.T, strict=False))
-        found = {"exponent": _log_normal(s.exponent, u["exponent"])}
+        found = {"exponent": log_normal(s.exponent, u["exponent"])}
         if "onset" in u:
             found["onset"] = np.exp(self.span * (s.onset[0] + s.onset[1] * u["onset"]))
-            found["width"] = _log_normal(s.onset_width, u["width"])
+            found["width"] = log_normal(s.onset_width, u["width"])
         if "break_at" in u:
             found["break_at"] = np.exp((self.span + s.ahead) * ndtr(u["break_at"]) - self.span)
             after = found["exponent"]
             turn = STEEPEST * np.tanh(s.turn * np.sinh(TAIL * u["change"]) / STEEPEST)
             found["exponent"] = after * np.exp(-turn)
             found["change"] = after - found["exponent"]
-            found["width"] = _log_normal(s.width, u["width"])
+            found["width"] = log_normal(s.width, u["width"])
         return found
 
     def linear(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(E, excess over it at the largest compute), (S,) each."""
         at = len(self.roles)
-        none = self.setting.no_floor
         origin, last = self.curve.origin, self.curve.last
-        floor = origin + (last - origin) * np.maximum(0.0, (ndtr(u_SD[:, at]) - none) / (1 - none))
+        floor = origin + (last - origin) * floor_share(u_SD[:, at], self.setting.no_floor)
         return floor, (last - floor) * np.exp(self.setting.level * u_SD[:, at + 1])
 
     def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,7 +179,7 @@ class Member:
             sigma = unit * s.noise[0], s.noise[1]
         else:  # what one law left over may be its misfit: only what is declared is known
             sigma = 1.0, s.known_noise * known + s.noise[1] * (1 - known)
-        return _log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2]), _log_normal(sigma, u_SD[:, -1])
+        return log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2]), log_normal(sigma, u_SD[:, -1])
 
     def excess(self, u_SD: np.ndarray, x: np.ndarray) -> np.ndarray:
         """A h(x), (S, n)."""
@@ -224,21 +200,14 @@ class Member:
         floor_S, above_S = self.linear(u_SD)
         return self.curve.to_z(floor_S[:, None] + self._excess(u_SD, x, above_S))
 
-    def log_likelihood(self, u_SD: np.ndarray) -> np.ndarray:
-        size, sigma = self.hyper(u_SD)
-        squares, dof = self.curve.within
-        with np.errstate(all="ignore"):
-            residual = self.curve.z_K - self.mean(u_SD, self.curve.x_K)
-            found = self.curve.misfit.log_likelihood(residual, size, sigma)
-        return found - dof * np.log(sigma) - squares / (2 * sigma**2)
+    def fitted(self, u_SD: np.ndarray) -> np.ndarray:
+        return self.mean(u_SD, self.curve.x_K)
 
     def draws(self, u_SD: np.ndarray, x_G: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Parts of z at x_G, (S, G) each: `law`, `misfit`, and `run`, the noise of one more run."""
-        size, sigma = self.hyper(u_SD)
-        residual = self.curve.z_K - self.mean(u_SD, self.curve.x_K)
         normal = rng.standard_normal((2, len(u_SD)))
-        wander = self.curve.misfit.draws(np.log(x_G)[:, None], residual, size, sigma, normal[0])
-        run = (self.curve.one_run * sigma * normal[1])[:, None] * self.decay(u_SD, x_G)
+        wander = self.misfit(u_SD, np.log(x_G)[:, None], normal[0])
+        run = (self.curve.one_run * self.hyper(u_SD)[1] * normal[1])[:, None] * self.decay(u_SD, x_G)
         return {"law": self.mean(u_SD, x_G), "misfit": wander, "run": run}
 
     def decay(self, u_SD: np.ndarray, x_G: np.ndarray) -> np.ndarray:
@@ -252,7 +221,3 @@ class Member:
         with np.errstate(all="ignore"):
             log_g = log_h(x_G) - log_h(self.curve.x_K).mean(axis=1, keepdims=True)
         return np.exp(DECAY * np.clip(np.nan_to_num(log_g, posinf=0.0, neginf=0.0), -np.log(MOST), np.log(MOST)))
-
-
-def _log_normal(setting: tuple[float, float], u: np.ndarray) -> np.ndarray:
-    return setting[0] * np.exp(setting[1] * u)

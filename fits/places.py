@@ -13,14 +13,13 @@ from functools import cached_property
 import numpy as np
 
 from fits.estimate import optimum
-from fits.misfit import Misfit
+from fits.means import Means
 from fits.noise import REPLICATES, extra_scatter
 from fits.objectives import LeastSquares, Scale, backward, default_objective, forward, slope
 from fits.points import Points
 from fits.verdicts import INVERSE, LEVEL, NO_TREND, PREDICTABLE, UNTESTED, upper_tail
 from scaling.compute import six_nd
 from scaling.errors import InputError
-from scaling.fitted import Subject
 from scaling.laws import CHINCHILLA
 from scaling.metrics import metric as metric_named
 
@@ -34,40 +33,19 @@ SAYS = {
 }
 
 
-@dataclass(frozen=True)
-class Places:
-    """One point per (N, D): mean z of its runs and the relative standard deviation of its noise.
+@dataclass(frozen=True, kw_only=True)
+class Places(Means):
+    """One point per (N, D); `within` in units of `one_run`^2."""
 
-    Where errors are declared, the shape is what they and the scatter of runs beyond them make of a mean, and sigma how
-    far that is off. `within`: sum of squares of runs around their place's mean, over `one_run`^2, and its degrees of
-    freedom. `evaluation`: share of declared errors in the variance of one more run; None where none are."""
-
-    subject: Subject
-    link: str
-    scale: Scale
     log_KI: np.ndarray
-    z_K: np.ndarray
-    shape_K: np.ndarray
-    within: tuple[float, int]
-    one_run: float  # relative standard deviation of one more run
-    evaluation: float | None
     anchor_I: np.ndarray
     z_anchor: float
     runs: int
     counted: float  # the table's compute over 6 N D, median
 
-    @cached_property
-    def unit(self) -> float:
-        """Size of a relative error of 1 on the fitting scale."""
-        return 1.0 if self.scale == "log" else float(np.ptp(self.z_K)) or 1.0
-
-    @cached_property
-    def misfit(self) -> Misfit:
-        return Misfit(self.log_KI, self.shape_K)
-
-    def to_z(self, m: np.ndarray) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            return forward(self.scale, np.exp(-m) if self.link == "neg_log" else m)
+    @property
+    def at_KI(self) -> np.ndarray:
+        return self.log_KI
 
     @cached_property
     def m_anchor(self) -> float:

@@ -31,6 +31,7 @@ from scipy.special import ndtr
 
 from fits.averaging import weights_of
 from fits.backtests import Method
+from fits.means import MeansMember, floor_share, log_normal
 from fits.members import SETTING as AVERAGES
 from fits.objectives import backward
 from fits.parts import Parts, added, bounded, mixed, told_apart
@@ -65,7 +66,7 @@ COUNTED = 0.1  # of a difference in log compute that matters
 HEAVY = 0.05  # weight from which a law's sampler matters
 
 
-class Member:
+class Member(MeansMember):
     """One law on the places, as a function of u (S, dimensions), standard normal under the prior: floor, level, share,
     the law's exponents, then a and sigma."""
 
@@ -75,7 +76,7 @@ class Member:
                 f"law {law.name} is no law of N and D with the roles {', '.join(ROLES)} and exponents",
                 f"laws: {', '.join(one.name for one in LAWS)}",
             )
-        self.law, self.places, self.setting = law, places, setting
+        self.law, self.means, self.places, self.setting = law, places, places, setting
         self.exponents = _exponents(law)
         self.dimensions = len(self.exponents) + 5
 
@@ -84,7 +85,7 @@ class Member:
         share = ndtr(u_SD[:, 2])
         roles = dict(zip(ROLES, (0 * share, 0 * share + 1, share, 1 - share, share), strict=True))
         for name, u_S in zip(self.exponents, u_SD.T[3:], strict=False):
-            roles[name] = _log_normal(self.setting.exponent, u_S)
+            roles[name] = log_normal(self.setting.exponent, u_S)
         theta_SP = np.column_stack([np.clip(roles[p.name], p.low, p.high) for p in self.law.parameters])
         from_anchor = log_GI - self.places.anchor_I
 
@@ -98,8 +99,7 @@ class Member:
             return level[:, None] * h(from_anchor) / h(np.zeros((1, 2)))
 
     def floor(self, u_SD: np.ndarray) -> np.ndarray:
-        none = self.setting.no_floor
-        return self.places.m_anchor * np.maximum(0.0, (ndtr(u_SD[:, 0]) - none) / (1 - none))
+        return self.places.m_anchor * floor_share(u_SD[:, 0], self.setting.no_floor)
 
     def mean(self, u_SD: np.ndarray, log_GI: np.ndarray) -> np.ndarray:
         """z of the law, (S, G)."""
@@ -108,37 +108,22 @@ class Member:
     def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(a, sigma), (S,) each, on the fitting scale."""
         s, unit, share = self.setting, self.places.unit, self.places.evaluation
-        size = _log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2])
+        size = log_normal((unit * s.misfit[0], s.misfit[1]), u_SD[:, -2])
         if share is None:
-            return size, _log_normal((unit * s.noise[0], s.noise[1]), u_SD[:, -1])
-        declared, run = (_log_normal((1.0, spread), u_SD[:, -1]) for spread in (s.known_noise, s.noise[1]))
+            return size, log_normal((unit * s.noise[0], s.noise[1]), u_SD[:, -1])
+        declared, run = (log_normal((1.0, spread), u_SD[:, -1]) for spread in (s.known_noise, s.noise[1]))
         return size, np.sqrt(share * declared**2 + (1 - share) * run**2)
 
-    def log_likelihood(self, u_SD: np.ndarray) -> np.ndarray:
-        size, sigma = self.hyper(u_SD)
-        squares, dof = self.places.within
-        with np.errstate(all="ignore"):
-            residual = self.places.z_K - self.mean(u_SD, self.places.log_KI)
-            found = self.places.misfit.log_likelihood(residual, size, sigma)
-        return found - dof * np.log(sigma) - squares / (2 * sigma**2)
-
-    def misfit(self, u_SD: np.ndarray, log_GI: np.ndarray, normal_S: np.ndarray) -> np.ndarray:
-        """(S, G)."""
-        residual = self.places.z_K - self.mean(u_SD, self.places.log_KI)
-        return self.places.misfit.draws(log_GI, residual, *self.hyper(u_SD), normal_S)
+    def fitted(self, u_SD: np.ndarray) -> np.ndarray:
+        return self.mean(u_SD, self.places.log_KI)
 
     def tilt(self, u_SD: np.ndarray, log_SI: np.ndarray, along_SI: np.ndarray, normal_S: np.ndarray) -> np.ndarray:
         """(S,): slope of the misfit at a place and along a direction of every draw's own."""
-        residual = self.places.z_K - self.mean(u_SD, self.places.log_KI)
-        return self.places.misfit.slopes(log_SI, along_SI, residual, *self.hyper(u_SD), normal_S)
+        return self.places.misfit.slopes(log_SI, along_SI, self.residual(u_SD), *self.hyper(u_SD), normal_S)
 
 
 def _exponents(law: Law) -> list[str]:
     return [name for name in law.names if name.endswith("exponent")]
-
-
-def _log_normal(setting: tuple[float, float], u: np.ndarray) -> np.ndarray:
-    return setting[0] * np.exp(setting[1] * u)
 
 
 @dataclass(frozen=True)
