@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from reports.series import Series
 from reports.svg import GRID
 from reports.text import number
+from scaling.fitted import Subject
 from scaling.metrics import metric as metric_named
 
 TAG_SIZE = 7.5
@@ -45,10 +46,14 @@ def compute_axis(ax: Axes, series: Sequence[Series], room: float) -> float:
     room_share = room / max(width - room, 0.5)
     ax.set_xscale("log")
     decades(ax, low, high, left=low * math.exp(-0.05 * span), right=high * math.exp(0.02 * span + room_share * span))
-    unit = "FLOP" if series[0].subject.axis.startswith("C") else series[0].subject.axis
-    name = {"C_pre": "pre-training compute", "C_rl": "RL compute"}.get(series[0].subject.axis, "compute")
-    ax.set_xlabel(f"{name} [{unit}]", fontsize=7.5)
+    ax.set_xlabel(axis_title(series[0].subject), fontsize=7.5)
     return high
+
+
+def axis_title(subject: Subject) -> str:
+    """'pre-training compute [FLOP]'"""
+    name = {"C_pre": "pre-training compute", "C_rl": "RL compute"}.get(subject.axis, "compute")
+    return f"{name} [{'FLOP' if subject.axis.startswith('C') else subject.axis}]"
 
 
 def decades(
