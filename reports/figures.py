@@ -23,6 +23,7 @@ from reports.svg import GRID, INK, MUTED, PALETTE, PAPER, style, to_svg
 from reports.text import clean, number, shorten, whole
 from scaling.trajectories import TAIL
 
+Values = Sequence[float] | np.ndarray
 BANDS = ((0.025, 0.975), (0.1, 0.9), (0.25, 0.75))  # 95, 80, 50 %: each drawn over the wider one
 BAND_ALPHA = 0.16
 STACK_ROW, STACK_MARGINS = 0.22, 0.64  # inches: one bar; above and below them
@@ -147,9 +148,9 @@ def run_fan(look: RunLook, share: float, ax: Axes | None = None) -> Axes:
         ax.fill_between(look.x_G, look.level(low), look.level(high), color=colour, alpha=BAND_ALPHA, lw=0)
     ax.plot(look.x_G, look.level(0.5), color=colour, lw=1.2)
     known = run.x_n <= share * run.last
-    dots(ax, run.x_n[known], run.y_n[known], INK, 1.6)
-    dots(ax, run.x_n[~known], run.y_n[~known], MUTED, 2.0)
-    dots(ax, run.x_n[~known], run.y_n[~known], PAPER, 1.2)
+    dots(ax, run.x_n[known], run.y_n[known], INK, 2.0)
+    dots(ax, run.x_n[~known], run.y_n[~known], MUTED, 2.2)
+    dots(ax, run.x_n[~known], run.y_n[~known], PAPER, 1.3)
     ax.axvline(share * run.last, color=MUTED, lw=0.6, ls=":")
     ax.plot([(1 - TAIL) * run.last, run.last], [run.ending] * 2, color=PALETTE["outcome"], lw=2)
     ax.set_xlim(0, 1.02 * run.last)
@@ -200,12 +201,12 @@ def label_room(names: Sequence[str]) -> float:
     return 0.12 + 0.60 * 7.5 / 72 * max(min(len(name), NAME_LENGTH) for name in names)
 
 
-def dots(ax: Axes, x_n: Sequence[float], y_n: Sequence[float], colour: str, size: float) -> None:
+def dots(ax: Axes, x_n: Values, y_n: Values, colour: str, size: float) -> None:
     """Many dots as one path, a tenth of the bytes of as many marks: strokes of no length with round ends."""
     strokes(ax, x_n, y_n, y_n, color=colour, lw=size, solid_capstyle="round")
 
 
-def strokes(ax: Axes, x_n: Sequence[float], low_n: Sequence[float], high_n: Sequence[float], **look: Any) -> None:
+def strokes(ax: Axes, x_n: Values, low_n: Values, high_n: Values, **look: Any) -> None:
     """Upright strokes as one path."""
     x = np.stack([x_n, x_n, np.full(len(x_n), math.nan)], axis=1).ravel()
     y = np.stack([low_n, high_n, np.full(len(x_n), math.nan)], axis=1).ravel()
