@@ -69,7 +69,7 @@ def decades(
     """Ticks at powers of ten inside the data (1, 2, 5 with `fine`), thinned to at most seven."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1, 2, 5) if fine else (1,)
-    ticks = [m * 10.0**e for e in range(first, last + 1) for m in steps if low * 0.7 <= m * 10.0**e <= high * 1.4]
+    ticks = [m * 10.0**e for e in range(first, last + 1) for m in steps if low * 0.7 <= m * 10.0**e <= high * 1.1]
     ticks = ticks[:: max(1, math.ceil(len(ticks) / 7))] or [low]
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())

@@ -36,11 +36,15 @@ def score_runs(folder: Path, runs: Mapping[str, Trajectory]) -> list[RunScore]:
         for share in SHARES if trial not in done else ():
             seen = run.until(share * run.last)
             made = {AVERAGE: fits.rl_average(seen).forecast(run.last).final, **rivals(seen, run.last)}
-            known += [RunScore(trial, share, method, run.ending, q) for method, q in made.items()]
+            known += [RunScore(trial, share, method, run.ending, _rounded(q)) for method, q in made.items()]
     rows = [{"trial": s.trial, "share": s.share, "method": s.method, "end": s.end, "quantiles": s.foretold.quantiles}
             for s in known]  # fmt: skip
     write_atomic(folder / STORED, canonical({"v": 1, "code": code(), "rows": rows}) + b"\n")
     return known
+
+
+def _rounded(q: Quantity) -> Quantity:
+    return Quantity(tuple(float(f"{x:.6g}") for x in q.quantiles))
 
 
 def stored(folder: Path) -> list[RunScore]:
@@ -101,7 +105,7 @@ def _verdicts(scores: Sequence[RunScore], shares: Sequence[float], methods: Sequ
         pairs = {share: (_crps(scores, share, AVERAGE), _crps(scores, share, rival)) for share in shares}
         won = [whole(share) for share, (ours, other) in pairs.items() if ours < other]
         lost = [
-            f"{whole(share)} (CRPS {significant(ours)} to {significant(other)})"
+            f"{whole(share)} (CRPS {significant(ours, 3)} to {significant(other, 3)})"
             for share, (ours, other) in pairs.items()
             if ours >= other
         ]

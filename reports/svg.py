@@ -61,6 +61,8 @@ STYLE: dict[str, Any] = {
 }
 
 _NUMBER = re.compile(r"-?\d+\.\d+")
+_COUNTED = re.compile(r"[A-Za-z0-9.]+_\d+")
+_FAMILY = "font-family: 'DejaVu Sans'"
 _GEOMETRY = ("d", "x", "y", "transform", "width", "height")
 
 ET.register_namespace("", SVG_NS)
@@ -91,6 +93,8 @@ def to_svg(figure: Figure, prefix: str) -> str:
         for key, value in element.attrib.items():
             element.set(key, _prefixed(key, _shorter(key, value), prefix))
         _share_style(element)
+    _forget_names(root, prefix)
+    _plain_texts(root)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -98,6 +102,34 @@ def _invisible(element: ET.Element) -> bool:
     """A background that is neither filled nor stroked."""
     paths = list(element)
     return len(paths) == 1 and paths[0].tag == f"{{{SVG_NS}}}path" and paths[0].get("style") == "fill: none"
+
+
+def _forget_names(root: ET.Element, prefix: str) -> None:
+    """Names that matplotlib counted up and nobody refers to, and groups that hold one element and say nothing."""
+    used = set(re.findall(r"#([^\")]+)", " ".join(v for e in root.iter() for v in e.attrib.values())))
+    for element in root.iter():
+        name = element.get("id", "")
+        if name not in used and _COUNTED.fullmatch(name.removeprefix(f"{prefix}-")):
+            del element.attrib["id"]
+    for parent in list(root.iter()):
+        for at, child in enumerate(list(parent)):
+            while child.tag == f"{{{SVG_NS}}}g" and not child.attrib and len(child) == 1:
+                child = child[0]
+                parent[at] = child
+
+
+def _plain_texts(root: ET.Element) -> None:
+    """The family of all texts stands once; a tick looks as its mark says."""
+    for element in root.iter():
+        look = element.get("style", "")
+        if element.tag == f"{{{SVG_NS}}}text":
+            element.set("style", look.replace(f"{_FAMILY}; ", ""))
+    root.set("style", _FAMILY)
+    ticks = [e for e in root.iter(f"{{{SVG_NS}}}path") if e.get("id") and not e.get("d", "").endswith("z")]
+    marks = {f"#{e.get('id')}": e.get("style", "") for e in ticks}  # open paths: what fills them is not seen
+    for use in root.iter(f"{{{SVG_NS}}}use"):
+        if "stroke: " in (mark := marks.get(use.get(f"{{{XLINK_NS}}}href", ""), "")) and mark in use.get("style", ""):
+            del use.attrib["style"]
 
 
 def _share_style(group: ET.Element) -> None:
@@ -165,7 +197,7 @@ def themed(svg: str, alt: str, points: Mapping[str, Sequence[str]]) -> str:
     root.attrib.pop("height", None)
     root.set("role", "group" if points else "img")
     root.set("aria-label", alt)
-    root.set("style", f"aspect-ratio: {width} / {height}")
+    root.set("style", f"{root.get('style', '')}; aspect-ratio: {width} / {height}".removeprefix("; "))
     by_id = {e.attrib["id"]: e for e in root.iter() if "id" in e.attrib}
     for name, texts in points.items():
         marks = list(by_id[name].iter(f"{{{SVG_NS}}}use")) if name in by_id else []

@@ -108,6 +108,17 @@ def test_drawings_follow_the_page(page: str, document: Document) -> None:
         assert 'aria-label="' in svg
 
 
+def test_every_closed_mark_has_its_colour(document: Document) -> None:
+    for panel in (p for f in document.find(Figure) for p in f.panels):
+        root = ET.fromstring(themed(panel.svg, panel.alt, panel.points))
+        above = {child: parent for parent in root.iter() for child in parent}
+        closed = {f"#{e.get('id')}" for e in root.iter() if e.get("id") and e.get("d", "").endswith("z")}
+        marks = [e for e in root.iter() if e.tag.endswith("}use") and e.get("href") in closed]
+        for mark in marks:
+            look = mark.get("style") or above[mark].get("style") or ""
+            assert re.search(r"fill: var\(--[a-z]+\)", look), (panel.alt, look)
+
+
 def test_every_colour_role_has_a_light_and_a_dark_value() -> None:
     css = template("style.css")
     for name, colour in PALETTE.items():

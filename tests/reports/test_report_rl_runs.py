@@ -90,7 +90,7 @@ def test_where_the_average_lost_is_said(looks: list[RunLook]) -> None:
         for method, value in (("average", ours), ("last value", theirs))
     ]
     text, table = scored(looks, scores)
-    won, lost = "has the lower CRPS at 10 %", "loses at 50 % (CRPS 0.10 to 0.010)"
+    won, lost = "has the lower CRPS at 10 %", "loses at 50 % (CRPS 0.100 to 0.0100)"
     assert text == f"2 runs. Against last value the average {won} and {lost} known."
     assert [row[-1] for row in table.rows] == ["0.10", "0.30", "0.10", "0.010"]
     assert table.tones == ("good", "", "", "good")
