@@ -129,7 +129,7 @@ def test_no_page_is_more_than_a_third_empty(first: int, looks: list[RunLook]) ->
     assert min(before_last) > 2 / 3, [round(f, 2) for f in before_last]
 
 
-@pytest.mark.parametrize("above", range(24, 36, 2))
+@pytest.mark.parametrize("above", range(30, 48, 2))
 def test_a_heading_stays_with_its_figure(above: int, looks: list[RunLook]) -> None:
     blocks = rl_run_blocks(ReportInput("t", rl_runs=looks))
     assert isinstance(blocks[0], Heading) and isinstance(blocks[2], Figure)
