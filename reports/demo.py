@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reports.project import Project, made_from, read_project, refreshed, report_input
+from reports.rl_runs import usable_runs
+from reports.rl_scores import score_runs
 from scaling.errors import InputError, StoreError
 from scaling.fitted import Grade
 from scaling.predictions import Question
@@ -85,7 +87,11 @@ def demo(
         lambda: _resolved(ledger, entry), lambda: book.resolve_from_runs(ledger, entry, folder / "runs")
     )
     ledger.remember()
-    write_reports(refreshed(project), record)
+    project = refreshed(project)
+    if runs := usable_runs(project.folder, project.ladder, project.large):
+        say("score forecasts of RL runs from their beginnings")
+        score_runs(folder, runs)
+    write_reports(project, record)
     return record
 
 

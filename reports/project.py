@@ -15,7 +15,8 @@ from typing import Any
 import fits
 from fits.backtests import with_backtests
 from reports.inputs import Receipt, ReportInput
-from reports.rl_runs import run_looks
+from reports.rl_runs import run_looks, run_scores, usable_runs
+from reports.run_names import run_names
 from scaling.compute import inputs_of, trial_flop
 from scaling.errors import InputError, StoreError
 from scaling.fitted import BacktestRow, Fit, Forecast
@@ -120,6 +121,9 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
     """All that the report of a project shows; `record` is its prediction in the ledger, if there is one."""
     task = project.target["pretrain"].task
     proof, proven = _proof(project.folder, record)
+    names = run_names(project.ladder, project.large)
+    runs = usable_runs(project.folder, project.ladder, project.large)
+    looks = run_looks(runs, names)
     return ReportInput(
         title=f"{task.name} {task.instance}: a GRPO-LoRA run predicted before it was trained",
         observations=project.observations,
@@ -137,7 +141,9 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         backtests=project.backtests,
         sensitivities=project.sensitivities(),
         gates=project.observations.gates,
-        rl_runs=run_looks(project.folder, project.ladder, project.large),
+        rl_runs=looks,
+        rl_scores=run_scores(project.folder, runs, looks),
+        run_names=names,
         notes=(*notes, *(record.remarks if record else ()), *changes(project, record)),
         proof=proof,
     )
