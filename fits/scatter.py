@@ -35,6 +35,7 @@ from fits.points import Points
 PRIOR_DOF = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 1e4)
 LEAST = 1e-3  # of a scale's own sd over the pooled one: equal values by chance are no proof that there is no noise
 GRID = 60
+COMMON = np.geomspace(1e-3, 4.0, 90)  # of s_0^2 over the pooled variance
 MANY = 1e4  # degrees of freedom of a noise that is known
 REPLICATES = 3  # degrees of freedom within scales from which they are trusted
 SINE = np.sin((np.arange(4000) + 0.5) * (math.pi / 8000))
@@ -92,19 +93,21 @@ def _gaps(log_x: np.ndarray) -> np.ndarray:
 
 def moderated(points: Points, z_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(sd_K of one run, dof_K). Every scale has both, single runs those of the prior; 1 <= dof <= all there are."""
-    units_K = np.bincount(points.scale, points.share)
-    dof_K = np.maximum(np.round(units_K) - 1, 0.0)
-    inside_n = z_n - points.means(z_n)[points.scale]
-    squares_K = np.bincount(points.scale, points.share * inside_n**2)
+    dof_K, own_K, pooled = _within(points, z_n)
     total = float(dof_K.sum())
-    pooled = float(squares_K.sum()) / total
-    if pooled <= 0:
-        return np.full(len(units_K), 1e-12), np.full(len(units_K), total)
-    own_K = np.divide(squares_K, dof_K, where=dof_K > 0, out=np.full_like(squares_K, pooled))
-    own_K = np.maximum(own_K, LEAST**2 * pooled)
     prior, common = _prior(own_K[dof_K > 0], dof_K[dof_K > 0], pooled)
     variance_K = (prior * common + dof_K * own_K) / (prior + dof_K)
     return np.sqrt(variance_K), np.minimum(prior + dof_K, total)
+
+
+def _within(points: Points, z_n: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """(d_k, s_k^2, the pooled s^2) of runs within their scales; single runs have the pooled one on 0."""
+    dof_K = np.maximum(np.round(np.bincount(points.scale, points.share)) - 1, 0.0)
+    inside_n = z_n - points.means(z_n)[points.scale]
+    squares_K = np.bincount(points.scale, points.share * inside_n**2)
+    pooled = max(float(squares_K.sum()) / float(dof_K.sum()), 1e-24)
+    own_K = np.divide(squares_K, dof_K, where=dof_K > 0, out=np.full_like(squares_K, pooled))
+    return dof_K, np.maximum(own_K, LEAST**2 * pooled), pooled
 
 
 def _prior(own_K: np.ndarray, dof_K: np.ndarray, pooled: float) -> tuple[float, float]:
@@ -128,3 +131,16 @@ def _log_likelihood(own_K: np.ndarray, dof_K: np.ndarray, prior_P1: np.ndarray, 
     ]
     found = np.sum(dof_K / 2 * np.log(ratio_PGK) - half_PK[:, None] * np.log1p(ratio_PGK), axis=-1)
     return found + np.array(gamma_P)[:, None]
+
+
+def drawn(points: Points, z_n: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
+    """(S, K) sd of one run as they may be: d_0 and s_0 drawn from their posterior (flat on PRIOR_DOF and log s_0), then
+    s_k^2 from (d_0 s_0^2 + d_k s_k^2) / chi^2(d_0 + d_k)."""
+    rng = np.random.default_rng(seed)
+    dof_K, own_K, pooled = _within(points, z_n)
+    common_G = pooled * COMMON
+    found_PG = _log_likelihood(own_K[dof_K > 0], dof_K[dof_K > 0], np.array(PRIOR_DOF)[:, None], common_G)
+    odds = np.exp(found_PG - found_PG.max()).ravel()
+    at, on = np.unravel_index(rng.choice(odds.size, draws, p=odds / odds.sum()), found_PG.shape)
+    prior_S1, common_S1 = np.array(PRIOR_DOF)[at][:, None], common_G[on][:, None]
+    return np.sqrt((prior_S1 * common_S1 + dof_K * own_K) / rng.chisquare(prior_S1 + dof_K))

@@ -22,11 +22,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from fits.breaks import Break, break_test
+from fits.breaks import DRAWS, Break, break_test
 from fits.objectives import Scale, default_objective, forward, slope
 from fits.points import Points, points_of
 from fits.rates import rated
-from fits.scatter import REPLICATES, Noise, moderated, noise_of, upper_tail
+from fits.scatter import REPLICATES, Noise, drawn, moderated, noise_of, upper_tail
 from fits.transforms import Transform, own, transforms
 from scaling.laws import POWER
 from scaling.metrics import metric as metric_named
@@ -180,21 +180,28 @@ def _unbroken(points: Points, scale: Scale, found: Verdict) -> Verdict:
 def _break(points: Points, on: Transform) -> Break | None:
     """The test of a break on the scale of `on`."""
     m_n = on.forward(points.value)
-    units_K = np.bincount(points.scale, points.share)
-    sd_K, within = None, (0.0, 0)
-    dof = points.n_units - points.n_scales
-    if dof >= REPLICATES:
-        z_n = np.log(m_n) if on.relative else m_n
-        sd_K, _ = moderated(points, z_n)
-        sd_K = sd_K / np.sqrt(np.mean(sd_K**2))
-        inside_n = (z_n - points.means(z_n)[points.scale]) / sd_K[points.scale]
-        within = (float(np.sum(points.share * inside_n**2)), dof)
+    z_n = np.log(m_n) if on.relative else m_n
+    sd_K = drawn_SK = None
+    inside = 0.0
+    inside_n = z_n - points.means(z_n)[points.scale]
+    if points.n_units - points.n_scales >= REPLICATES and np.max(np.abs(inside_n)) > 1e-9 * np.max(np.abs(z_n)):
+        drawn_SK = drawn(points, z_n, DRAWS)
+        sd_K = 1 / np.sqrt(np.mean(drawn_SK**-2, axis=0))
+        inside = float(np.sum(points.share * (inside_n / sd_K[points.scale]) ** 2))
     elif np.all(np.isfinite(points.se)):
         declared_n = points.se * np.abs(on.slope(points.value)) / (m_n if on.relative else 1.0)
         sd_K = np.sqrt(points.means(declared_n**2))
-    m_K = np.exp(points.means(np.log(m_n))) if on.relative else points.means(m_n)
+    z_K = points.means(z_n)
     return break_test(
-        points.scale_x, m_K, units_K, relative=on.relative, bounded=on.bounded, line=on.line, sd_K=sd_K, within=within
+        points.scale_x,
+        np.exp(z_K) if on.relative else z_K,
+        np.bincount(points.scale, points.share),
+        relative=on.relative,
+        bounded=on.bounded,
+        line=on.line,
+        sd_K=sd_K,
+        drawn_SK=drawn_SK,
+        inside=inside,
     )
 
 

@@ -26,8 +26,9 @@ from worlds import (
 import fits
 from fits.points import points_of, take
 from fits.rates import TABLE
-from fits.scatter import Noise, moderated, noise_of, upper_tail
-from fits.verdicts import trend_of, verdict_of
+from fits.scatter import PRIOR_DOF, Noise, drawn, moderated, noise_of, upper_tail
+from fits.transforms import own
+from fits.verdicts import _break, trend_of, verdict_of
 from scaling.errors import InputError, NotEarned
 from scaling.laws import LAWS
 from scaling.records import canonical
@@ -186,6 +187,38 @@ def test_a_break_is_found(world, x):
 def test_one_law_is_rarely_broken(world):
     found = [verdict(world.runs(np.geomspace(1e8, 1e12, 10), noise=0.01, seed=s)) for s in range(60)]
     assert np.mean([v == "broken" for v in found]) <= 0.1
+
+
+@pytest.mark.parametrize("runs", [2, 4])
+def test_one_law_is_rarely_broken_where_scales_scatter_unevenly(runs):
+    """Weights that few replicates tell are uncertain, and so is what they leave: drawn as sure, they broke 16 %."""
+    x, found = replicates(np.geomspace(1e8, 1e12, 10), runs), []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        sd = 0.03 * np.repeat(np.exp(0.7 * rng.standard_normal(10)), runs)
+        values = PURE_POWER.mean(x) * np.exp(sd * rng.standard_normal(len(x)))
+        made = _break(points_of(POWER_LAW, table(x, values)), own("loss", "log"))
+        found.append(made.p < 0.05)
+    assert np.mean(found) < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 150)
+
+
+def test_a_break_among_equal_replicates_is_seen():
+    """Runs without any scatter (copies) tell nothing of the noise: then the scales do."""
+    values = LATE_DROP.mean(NINE) * np.exp(0.01 * np.random.default_rng(0).standard_normal(9))
+    assert verdict(table(np.repeat(NINE, 3), np.repeat(values, 3))) == "broken"
+
+
+def test_the_sizes_of_noise_are_drawn_as_they_were_in_truth():
+    """A scale's true sd lies below the q-quantile of its draws in a share q of worlds made by the prior itself."""
+    rng, below = np.random.default_rng(0), []
+    x = replicates(NINE, 3)
+    for seed in range(150):
+        d0 = rng.choice(PRIOR_DOF)
+        sd = 1e-3 * np.sqrt(d0 / rng.chisquare(d0, 9))
+        points = points_of(POWER_LAW, table(x, np.exp(np.repeat(sd, 3) * rng.standard_normal(27))))
+        below.append(np.mean(drawn(points, np.log(points.value), 200, seed) < sd, axis=0))
+    for q in (0.1, 0.5, 0.9):
+        assert np.mean(np.array(below) < q) == pytest.approx(q, abs=0.05)
 
 
 def test_a_broken_law_refuses_one_law_but_not_an_average_that_has_breaks():
