@@ -14,7 +14,7 @@ What the ratio is by chance comes from data redrawn from the fitted smooth law (
 Davison and Hinkley 1997, section 4.4), refitted alike: no distribution is assumed for a ratio whose break is searched.
 With replicates S and the weights stay what they are, and each redrawing has other sizes of noise, from their posterior
 given the runs (scatter.drawn); without, the noise of the scales is what the smooth law leaves. Sizes taken for known
-reject 10 to 18 % at 5 % where scales scatter unevenly.
+reject 8 to 18 % at 5 % where scales scatter unevenly.
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ def test_one_law_is_rarely_broken(world):
 
 @pytest.mark.parametrize("runs", [2, 4])
 def test_one_law_is_rarely_broken_where_scales_scatter_unevenly(runs):
-    """Weights that few replicates tell are uncertain, and so is what they leave: drawn as sure, they broke 16 %."""
+    """Weights that few replicates tell are uncertain, and so is what they leave: taken as sure, they broke 14 %."""
     x, found = replicates(np.geomspace(1e8, 1e12, 10), runs), []
     for seed in range(150):
         rng = np.random.default_rng(seed)
