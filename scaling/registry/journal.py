@@ -143,6 +143,11 @@ class Writer:
         """The line that ends, newline included, at byte `end`."""
         return line_before(self._descriptor, end)
 
+    def holds(self, line: bytes, end: int) -> bool:
+        """Whether this line, with its newline, ends at byte `end`."""
+        start = end - len(line) - 1
+        return start >= 0 and os.pread(self._descriptor, len(line) + 1, start) == line + b"\n"
+
     def lines(self, start: int = 0) -> Iterator[Line]:
         """All lines, or those from byte `start` on (their index counts from there)."""
         with open(self._descriptor, "rb", closefd=False) as handle:

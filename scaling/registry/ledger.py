@@ -17,6 +17,7 @@ import contextlib
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,20 +143,32 @@ class Ledger:
         return chain.head
 
     def remember(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
-        """`head()`, also noted in heads.jsonl: call it for every head that is printed or handed out."""
+        """`head()`, also noted in heads.jsonl: call it for every head that is printed or handed out.
+
+        Others may append while the ledger is read; what came meanwhile is read on under the lock, and counted.
+        """
         chain = Chain()
+        with self._reading() as (handle, size):
+            for entry in self._follow(chain, read_lines(handle, size)):
+                visit(entry)
         with self._existing(), self._entries.writing(create=False) as file:
+            if chain.previous and not file.holds(chain.previous.line, chain.end):
+                raise LedgerError(f"{self._entries.path} was changed while it was read", "run verify")
             file.sync()  # a head must not outlive the entries it counts
-            for entry in self._follow(chain, file.lines()):
+            behind = (replace(line, index=line.index + chain.frontier.size) for line in file.lines(chain.end))
+            for entry in self._follow(chain, behind):
                 visit(entry)
             self._check_not_cut(chain.frontier.size)
-            with self._heads.writing(create=True) as heads:
-                heads.repair()
-                last = heads.last_line()
-                known = self._read_head(last) if last else None
-                if known is None or (known.size, known.root) != (chain.head.size, chain.head.root.hex()):
-                    heads.write(checks.head_line(chain.head, entry_format.utc_now()))
+            self._note_head(chain.head)
         return chain.head
+
+    def _note_head(self, head: Checkpoint) -> None:
+        with self._heads.writing(create=True) as heads:
+            heads.repair()
+            last = heads.last_line()
+            known = self._read_head(last) if last else None
+            if known is None or (known.size, known.root) != (head.size, head.root.hex()):
+                heads.write(checks.head_line(head, entry_format.utc_now()))
 
     def verify(self, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
         """Check every byte: entries, chain, references, blobs; each head in heads.jsonl, in anchors and in `heads`."""

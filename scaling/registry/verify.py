@@ -117,9 +117,11 @@ class Chain:
         self.previous: Entry | None = None
         self.origin = "scaling-ledger/empty"
         self.frontier = Frontier()
+        self.end = 0  # byte behind the newest line
 
     def read(self, line: Line) -> Entry:
         self.frontier.add(leaf_hash(line.data))
+        self.end = line.offset + len(line.data) + 1
         if len(line.data) > MAX_LINE:
             raise InputError(f"line is longer than {MAX_LINE >> 20} MiB")
         entry = read_entry(line.data)
