@@ -125,9 +125,13 @@ class Sealed:
     def state(self) -> str:
         return "sealed, withdrawn" if self.withdrawn else "sealed"
 
+    def is_own(self, ledger: Ledger) -> bool:
+        """Whether its secret is kept beside this ledger."""
+        return path_of(ledger.folder, self.commitment).exists()
+
     def opened(self, ledger: Ledger) -> Record:
         """Read with its owner's secret."""
-        if not path_of(ledger.folder, self.commitment).exists():
+        if not self.is_own(ledger):
             raise InputError(
                 f"prediction {self.entry.hash[:12]} is sealed, and its secret is not here",
                 f"whoever registered it keeps {path_of(ledger.folder, self.commitment)}",
@@ -424,6 +428,11 @@ def records(ledger: Ledger) -> list[Record]:
 def sealed(ledger: Ledger) -> list[Sealed]:
     """The predictions under embargo: only that they exist is known."""
     return [found for found in known(ledger) if isinstance(found, Sealed)]
+
+
+def readable(ledger: Ledger) -> list[Record | Sealed]:
+    """Every prediction, those under embargo read with their secrets where these are kept here."""
+    return [one.opened(ledger) if isinstance(one, Sealed) and one.is_own(ledger) else one for one in known(ledger)]
 
 
 def known(ledger: Ledger) -> list[Record | Sealed]:

@@ -25,17 +25,17 @@ from scaling import records
 from scaling.errors import InputError, LedgerError, ScalingError
 from scaling.registry import anchors, index, keys
 from scaling.registry import entries as entry_format
-from scaling.registry import verify as checks
 from scaling.registry.blobs import Blobs
 from scaling.registry.embargo import check_opening
 from scaling.registry.entries import HEX64, NONCE, Entry, Kind
+from scaling.registry.heads import Head, Heads
 from scaling.registry.index import Search
-from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, line_before, line_start, read_lines
+from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, read_lines
 from scaling.registry.keys import Keyring, Statement
 from scaling.registry.merkle import Checkpoint
 from scaling.registry.references import references
 from scaling.registry.signing import SigningKey
-from scaling.registry.verify import Chain, Head, Inspection, Reason, VerifyReport
+from scaling.registry.verify import Chain, Inspection, Reason, VerifyReport
 
 if TYPE_CHECKING:
     from scaling.fitted import Forecast
@@ -51,7 +51,7 @@ class Ledger:
         """`key` signs every entry that is appended; it must be one that the ledger's key entries make valid."""
         self.folder, self.key = Path(folder), key
         self._entries = Journal(self.folder / "entries.jsonl")
-        self._heads = Journal(self.folder / "heads.jsonl")
+        self._heads = Heads(self.folder / "heads.jsonl")
         self._blobs = Blobs(self.folder / "blobs")
         if not create and not self._entries.path.exists():
             raise self._missing()
@@ -158,24 +158,16 @@ class Ledger:
             behind = (replace(line, index=line.index + chain.frontier.size) for line in file.lines(chain.end))
             for entry in self._follow(chain, behind):
                 visit(entry)
-            self._check_not_cut(chain.frontier.size)
-            self._note_head(chain.head)
+            self._heads.check_not_cut(chain.frontier.size, file.path)
+            self._heads.note(chain.head)
         return chain.head
-
-    def _note_head(self, head: Checkpoint) -> None:
-        with self._heads.writing(create=True) as heads:
-            heads.repair()
-            last = heads.last_line()
-            known = self._read_head(last) if last else None
-            if known is None or (known.size, known.root) != (head.size, head.root.hex()):
-                heads.write(checks.head_line(head, entry_format.utc_now()))
 
     def verify(self, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
         """Check every byte: entries, chain, references, blobs; each head in heads.jsonl, in anchors and in `heads`."""
         outside = [Head(head.size, head.root.hex(), f"a head held outside ({head.origin})") for head in heads]
         try:
             with self._entries.reading() as (handle, size):
-                inside, torn = self._remembered()
+                inside, bad, torn = self._heads.read()
                 anchored = list(anchors.heads_in(read_lines(handle, size)))
                 heads_in = [head for _, head in anchored if isinstance(head, Head)]
                 inspection = Inspection([*inside, *outside, *heads_in], self._blobs)
@@ -186,12 +178,13 @@ class Ledger:
                     if isinstance(fault, InputError):
                         inspection.add(Reason.ANCHOR, line, fault.message)
         except FileNotFoundError:
-            inside, torn = self._remembered()
+            inside, bad, torn = self._heads.read()
             if not inside and not outside:
                 raise self._missing() from None
             inspection = Inspection([*inside, *outside], self._blobs)  # nothing is left: every head says so
-        for reason, message in torn:
-            inspection.add(reason, None, message)
+        for reason, messages in ((Reason.HEAD_NOT_CONSISTENT, bad), (Reason.TORN_TAIL, torn)):
+            for message in messages:
+                inspection.add(reason, None, message)
         inspection.warnings += [
             f"{path.name} holds {path.stat().st_size} bytes of an append that died"
             for path in sorted(self.folder.glob("torn-*"))
@@ -232,7 +225,7 @@ class Ledger:
                 index=last.seq,
                 offset=line.offset,
             )
-        self._check_not_cut(last.seq + 1 if last else 0)
+        self._heads.check_not_cut(last.seq + 1 if last else 0, file.path)
         return last
 
     def _read(self, file: Writer, line: Line) -> Entry:
@@ -276,42 +269,6 @@ class Ledger:
         for digest in entry_format.blob_digests(body):
             if not self._blobs.sound(digest):
                 raise InputError(f"no sound blob {digest} in {self._blobs.folder}", "store it first, with put_blob")
-
-    def _check_not_cut(self, size: int) -> None:
-        """Refuse to go on from a ledger that is shorter than the newest head we remember."""
-        with contextlib.suppress(FileNotFoundError), self._heads.reading() as (handle, end):
-            descriptor = handle.fileno()
-            line = line_before(descriptor, line_start(descriptor, end))
-            if line and (head := self._read_head(line)).size > size:
-                raise LedgerError(
-                    f"{self._entries.path} has {size} entries, but a head of {head.size} was printed at "
-                    f"{head.time}: the newest were cut off",
-                    "restore the file from a copy",
-                )
-
-    def _read_head(self, line: Line) -> Head:
-        try:
-            return checks.read_head(line.data, f"the head at byte {line.offset} of {self._heads.path.name}")
-        except InputError as error:
-            raise LedgerError(
-                str(error), "run verify; set the file aside only if a copy of it exists", offset=line.offset
-            ) from None
-
-    def _remembered(self) -> tuple[list[Head], list[tuple[Reason, str]]]:
-        """The heads of heads.jsonl, and what is wrong with its lines."""
-        heads: list[Head] = []
-        faults: list[tuple[Reason, str]] = []
-        with contextlib.suppress(FileNotFoundError), self._heads.reading() as (handle, end):
-            for line in read_lines(handle, end):
-                where = f"head {line.index} (line {line.index + 1}) of {self._heads.path.name}"
-                try:
-                    if line.whole:
-                        heads.append(checks.read_head(line.data, where))
-                    else:
-                        faults.append((Reason.TORN_TAIL, f"{where}: {len(line.data)} bytes without a newline"))
-                except InputError as error:
-                    faults.append((Reason.HEAD_NOT_CONSISTENT, str(error)))
-        return heads, faults
 
     def _follow(self, chain: Chain, lines: Iterable[Line]) -> Iterator[Entry]:
         for line in lines:

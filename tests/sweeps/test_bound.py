@@ -101,6 +101,21 @@ def test_a_run_under_embargo_gets_its_outcome_once_it_is_revealed(tmp_path, caps
     assert main(command) == 0
     assert f"scaling reveal {entry.hash[:12]}" in capsys.readouterr().err
     assert kinds(ledger) == ["commit", "start"]
+    again = [
+        "verify",
+        "--folder",
+        str(tmp_path),
+        "--replay-steps",
+        "6",
+        book.find(ledger, "latest").starts[0].body["trials"]["pretrain"],
+    ]
+    assert main(again) == 0
+    assert f"derives from entry 0 ({entry.hash[:12]}), which is under embargo and was read" in capsys.readouterr().out
+    secrets = (tmp_path / "ledger-secrets").rename(tmp_path / "elsewhere")
+    assert main(again) == 0  # anybody else sees whose seed it is, and no more
+    seen = capsys.readouterr().out
+    assert f"derives from entry 0 ({entry.hash[:12]}), which is under embargo: whether" in seen
+    secrets.rename(tmp_path / "ledger-secrets")
     book.reveal(ledger, "latest")
     assert main(command) == 0
     assert kinds(ledger) == ["commit", "start", "reveal", "outcome"]
