@@ -265,7 +265,7 @@ def verify(
         report.raise_first()
     known = book.known(kept)
     clocks, anchored = told(kept, tsa_roots, repository)
-    kept.remember()
+    kept.remember(verified=report)
     rows = [_standing(one) for one in known]
     headers = ["entry", "hash", "prediction", "state", "starts", "seed", "claims", "in 90 %"]
     remarks = {one.entry.hash: one.remarks for one in known if one.remarks}

@@ -103,15 +103,20 @@ class Ledger:
 
     def keyring(self) -> Keyring:
         """The keys as the key entries state them, these entries' signatures checked (and nothing else)."""
+        return keys.followed(self.alone(Kind.KEY))
+
+    def alone(self, kind: Kind) -> list[Entry]:
+        """The entries of one kind, each checked by itself: their links, and all other entries, are not."""
+        needle = b'"kind":"%s"' % kind.encode()
         with self._reading() as (handle, size):
-            lines = [line for line in read_lines(handle, size) if line.whole and b'"kind":"key"' in line.data]
+            lines = [line for line in read_lines(handle, size) if line.whole and needle in line.data]
         found = []
         for line in lines:
             try:
                 found.append(entry_format.read_entry(line.data))
             except InputError as error:
                 raise _placed(line, error, self._entries.path) from None
-        return keys.followed([entry for entry in found if entry.kind == Kind.KEY])
+        return [entry for entry in found if entry.kind == kind]
 
     def entries(self, kind: Kind | str | None = None) -> Iterator[Entry]:
         """Entries in order, read lazily and checked link by link; the first bad one raises `LedgerError`."""
@@ -142,15 +147,22 @@ class Ledger:
                 visit(entry)
         return chain.head
 
-    def remember(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
+    def remember(
+        self, visit: Callable[[Entry], object] = lambda entry: None, verified: VerifyReport | None = None
+    ) -> Checkpoint:
         """`head()`, also noted in heads.jsonl: call it for every head that is printed or handed out.
 
-        Others may append while the ledger is read; what came meanwhile is read on under the lock, and counted.
+        Others may append while the ledger is read; what came meanwhile is read on under the lock, and counted. What was
+        `verified` a moment ago is not read (nor visited) once more.
         """
         chain = Chain()
-        with self._reading() as (handle, size):
-            for entry in self._follow(chain, read_lines(handle, size)):
-                visit(entry)
+        if verified:
+            verified.raise_first()
+            chain = verified.chain
+        else:
+            with self._reading() as (handle, size):
+                for entry in self._follow(chain, read_lines(handle, size)):
+                    visit(entry)
         with self._existing(), self._entries.writing(create=False) as file:
             if chain.previous and not file.holds(chain.previous.line, chain.end):
                 raise LedgerError(f"{self._entries.path} was changed while it was read", "run verify")

@@ -55,30 +55,6 @@ class Problem:
         return f"{self.reason}: {self.message}"
 
 
-@dataclass(frozen=True)
-class VerifyReport:
-    """The result of checking a ledger. `head` is over all whole lines, good or bad; warnings leave it valid.
-
-    `signed` counts entries by the public key (hex) that signed them, `unsigned` those without a signature.
-    """
-
-    entries: int
-    head: Checkpoint
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[str, ...] = ()
-    signed: Mapping[str, int] = field(default_factory=dict)
-    unsigned: int = 0
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def raise_first(self) -> None:
-        """Raise the first problem, in file order, as a `LedgerError`."""
-        for p in self.problems:
-            raise LedgerError(str(p), index=p.index, line=p.line, offset=p.offset)
-
-
 class Chain:
     """The entries followed so far: what the next one is checked against. Each step raises what is wrong with it."""
 
@@ -110,6 +86,31 @@ class Chain:
     @property
     def head(self) -> Checkpoint:
         return Checkpoint(self.origin, self.frontier.size, self.frontier.root())
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The result of checking a ledger. `head` is over all whole lines, good or bad; warnings leave it valid.
+
+    `signed` counts entries by the public key (hex) that signed them, `unsigned` those without a signature.
+    """
+
+    entries: int
+    head: Checkpoint
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    signed: Mapping[str, int] = field(default_factory=dict)
+    unsigned: int = 0
+    chain: Chain = field(default_factory=Chain, compare=False, repr=False)  # from which to read on
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def raise_first(self) -> None:
+        """Raise the first problem, in file order, as a `LedgerError`."""
+        for p in self.problems:
+            raise LedgerError(str(p), index=p.index, line=p.line, offset=p.offset)
 
 
 class Inspection:
@@ -147,7 +148,8 @@ class Inspection:
             self._ring.warnings.append(f"unsigned although a key was valid: {len(self._unsigned)} entries ({named})")
         warnings = (*self.warnings, *self._ring.warnings)
         unsigned = self._signed.pop("", 0)
-        return VerifyReport(size, self.chain.head, tuple(self.problems), warnings, dict(self._signed), unsigned)
+        problems, signed = tuple(self.problems), dict(self._signed)
+        return VerifyReport(size, self.chain.head, problems, warnings, signed, unsigned, self.chain)
 
     def add(self, reason: Reason, line: Line | None, message: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:

@@ -91,3 +91,16 @@ def test_many_writers_and_many_heads(tmp_path):
     assert book.verify(heads).ok and book.head().size == 37
     noted, *faults = book._heads.read()
     assert faults == [[], []] and [h.size for h in noted] == sorted({h.size for h in noted})
+
+
+def test_what_was_verified_is_remembered_without_reading_it_again(book, path):
+    """With what came since; and not where the file is another by now."""
+    report, more = book.verify(), book.append("key", {})
+    assert book.remember(verified=report) == book.head() and book.head().size == 4
+    report = book.verify()
+    path.write_bytes(path.read_bytes().replace(more.hash.encode(), b"0" * 64))
+    with pytest.raises(LedgerError, match="was changed"):
+        book.remember(verified=report)
+    with pytest.raises(LedgerError, match="bad entry"):
+        book.remember(verified=book.verify())
+    assert len((book.folder / "heads.jsonl").read_bytes().splitlines()) == 1
