@@ -93,6 +93,7 @@ def _made(
     if request and reply:
         return rfc3161.anchor(book, request.read_bytes(), reply.read_bytes(), tsa_roots=roots)
     if repository:
+        git_anchor.check_repository(repository)
         return git_anchor.anchor(repository, book.remember(), tag=tag, push=push)
     assert ots is not None
     return opentimestamps.anchor(book, ots.read_bytes())

@@ -59,6 +59,7 @@ def key_new(
     scaling key new --key new.pem --replaces old.pem --folder forecast
     scaling key new --key new.pem --lost 3f9c0a1b --reason "disk died" --folder forecast
     """
+    from scaling.records import canonical
     from scaling.registry import Ledger, keyfiles
     from scaling.registry.entries import Kind
     from scaling.registry.keys import Action, Keyring, Statement
@@ -76,6 +77,8 @@ def key_new(
     signer = keyfiles.load(file, ask_passphrase) if file else None
     old = signer.public if signer and replaces else ring.find(lost).key if lost else None
     _check_new(ring, signer, lost, path, str(book.folder))
+    canonical([name, reason])  # what no entry can hold is refused before a key is made
+    book.check_ready()
     if path.exists():
         made, said = keyfiles.load(path, ask_passphrase), "found"
     else:
@@ -169,6 +172,8 @@ def key_revoke(
     from scaling.registry.keys import Action, Statement
     from scaling.signers import opened
 
+    if not reason.strip():
+        raise InputError("a revocation needs a reason", "say in a few words why: it stands in the ledger")
     book = opened(ledger or folder / "ledger", create=False, key=key)
     if book.key is None and not (lost and id):
         raise InputError("there is no valid key here to sign the revocation", "or name the lost key: ID --lost")
@@ -238,13 +243,21 @@ def ledger_check(
     \b
     scaling ledger check --consistent-with head.txt --folder forecast
     """
+    from scaling.errors import InputError
     from scaling.registry import Ledger, proofs
     from scaling.registry.signing import SignedHead
 
     book = Ledger(ledger or folder / "ledger", create=False)
     made = []
     for path in heads:
-        old = SignedHead.parse(path.read_text(encoding="utf-8"))
+        try:
+            old = SignedHead.parse(path.read_bytes().decode())
+        except ValueError:
+            raise InputError(
+                f"{path} holds no head: it is not text", "name what `scaling ledger head` printed"
+            ) from None
+        except InputError as error:
+            raise InputError(f"{path}: {error.message}", error.hint) from None
         made.append((path, old.head, proofs.prove_consistency(book, old)))
     lines = [f"{path}: the ledger continues this head of {old.size} entries" for path, old, _ in made]
     emit([proof for *_, proof in made], lambda: "\n".join(lines), as_json=as_json)

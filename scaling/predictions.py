@@ -19,7 +19,7 @@ from scaling.errors import InputError
 from scaling.fitted import LEVELS, Forecast, Grade, Subject, check_version
 from scaling.gates import Gate
 from scaling.metrics import metric as metric_named
-from scaling.records import plain
+from scaling.records import EXACT_INTEGER, plain
 from scaling.scores import QuantileDistribution
 from scaling.units import format_compute, format_interval
 
@@ -42,7 +42,8 @@ class Question:
         if not self.text.strip():
             raise InputError("a question needs a text", "say in a few words what is predicted")
         try:
-            dt.date.fromisoformat(self.until)
+            if dt.date.fromisoformat(self.until).isoformat() != self.until:  # 20300101 is sorted elsewhere than its day
+                raise ValueError
         except (ValueError, TypeError):
             raise InputError(f"deadline {self.until!r} is not a date", "write YYYY-MM-DD") from None
 
@@ -218,7 +219,9 @@ class Prediction:
                 fields[name] = tuple(fields[name])
             fields["gates"] = tuple(Gate.from_json(g, what="a gate of the prediction") for g in body.get("gates", ()))
             return cls(**{**fields, "claims": tuple(Claim.from_json(c) for c in body["claims"])})
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
+            raise InputError(f"not a prediction: {error} is missing") from None
+        except TypeError as error:
             raise InputError(f"not a prediction: {error}") from None
 
 
@@ -228,6 +231,12 @@ class Measured:
     se: float | None = None
     n: int | None = None
     protocol: str = "unstated"
+
+    def __post_init__(self) -> None:
+        if self.n is not None and not (type(self.n) is int and 0 < self.n < EXACT_INTEGER):
+            raise InputError(f"n is {self.n:.6g}: it counts problems or samples", "give a whole number below 2^53")
+        if self.se is not None and not 0 <= self.se < math.inf:
+            raise InputError(f"the standard error is {self.se:g}", "give a finite number, 0 or more")
 
 
 @dataclass(frozen=True)

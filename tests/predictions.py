@@ -46,3 +46,9 @@ def forecast(
 
 def ask(text: str = "q") -> Question:
     return Question(text, UNTIL, voids=VOIDS)
+
+
+REGISTER = (
+    "register f.json --title big --until 2030-01-01 --void 'other data' --run 'the big run' --run-state 'not started' "
+    "--replay 'python make.py' --seed 0 --ledger book"
+)

@@ -60,7 +60,10 @@ class Record:
         """The outcome that counts; `bound` only where the trials it names are those that the entry's hash gives."""
         if not self.outcomes:
             return None
-        found = Resolution.from_body(self.outcomes[0].body)
+        try:
+            found = Resolution.from_body(self.outcomes[0].body)
+        except InputError as error:
+            raise _broken(self.outcomes[0], error) from None
         return replace(found, bound=found.bound and found.trials == (bound_ids(self.entry, self.prediction) or None))
 
     @property
@@ -209,12 +212,13 @@ def register(
         gates=tuple(dict.fromkeys(g for f in made for g in f.gates)),
     )
     complete.check_complete(prediction)
-    blobs = {sha256(f.blob): f.blob for f in made}
+    stated, blobs = parse(canonical(prediction.body)), {sha256(f.blob): f.blob for f in made}
+    ledger.check_ready()
     if not embargo:
         for blob in blobs.values():
             ledger.put_blob(blob, BLOB)
-        return ledger.append(Kind.PREDICTION, prediction.body, nonce=nonce)
-    secret = Secret.of(parse(canonical(prediction.body)), blobs)
+        return ledger.append(Kind.PREDICTION, stated, nonce=nonce)
+    secret = Secret.of(stated, blobs)
     kept = secret.keep(ledger.folder)
     body = {"commitment": secret.commitment, "until": prediction.until, "v": 1}
     try:
@@ -232,6 +236,7 @@ def reveal(ledger: Ledger, prefix: str) -> Entry:
     if not record.sealed:
         raise InputError(f"prediction {record.entry.hash[:12]} is not under embargo", "there is nothing to reveal")
     secret = Secret.read(ledger.folder, record.entry.body["commitment"])
+    ledger.check_ready()
     blobs = sorted(ledger.put_blob(data, BLOB) for data in secret.blobs.values())
     body = {"commit": record.entry.hash, "salt": secret.salt, "opened": secret.opened, "blobs": blobs, "v": 1}
     return ledger.append(Kind.REVEAL, body, nonce=f"reveal-{record.entry.hash[:32]}")
@@ -440,7 +445,7 @@ def known(ledger: Ledger) -> list[Record | Sealed]:
     found: dict[str, Record | Sealed] = {}
     for entry in ledger:
         if entry.kind == Kind.PREDICTION:
-            found[entry.hash] = Record(entry, Prediction.from_body(entry.body))
+            found[entry.hash] = Record(entry, _stated(entry, entry.body))
         elif entry.kind == Kind.COMMIT and "commitment" in entry.body:
             found[entry.hash] = Sealed(entry)
         elif entry.kind == Kind.REVEAL and isinstance(hidden := found.get(entry.body["commit"]), Sealed):
@@ -448,6 +453,19 @@ def known(ledger: Ledger) -> list[Record | Sealed]:
         elif (there := found.get(entry.prediction or "")) is not None:
             found[there.entry.hash] = _followed(there, entry)
     return list(found.values())
+
+
+def _stated(entry: Entry, body: Mapping[str, Any]) -> Prediction:
+    """What an entry predicts; one that another program wrote may stand soundly in the chain and say nothing."""
+    try:
+        return Prediction.from_body(body)
+    except InputError as error:
+        raise _broken(entry, error) from None
+
+
+def _broken(entry: Entry, error: InputError) -> LedgerError:
+    where = f"entry {entry.seq} (line {entry.seq + 1}): {error.message}"
+    return LedgerError(where, "run verify", index=entry.seq, line=entry.seq + 1)
 
 
 def _followed(known: Record | Sealed, entry: Entry) -> Record | Sealed:
@@ -466,8 +484,8 @@ def _opened(known: Sealed, entry: Entry) -> Record:
     try:
         check_opening(known.entry.body, entry.body)
     except InputError as error:
-        raise LedgerError(f"entry {entry.seq}: {error.message}", "run verify", index=entry.seq) from None
-    prediction = Prediction.from_body(entry.body["opened"])
+        raise _broken(entry, error) from None
+    prediction = _stated(entry, entry.body["opened"])
     return Record(known.entry, prediction, known.starts, (), known.withdrawn, known.amendments, revealed=entry)
 
 

@@ -46,6 +46,16 @@ def read_head(line: bytes, where: str) -> Head:
     return Head(size, root, where, time)
 
 
+def check_not_cut(newest: Head | None, size: int, entries: Path) -> None:
+    """Refuse to go on from a ledger that is shorter than the newest head remembered."""
+    if newest and newest.size > size:
+        raise LedgerError(
+            f"{entries} has {size} entries, but a head of {newest.size} was printed at {newest.time}: "
+            "the newest were cut off",
+            "restore the file from a copy",
+        )
+
+
 class Heads:
     """The file of heads, in the order of their sizes."""
 
@@ -62,17 +72,12 @@ class Heads:
             if known is None or (known.size, known.root) != (head.size, head.root.hex()):
                 file.write(head_line(head, utc_now()))
 
-    def check_not_cut(self, size: int, entries: Path) -> None:
-        """Refuse to go on from a ledger that is shorter than the newest head remembered."""
+    def newest(self) -> Head | None:
         with contextlib.suppress(FileNotFoundError), self._file.reading() as (handle, end):
             descriptor = handle.fileno()
             line = line_before(descriptor, line_start(descriptor, end))
-            if line and (head := self._read(line)).size > size:
-                raise LedgerError(
-                    f"{entries} has {size} entries, but a head of {head.size} was printed at "
-                    f"{head.time}: the newest were cut off",
-                    "restore the file from a copy",
-                )
+            return self._read(line) if line else None
+        return None
 
     def read(self) -> tuple[list[Head], list[str], list[str]]:
         """All of them; what is wrong with their lines; and a torn tail, if there is one."""

@@ -118,6 +118,11 @@ class Writer:
     def size(self) -> int:
         return os.fstat(self._descriptor).st_size
 
+    @property
+    def torn(self) -> bool:
+        size = self.size
+        return line_start(self._descriptor, size) != size
+
     def repair(self, completes: Callable[[bytes, Line | None], bool] = lambda tail, last: False) -> None:
         """Give a torn tail its newline if it `completes` the file (only that was lost), else move it to `torn-<ns>`."""
         end = self.size

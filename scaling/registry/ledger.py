@@ -28,7 +28,7 @@ from scaling.registry import entries as entry_format
 from scaling.registry.blobs import Blobs
 from scaling.registry.embargo import check_opening
 from scaling.registry.entries import HEX64, NONCE, Entry, Kind
-from scaling.registry.heads import Head, Heads
+from scaling.registry.heads import Head, Heads, check_not_cut
 from scaling.registry.index import Search
 from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, read_lines
 from scaling.registry.keys import Keyring, Statement
@@ -71,6 +71,15 @@ class Ledger:
             last = self._last_entry(file)
             with index.opened(self.folder / index.NAME, file) as places:
                 return self._appended(Search(file, places), kind, body, nonce, last)
+
+    def check_ready(self) -> None:
+        """Refuse what the next `append` would refuse of the ledger as it stands: before anything is stored for it."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is not a folder", "name the folder of a ledger, or one to be made")
+        with contextlib.suppress(FileNotFoundError), self._entries.writing(create=False) as file:
+            last = self._whole_end(file)
+            if not file.torn:  # what a torn tail lacks may be its newline alone
+                check_not_cut(self._heads.newest(), last.seq + 1 if last else 0, file.path)
 
     def _appended(
         self, seek: Search, kind: Kind, body: Mapping[str, Any], nonce: str | None, last: Entry | None
@@ -119,12 +128,14 @@ class Ledger:
         return [entry for entry in found if entry.kind == kind]
 
     def entries(self, kind: Kind | str | None = None) -> Iterator[Entry]:
-        """Entries in order, read lazily and checked link by link; the first bad one raises `LedgerError`."""
+        """Entries in order, read lazily, checked link by link: a bad one, or a cut, raises `LedgerError`."""
         wanted = None if kind is None else entry_format.read_kind(kind)
+        chain, newest = Chain(), self._heads.newest()  # before the length is noted: others may go on
         with self._reading() as (handle, size):
-            for entry in self._follow(Chain(), read_lines(handle, size)):
+            for entry in self._follow(chain, read_lines(handle, size)):
                 if wanted in (None, entry.kind):
                     yield entry
+        check_not_cut(newest, chain.frontier.size, self._entries.path)
 
     def __iter__(self) -> Iterator[Entry]:
         return self.entries()
@@ -141,10 +152,11 @@ class Ledger:
 
     def head(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
         """The state of the whole ledger: number of entries and RFC 9162 root over their lines. `visit` sees each."""
-        chain = Chain()
+        chain, newest = Chain(), self._heads.newest()
         with self._reading() as (handle, size):
             for entry in self._follow(chain, read_lines(handle, size)):
                 visit(entry)
+        check_not_cut(newest, chain.frontier.size, self._entries.path)
         return chain.head
 
     def remember(
@@ -170,7 +182,7 @@ class Ledger:
             behind = (replace(line, index=line.index + chain.frontier.size) for line in file.lines(chain.end))
             for entry in self._follow(chain, behind):
                 visit(entry)
-            self._heads.check_not_cut(chain.frontier.size, file.path)
+            check_not_cut(self._heads.newest(), chain.frontier.size, file.path)
             self._heads.note(chain.head)
         return chain.head
 
@@ -227,7 +239,13 @@ class Ledger:
 
     def _last_entry(self, file: Writer) -> Entry | None:
         """Set a torn tail aside, then read the last entry again: nothing is chained to what is not sound."""
+        self._whole_end(file)  # of a file that is none of ours nothing is set aside
         file.repair(completes=_is_next_entry)
+        last = self._whole_end(file)
+        check_not_cut(self._heads.newest(), last.seq + 1 if last else 0, file.path)
+        return last
+
+    def _whole_end(self, file: Writer) -> Entry | None:
         line = file.last_line()
         last = self._read(file, line) if line else None
         if line and last and (line.offset == 0) != (last.seq == 0):
@@ -237,7 +255,6 @@ class Ledger:
                 index=last.seq,
                 offset=line.offset,
             )
-        self._heads.check_not_cut(last.seq + 1 if last else 0, file.path)
         return last
 
     def _read(self, file: Writer, line: Line) -> Entry:
