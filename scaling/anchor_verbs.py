@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scaling.cli import emit, folder_option, json_option, note
-from scaling.verbs import key_option, ledger_option
+from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, note
 
 if TYPE_CHECKING:
     from scaling.registry import Ledger

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from scaling.errors import InputError, NotReplayed
 from scaling.provenance import machine, versions
 from scaling.records import file_digest, parse
-from scaling.registry import Ledger, book
-from scaling.registry.book import Record, Sealed
+from scaling.registry import Ledger, binding, standing
+from scaling.registry.standing import Record, Sealed
 from scaling.results import TRACE, read_result
 from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints
@@ -77,13 +77,13 @@ def _folders(run: str, folder: Path, ledger: Ledger | None) -> list[Path]:
     for path in (Path(run), folder / "runs" / run):
         if (path / "spec.json").is_file():
             return [path]
-    if ledger is None or not (run == book.LATEST or set(run) <= set("0123456789abcdef")):
+    if ledger is None or not (run == standing.LATEST or set(run) <= set("0123456789abcdef")):
         raise InputError(
             f"{run!r:.80} is no trial: neither it nor {folder / 'runs' / run} holds a spec.json",
             "give a trial's folder, its id in FOLDER/runs, or the hash of a prediction",
         )
-    record = book.find(ledger, run)
-    found = [folder / "runs" / spec.id for spec in book.target_trials(record.entry, record.prediction)]
+    record = standing.find(ledger, run)
+    found = [folder / "runs" / spec.id for spec in binding.target_trials(record.entry, record.prediction)]
     for path in found:
         if not (path / "spec.json").is_file():
             raise InputError(f"{path} does not exist: the run of this prediction is not here", "train it first")
@@ -133,11 +133,11 @@ def _bound(ledger: Ledger | None, own: TrialSpec) -> tuple[Record | Sealed | Non
     elsewhere is known by its seed alone."""
     found: tuple[Record | Sealed | None, TrialSpec] = (None, own)
     alone = {"rl": own, "pretrain": own.parent} if own.parent else {"pretrain": own}
-    for one in book.readable(ledger) if ledger else ():
+    for one in standing.readable(ledger) if ledger else ():
         if isinstance(one, Sealed):
-            bound: Iterable[TrialSpec] = book.bind(alone, one.entry.hash)
+            bound: Iterable[TrialSpec] = binding.bind(alone, one.entry.hash)
         else:
-            bound = book.target_trials(one.entry, one.prediction) if "specs" in one.prediction.target else ()
+            bound = binding.target_trials(one.entry, one.prediction) if "specs" in one.prediction.target else ()
         for spec in bound:
             if spec.id == own.id:
                 return one, spec

@@ -4,7 +4,7 @@ import numpy as np
 
 from scaling.fitted import LEVELS, Forecast, Grade, Subject
 from scaling.predictions import Claim, Measured, Prediction, Question, Resolution
-from scaling.registry import Kind, book
+from scaling.registry import Kind, binding
 from scaling.trials import ModelSpec, OptimSpec, TaskSpec, TrialSpec
 
 UNTIL = "2030-01-01"
@@ -41,7 +41,7 @@ def predicted(ledger, *forecasts, title="q", **facts):
 
 def resolved(ledger, receipt, values, *, bound=True):
     measured = {name: Measured(value, n=64, protocol="p" * 16) for name, value in values.items()}
-    trials = book.bound_ids(receipt) if bound else ()
+    trials = binding.bound_ids(receipt) if bound else ()
     return ledger.append(Kind.OUTCOME, Resolution(receipt.hash, measured, trials=trials, bound=bound).body)
 
 

@@ -26,14 +26,13 @@ from scaling.errors import InputError, LedgerError, ScalingError
 from scaling.registry import anchors, index, keys
 from scaling.registry import entries as entry_format
 from scaling.registry.blobs import Blobs
-from scaling.registry.embargo import check_opening
-from scaling.registry.entries import HEX64, NONCE, Entry, Kind
+from scaling.registry.entries import NONCE, Entry, Kind
 from scaling.registry.heads import Head, Heads, check_not_cut
 from scaling.registry.index import Search
 from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, read_lines
 from scaling.registry.keys import Keyring, Statement
+from scaling.registry.lookup import Lookup, placed, read_at
 from scaling.registry.merkle import Checkpoint
-from scaling.registry.references import references
 from scaling.registry.signing import SigningKey
 from scaling.registry.verify import Chain, Inspection, Reason, VerifyReport
 
@@ -70,7 +69,7 @@ class Ledger:
         with self._entries.writing(create=True) as file:
             last = self._last_entry(file)
             with index.opened(self.folder / index.NAME, file) as places:
-                return self._appended(Search(file, places), kind, body, nonce, last)
+                return self._appended(Lookup(Search(file, places)), kind, body, nonce, last)
 
     def check_ready(self) -> None:
         """Refuse what the next `append` would refuse of the ledger as it stands: before anything is stored for it."""
@@ -82,20 +81,20 @@ class Ledger:
                 check_not_cut(self._heads.newest(), last.seq + 1 if last else 0, file.path)
 
     def _appended(
-        self, seek: Search, kind: Kind, body: Mapping[str, Any], nonce: str | None, last: Entry | None
+        self, lookup: Lookup, kind: Kind, body: Mapping[str, Any], nonce: str | None, last: Entry | None
     ) -> Entry:
         """The entry as it was written now, or stood already."""
-        if nonce is not None and (found := self._find_nonce(seek, nonce)):
+        if nonce is not None and (found := lookup.of_nonce(nonce)):
             if (found.kind, records.canonical(found.body)) != (kind, records.canonical(body)):
                 raise InputError(
                     f"nonce {nonce} already stands in entry {found.seq} with other content",
                     "give every entry its own nonce, or none",
                 )
-            seek.file.sync()
+            lookup.seek.file.sync()
             return found
-        self._check_reference(seek, kind, body)
+        lookup.check_references(kind, body)
         statement = Statement.of(kind, body)
-        ring = self._keyring(seek) if self.key or statement else Keyring()
+        ring = lookup.keyring() if self.key or statement else Keyring()
         if self.key:
             keys.check_signer(ring, self.key.public, statement, str(self.folder))
         sign, time = self.key.sign if self.key else None, entry_format.utc_now()
@@ -107,7 +106,7 @@ class Ledger:
             )
         if statement:
             ring.follow(entry)  # refuses what nobody who may state it has signed
-        seek.file.write(entry.line, retry=f"try again with nonce={entry.nonce!r}: it cannot be entered twice")
+        lookup.seek.file.write(entry.line, retry=f"try again with nonce={entry.nonce!r}: it cannot be entered twice")
         return entry
 
     def keyring(self) -> Keyring:
@@ -124,7 +123,7 @@ class Ledger:
             try:
                 found.append(entry_format.read_entry(line.data))
             except InputError as error:
-                raise _placed(line, error, self._entries.path) from None
+                raise placed(line, error, self._entries.path) from None
         return [entry for entry in found if entry.kind == kind]
 
     def entries(self, kind: Kind | str | None = None) -> Iterator[Entry]:
@@ -227,7 +226,7 @@ class Ledger:
         self, questions: Question | Sequence[Question], forecasts: Forecast | Sequence[Forecast], **facts: Any
     ) -> Entry:
         """Append a prediction: `book.register`."""
-        from scaling.registry import book  # the book is written in a ledger
+        from scaling.registry import book  # the book is written in a ledger, embargo, remarks, standing
 
         return book.register(self, questions, forecasts, **facts)
 
@@ -247,7 +246,7 @@ class Ledger:
 
     def _whole_end(self, file: Writer) -> Entry | None:
         line = file.last_line()
-        last = self._read(file, line) if line else None
+        last = read_at(file, line) if line else None
         if line and last and (line.offset == 0) != (last.seq == 0):
             raise LedgerError(
                 f"{file.path}: its last entry has number {last.seq} but begins at byte {line.offset}",
@@ -256,43 +255,6 @@ class Ledger:
                 offset=line.offset,
             )
         return last
-
-    def _read(self, file: Writer, line: Line) -> Entry:
-        try:
-            return entry_format.read_entry(line.data)
-        except InputError as error:
-            if line.index < 0:  # found by its offset: count only now
-                line = next(other for other in file.lines() if other.offset == line.offset)
-            raise _placed(line, error, file.path) from None
-
-    def _find_nonce(self, seek: Search, nonce: str) -> Entry | None:
-        candidates = (self._read(seek.file, line) for line in seek.nonce(nonce))
-        return next((entry for entry in candidates if entry.nonce == nonce), None)
-
-    def _keyring(self, seek: Search) -> Keyring:
-        entries = (self._read(seek.file, line) for line in seek.kind(Kind.KEY))
-        return keys.followed([entry for entry in entries if entry.kind == Kind.KEY])
-
-    def _check_reference(self, seek: Search, kind: Kind, body: Mapping[str, Any]) -> None:
-        """Refuse what `verify` would name for ever: a reference to an entry that is not there, or not of its kind."""
-        for reference in references(kind, body):
-            found = self._of_hash(seek, reference.hash)
-            if found is None or found.kind not in reference.kinds:
-                raise InputError(f"{reference.dangling} in {self.folder}", reference.hint)
-            if reference.opened and found.kind == Kind.COMMIT and not self._is_opened(seek, found.hash):
-                raise InputError(f"{reference.sealed} in {self.folder}", f"first: scaling reveal {found.hash[:12]}")
-            if kind == Kind.REVEAL:
-                check_opening(found.body, body)
-
-    def _of_hash(self, seek: Search, digest: object) -> Entry | None:
-        if not isinstance(digest, str) or not HEX64.match(digest):
-            return None
-        candidates = (self._read(seek.file, line) for line in seek.hash(digest))
-        return next((entry for entry in candidates if entry.hash == digest), None)
-
-    def _is_opened(self, seek: Search, digest: str) -> bool:
-        reveals = (self._read(seek.file, line) for line in seek.kind(Kind.REVEAL))
-        return any(e.kind == Kind.REVEAL and e.body.get("commit") == digest for e in reveals)
 
     def _check_blobs(self, body: Mapping[str, Any]) -> None:
         for digest in entry_format.blob_digests(body):
@@ -305,7 +267,7 @@ class Ledger:
                 try:
                     yield chain.follow(line)
                 except InputError as error:
-                    raise _placed(line, error, self._entries.path) from None
+                    raise placed(line, error, self._entries.path) from None
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Any, int]]:
@@ -345,13 +307,3 @@ def _is_next_entry(tail: bytes, last: Line | None) -> bool:
     except InputError:
         return False
     return True
-
-
-def _placed(line: Line, error: InputError, path: Path) -> LedgerError:
-    return LedgerError(
-        f"{path}: entry {line.index} (line {line.index + 1}, byte {line.offset}): {error.message}",
-        "run verify for the full list; restore the file from a copy",
-        index=line.index,
-        line=line.index + 1,
-        offset=line.offset,
-    )
