@@ -5,17 +5,9 @@ import numpy as np
 from scaling.fitted import LEVELS, Forecast, Grade, Subject
 from scaling.predictions import Claim, Measured, Prediction, Question, Resolution
 from scaling.registry import Kind, binding
-from scaling.trials import ModelSpec, OptimSpec, TaskSpec, TrialSpec
+from tests.predictions import UNTIL, specs
 
-UNTIL = "2030-01-01"
-SPEC = TrialSpec(
-    "pretrain",
-    TaskSpec("opchain", 1, 6, 5),
-    ModelSpec(1, 12, 3, 48, 4200, 24),
-    OptimSpec(0.02, (0.9, 0.98), "cosine"),
-    10,
-    24,
-)
+SPEC = specs()["pretrain"]
 NORMAL = np.sort(np.random.default_rng(0).standard_normal(500))
 
 

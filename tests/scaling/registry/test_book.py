@@ -13,32 +13,7 @@ from scaling.predictions import Question
 from scaling.records import canonical
 from scaling.registry import Ledger, binding, book, seed_for, standing
 from scaling.results import seal
-from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
-from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast
-
-
-def specs() -> dict[str, TrialSpec]:
-    base = TrialSpec(
-        "pretrain",
-        TaskSpec("opchain", 1, 6, 5),
-        ModelSpec(1, 12, 3, 48, 4200, 24),
-        OptimSpec(0.02, (0.9, 0.98), "cosine"),
-        10,
-        24,
-    )
-    rl = TrialSpec(
-        "rl",
-        base.task,
-        base.model,
-        OptimSpec(8e-3, (0.9, 0.99), "linear"),
-        10,
-        256,
-        parent=base,
-        adapter=AdapterSpec(8, 16.0),
-        grpo=GRPOSpec(32, 8, 0.05),
-    )
-    return {"pretrain": base, "rl": rl}
-
+from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast, specs
 
 COST = inputs_of(specs()["pretrain"])["C_pre"]
 
