@@ -28,7 +28,8 @@ from scaling.fitted import Grade
 from scaling.labels import labels
 from scaling.metrics import metric as metric_named
 from scaling.names import name_of
-from scaling.predictions import NOT_STARTED, Claim, Score
+from scaling.predictions import NOT_STARTED, Claim
+from scaling.scoring import Score
 
 SHORT_HASH = 16
 HITS = ("50", "80", "90", "95")

@@ -11,7 +11,8 @@ import numpy as np
 from scaling.fitted import LEVELS, BacktestRow, Fit, Forecast, Subject
 from scaling.gates import Gate
 from scaling.observations import OVERALL, Observations
-from scaling.predictions import Claim, Prediction, Question, Resolution, Score
+from scaling.predictions import Claim, Prediction, Question, Resolution
+from scaling.scoring import Score
 from scaling.sensitivities import Sensitivities
 from scaling.trajectories import Quantity, RunForecast, Trajectory
 

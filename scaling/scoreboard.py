@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 from scaling.errors import InputError
 from scaling.fitted import Grade
 from scaling.metrics import metric as metric_named
-from scaling.predictions import HIT_LEVELS, NOT_STARTED, Claim, Score
+from scaling.predictions import NOT_STARTED, Claim
+from scaling.scoring import HIT_LEVELS, Score
 from scaling.units import format_value
 
 if TYPE_CHECKING:
-    from scaling.registry.book import Record
     from scaling.registry.ledger import Ledger
+    from scaling.registry.standing import Record
 
 EARNED, UNEARNED, LATE = "earned", "unearned", "late"
 GROUPS = (EARNED, UNEARNED, LATE)
@@ -184,11 +185,11 @@ def scoreboard(ledgers: Iterable[Ledger], *, today: str | None = None) -> Scoreb
 
 
 def _rows(ledger: Ledger, today: str) -> list[Row]:
-    from scaling.registry import book
+    from scaling.registry import standing
 
     rows = []
-    for one in book.known(ledger):
-        if isinstance(one, book.Sealed):
+    for one in standing.known(ledger):
+        if isinstance(one, standing.Sealed):
             state = f"{EXPIRED}, {one.state}" if not one.withdrawn and one.until < today else one.state
             title, remarks = "(under embargo)", tuple(one.remarks)
             place = (str(ledger.folder), one.entry.seq, one.entry.hash)

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from scaling.errors import InputError, NotReplayed
 from scaling.provenance import machine, versions
 from scaling.records import file_digest, parse
-from scaling.registry import Ledger, book
+from scaling.registry import Ledger, binding, standing
+from scaling.registry.standing import Record, Sealed
 from scaling.results import TRACE, read_result
 from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints
@@ -39,7 +40,8 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True)
 class Replayed:
     """What was repeated and found the same. `entry`: the prediction whose hash gave the seed; None: a run of no
-    prediction. `weights`: whether all steps were repeated and the checkpoint's weights came out."""
+    prediction. `weights`: whether all steps were repeated and the checkpoint's weights came out. `embargo`: what cannot
+    be told before the prediction is revealed; "" for one that anybody can read."""
 
     trial: str
     stage: str
@@ -50,12 +52,14 @@ class Replayed:
     weights: bool
     entry: int | None
     prediction: str | None
+    embargo: str = ""
 
     def __str__(self) -> str:
         how = "bit by bit" if self.exact else f"within {_limits()} (GPU)"
         seed = "no prediction fixed its seed"
         if self.prediction:
             seed = f"its seed derives from entry {self.entry} ({self.prediction[:12]})"
+        seed += self.embargo and f", {self.embargo}"
         weights = ", and so do the final weights" if self.weights else ""
         compared = f"{self.traced} traced updates, {self.logged} log rows"
         return f"{self.trial}: the first {self.steps} steps repeat {how} ({compared}){weights}; {seed}"
@@ -73,13 +77,13 @@ def _folders(run: str, folder: Path, ledger: Ledger | None) -> list[Path]:
     for path in (Path(run), folder / "runs" / run):
         if (path / "spec.json").is_file():
             return [path]
-    if ledger is None or not (run == book.LATEST or set(run) <= set("0123456789abcdef")):
+    if ledger is None or not (run == standing.LATEST or set(run) <= set("0123456789abcdef")):
         raise InputError(
             f"{run!r:.80} is no trial: neither it nor {folder / 'runs' / run} holds a spec.json",
             "give a trial's folder, its id in FOLDER/runs, or the hash of a prediction",
         )
-    record = book.find(ledger, run)
-    found = [folder / "runs" / spec.id for spec in book.target_trials(record.entry, record.prediction)]
+    record = standing.find(ledger, run)
+    found = [folder / "runs" / spec.id for spec in binding.target_trials(record.entry, record.prediction)]
     for path in found:
         if not (path / "spec.json").is_file():
             raise InputError(f"{path} does not exist: the run of this prediction is not here", "train it first")
@@ -107,7 +111,7 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
         _compare(own, TRACE, traced, again.traced, again.steps, limit, hint)
     _compare(own, STEPS, logged, again.logged, again.steps, limit, hint)
     weights = not gpu and again.steps == spec.steps and _same_weights(own, folder, result, again, hint)
-    if record:
+    if isinstance(record, Record):
         _check_evidence(record, folder)
     return Replayed(
         trial=own.id,
@@ -119,20 +123,33 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
         weights=weights,
         entry=record.entry.seq if record else None,
         prediction=record.entry.hash if record else None,
+        embargo=_embargo(record),
     )
 
 
-def _bound(ledger: Ledger | None, own: TrialSpec) -> tuple[book.Record | None, TrialSpec]:
+def _bound(ledger: Ledger | None, own: TrialSpec) -> tuple[Record | Sealed | None, TrialSpec]:
     """The prediction that this run is about, and its specification with the seeds that the prediction's hash gives. Of
-    several predictions of one recipe the one whose seed it has, else the newest."""
-    found: tuple[book.Record | None, TrialSpec] = (None, own)
-    for record in book.records(ledger) if ledger else ():
-        for spec in book.target_trials(record.entry, record.prediction) if "specs" in record.prediction.target else ():
+    several predictions of one recipe the one whose seed it has, else the newest. One under embargo whose secret is
+    elsewhere is known by its seed alone."""
+    found: tuple[Record | Sealed | None, TrialSpec] = (None, own)
+    alone = {"rl": own, "pretrain": own.parent} if own.parent else {"pretrain": own}
+    for one in standing.readable(ledger) if ledger else ():
+        if isinstance(one, Sealed):
+            bound: Iterable[TrialSpec] = binding.bind(alone, one.entry.hash)
+        else:
+            bound = binding.target_trials(one.entry, one.prediction) if "specs" in one.prediction.target else ()
+        for spec in bound:
             if spec.id == own.id:
-                return record, spec
-            if spec.recipe_digest == own.recipe_digest:
-                found = record, spec
+                return one, spec
+            if spec.recipe_digest == own.recipe_digest and not isinstance(one, Sealed):
+                found = one, spec
     return found
+
+
+def _embargo(known: Record | Sealed | None) -> str:
+    if isinstance(known, Sealed):
+        return "which is under embargo: whether this is the run that it predicts, its reveal will show"
+    return "which is under embargo and was read with its secret" if known and known.sealed else ""
 
 
 @dataclass
@@ -244,7 +261,7 @@ def _same_weights(own: TrialSpec, folder: Path, result: Mapping[str, Any], again
     return True
 
 
-def _check_evidence(record: book.Record, folder: Path) -> None:
+def _check_evidence(record: Record, folder: Path) -> None:
     """The trace is the one that the outcome names, where there is an outcome."""
     name = f"{folder.resolve().name}/{TRACE}"
     stated = record.resolution.evidence.get(name) if record.resolution else None
@@ -253,7 +270,7 @@ def _check_evidence(record: book.Record, folder: Path) -> None:
                           f"{record.outcomes[0].seq}) names")  # fmt: skip
 
 
-def _hint(own: TrialSpec, spec: TrialSpec, record: book.Record | None, result: Mapping[str, Any]) -> str:
+def _hint(own: TrialSpec, spec: TrialSpec, record: Record | Sealed | None, result: Mapping[str, Any]) -> str:
     """What else may be behind a difference."""
     if record and spec.id != own.id:
         return (

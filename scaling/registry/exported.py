@@ -7,6 +7,7 @@ those of the entry, and the outcomes those of the outcome entry; the drawn page 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -39,6 +40,16 @@ class Checked:
 def check_file(path: Path) -> Checked:
     """Check a proof, a consistency proof or a report. `InputError`: not readable as one; `LedgerError`: it is false."""
     value = read(path)
+    try:
+        return _checked(value, path)
+    except LedgerError as error:
+        raise LedgerError(f"{path}: {error.message}", error.hint, index=error.index) from None
+    except InputError as error:
+        message = error.message if str(path) in error.message else f"{path}: {error.message}"
+        raise InputError(message, error.hint) from None
+
+
+def _checked(value: Any, path: Path) -> Checked:
     kind = value.get("type") if isinstance(value, Mapping) else None
     if kind == proofs.CONSISTENCY:
         old, new = proofs.check_consistency(value)
@@ -69,6 +80,7 @@ def _attached(data: bytes, path: Path) -> bytes:
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what is wrong is said here, once
     try:
         found = PdfReader(io.BytesIO(data)).attachments.get(f"{MODEL}.json", [])
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:

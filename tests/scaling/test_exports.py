@@ -13,7 +13,7 @@ from scaling.errors import InputError
 from scaling.exports import OSF_FIELDS, Range, metaculus, osf, osf_markdown
 from scaling.fitted import Grade
 from scaling.predictions import Claim, Prediction, Question
-from scaling.registry import Kind, Ledger, book
+from scaling.registry import Kind, Ledger, standing
 
 
 def breaks_the_rules(cdf, where):
@@ -86,7 +86,7 @@ def test_osf_fields_are_all_there_and_unearned_claims_are_exploratory(tmp_path):
         provenance={"data": {"points.csv": "e" * 64}, "code": {"commit": "c" * 40, "uncommitted": "x"}},
     )  # fmt: skip
     entry = ledger.append(Kind.PREDICTION, prediction.body)
-    form = osf(entry, book.find(ledger, entry.hash).prediction)
+    form = osf(entry, standing.find(ledger, entry.hash).prediction)
     answers = form["registration_responses"]
     assert set(answers) == {q for _, page in OSF_FIELDS for q, _ in page} == {f"q{i}" for i in range(2, 24)}
     assert "P(above 0.49)" in answers["q2"] and "UNEARNED" not in answers["q2"] and "UNEARNED" in answers["q22"]
@@ -100,7 +100,7 @@ def test_osf_fields_are_all_there_and_unearned_claims_are_exploratory(tmp_path):
 def test_a_run_that_had_started_is_not_called_prior(tmp_path):
     ledger = Ledger(tmp_path)
     entry = told(ledger, None, run_state="started")
-    answers = osf(entry, book.find(ledger, entry.hash).prediction)["registration_responses"]
+    answers = osf(entry, standing.find(ledger, entry.hash).prediction)["registration_responses"]
     assert "the run had started" in answers["q8"] and "prior" not in answers["q8"]
 
 

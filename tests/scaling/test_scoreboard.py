@@ -10,12 +10,13 @@ from told import UNTIL, forecast, predicted, resolved, told
 
 from scaling.__main__ import main
 from scaling.fitted import LEVELS, Grade
-from scaling.predictions import FINISHED, HIT_LEVELS
+from scaling.predictions import FINISHED
 from scaling.records import canonical, parse
-from scaling.registry import Kind, Ledger, book
+from scaling.registry import Kind, Ledger, remarks
 from scaling.scoreboard import EARNED, LATE, UNEARNED, Mean, scoreboard
 from scaling.scoreboard_text import board_json, board_text
 from scaling.scores import QuantileDistribution
+from scaling.scoring import HIT_LEVELS
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def full(tmp_path):
     started = told(ledger, None)
     ledger.append(Kind.START, {"prediction": started.hash})
     gone = told(ledger, None)
-    book.withdraw(ledger, gone.hash, "a slip")
+    remarks.withdraw(ledger, gone.hash, "a slip")
     ledger.append(Kind.COMMIT, {"commitment": "c" * 64, "until": UNTIL, "v": 1})
     return ledger
 

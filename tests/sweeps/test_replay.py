@@ -19,7 +19,7 @@ from scaling.compute import inputs_of
 from scaling.errors import InputError, NotReplayed, StoreError
 from scaling.observations import Observations
 from scaling.records import canonical, file_digest
-from scaling.registry import Ledger, book
+from scaling.registry import Ledger, binding, book, standing
 from scaling.results import seal
 from scaling.trials import GRPOSpec, TrialState
 from sweeps import optim
@@ -72,7 +72,7 @@ def honest(tmp_path_factory, other):
 def copy(honest, tmp_path):
     """(folder, bound base trial, bound RL trial) to do wrong to."""
     shutil.copytree(honest[0], tmp_path / "copy")
-    return tmp_path / "copy", *(tmp_path / "copy" / "runs" / s.id for s in book.target_trials(honest[1]))
+    return tmp_path / "copy", *(tmp_path / "copy" / "runs" / s.id for s in binding.target_trials(honest[1]))
 
 
 def test_an_honest_run_repeats_bit_by_bit_in_both_stages(honest):
@@ -84,9 +84,9 @@ def test_an_honest_run_repeats_bit_by_bit_in_both_stages(honest):
     (whole,) = replay(10**6, base.trial, folder=folder)
     assert (whole.steps, whole.logged, whole.weights) == (30, 30, True)
     assert "final weights" in str(whole) and "derives from entry 0" in str(whole)
-    record = book.find(Ledger(folder / "ledger"), entry.hash)
+    record = standing.find(Ledger(folder / "ledger"), entry.hash)
     assert record.resolution.bound and record.labels == []
-    assert {f"{s.id}/trace.jsonl" for s in book.target_trials(entry)} <= set(record.resolution.evidence)
+    assert {f"{s.id}/trace.jsonl" for s in binding.target_trials(entry)} <= set(record.resolution.evidence)
 
 
 def test_a_run_of_no_prediction_repeats_too_and_says_so(other):
@@ -96,7 +96,7 @@ def test_a_run_of_no_prediction_repeats_too_and_says_so(other):
 
 def test_every_seed_of_the_run_hangs_on_the_entry(tmp_path):
     """Initial weights, data order and drawn tokens: two predictions of one run share no step."""
-    one, two = (book.target_trials(register(tmp_path / name)) for name in "ab")
+    one, two = (binding.target_trials(register(tmp_path / name)) for name in "ab")
     for left, right in zip(one, two, strict=True):
         assert left.seed != right.seed and max(left.seed, right.seed) > 2**56
     run(tmp_path, [*one, *two])
@@ -172,7 +172,7 @@ def test_code_with_one_number_changed_is_seen(copy, monkeypatch, stage, step):
 
 def claimed(folder, entry, theirs):
     """The attack: runs trained before are laid where the prediction's bound run would be, ids and digests mended."""
-    for own, spec in zip((BASE, RL), book.target_trials(entry), strict=True):
+    for own, spec in zip((BASE, RL), binding.target_trials(entry), strict=True):
         new = folder / "runs" / spec.id
         shutil.copytree(theirs / "runs" / own.id, new)
         rows = (new / "observations.jsonl").read_text()
@@ -189,8 +189,8 @@ def claimed(folder, entry, theirs):
 def test_train_first_and_predict_later(other, tmp_path, capsys):
     """Hidden, it is seen by the bound seed alone; shown, it is labelled in every output."""
     shutil.copytree(other / "runs", tmp_path / "before" / "runs")
-    entry = register(tmp_path / "before", like=other / "runs", run_state=book.run_state(
-        tmp_path / "before" / "runs", book.target_of(TARGET, where="")))  # fmt: skip
+    entry = register(tmp_path / "before", like=other / "runs", run_state=binding.run_state(
+        tmp_path / "before" / "runs", binding.target_of(TARGET, where="")))  # fmt: skip
     assert entry.body["run_state"] == "finished"  # whoever leaves the run where it is says so
 
     folder = tmp_path / "hidden"
@@ -205,8 +205,8 @@ def test_train_first_and_predict_later(other, tmp_path, capsys):
     claimed(folder, entry, other)
     book.resolve_from_runs(ledger, entry, folder / "runs")
     assert ledger.verify(heads=[remembered]).ok  # the chain and a head are blind to it
-    assert book.find(ledger, entry.hash).labels == []
-    for spec in book.target_trials(entry):  # the seed is not
+    assert standing.find(ledger, entry.hash).labels == []
+    for spec in binding.target_trials(entry):  # the seed is not
         with pytest.raises((NotReplayed, StoreError), match="step 1: "):
             replay(1, spec.id, folder=folder)
     assert main(["verify", "--folder", str(folder), "--replay-steps", "1", "latest"]) == 4

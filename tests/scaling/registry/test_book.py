@@ -11,34 +11,9 @@ from scaling.gates import Gate
 from scaling.observations import Observation
 from scaling.predictions import Question
 from scaling.records import canonical
-from scaling.registry import Ledger, book, seed_for
+from scaling.registry import Ledger, binding, book, seed_for, standing
 from scaling.results import seal
-from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
-from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast
-
-
-def specs() -> dict[str, TrialSpec]:
-    base = TrialSpec(
-        "pretrain",
-        TaskSpec("opchain", 1, 6, 5),
-        ModelSpec(1, 12, 3, 48, 4200, 24),
-        OptimSpec(0.02, (0.9, 0.98), "cosine"),
-        10,
-        24,
-    )
-    rl = TrialSpec(
-        "rl",
-        base.task,
-        base.model,
-        OptimSpec(8e-3, (0.9, 0.99), "linear"),
-        10,
-        256,
-        parent=base,
-        adapter=AdapterSpec(8, 16.0),
-        grpo=GRPOSpec(32, 8, 0.05),
-    )
-    return {"pretrain": base, "rl": rl}
-
+from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast, specs
 
 COST = inputs_of(specs()["pretrain"])["C_pre"]
 
@@ -47,7 +22,7 @@ def test_register_resolve_score(tmp_path):
     ledger = Ledger(tmp_path)
     receipt = book.register(ledger, ask("loss of the big run"), forecast(), **COMPLETE)
     book.resolve(ledger, receipt, 0.505, n=100)
-    record = book.find(ledger, receipt.hash[:8])
+    record = standing.find(ledger, receipt.hash[:8])
     (score,) = record.scores
     assert record.state == "resolved"
     assert score.hits["90"] and abs(score.error - (score.median / 0.505 - 1)) < 1e-12
@@ -64,7 +39,7 @@ def test_what_was_known_of_the_gates_is_registered_once(tmp_path):
     made = [forecast(stage=stage, grade=Grade.UNEARNED).with_gates([before, after]) for stage in ("pretrain", "rl")]
     entry = book.register(ledger, [ask("a"), ask("b")], made, **COMPLETE)
     assert ledger.verify().ok
-    prediction = book.find(ledger, entry.hash).prediction
+    prediction = standing.find(ledger, entry.hash).prediction
     assert prediction.gates == (before, after)
     assert [c.warnings for c in prediction.claims] == [
         ("gate a: cannot tell",),
@@ -107,7 +82,7 @@ def test_the_seed_comes_from_the_entry_and_not_the_other_way_round(tmp_path):
     target = {"specs": {k: v.to_json() for k, v in specs().items()}}
     ledger = Ledger(tmp_path)
     made = [book.register(ledger, ask(t), forecast(at=COST), **COMPLETE | {"target": target}) for t in ("one", "two")]
-    first, second = (book.target_trials(e) for e in made)
+    first, second = (binding.target_trials(e) for e in made)
     assert first[0].seed == seed_for(made[0].hash, "pretrain") != second[0].seed
     assert first[1].parent == first[0]
     assert first[0].recipe_digest == specs()["pretrain"].recipe_digest
@@ -125,14 +100,14 @@ def test_resolving_from_a_folder_of_trials_takes_only_the_bound_run(tmp_path):
         made,
         **COMPLETE | {"target": target},
     )
-    base, rl = book.target_trials(receipt)
+    base, rl = binding.target_trials(receipt)
     write_run(tmp_path / "runs", base.with_seed(7), "loss", 0.9)
     with pytest.raises(InputError, match="train it first"):
         book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
     write_run(tmp_path / "runs", base, "loss", 0.49)
     write_run(tmp_path / "runs", rl, "pass_rate", 0.51)
     book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
-    record = book.find(ledger, receipt.hash)
+    record = standing.find(ledger, receipt.hash)
     assert record.resolution.bound
     assert {k: v.value for k, v in record.resolution.values.items()} == {
         "pretrain.loss.all": 0.49,
@@ -165,7 +140,7 @@ def test_latest_is_the_newest_prediction(tmp_path):
     ledger = Ledger(tmp_path)
     book.register(ledger, ask("one"), forecast(), **COMPLETE)
     second = book.register(ledger, ask("two"), forecast(), **COMPLETE)
-    assert book.find(ledger, "latest").entry.hash == second.hash
+    assert standing.find(ledger, "latest").entry.hash == second.hash
 
 
 def test_a_deadline_in_the_past_and_no_forecast_are_refused(tmp_path):
@@ -178,18 +153,18 @@ def test_a_deadline_in_the_past_and_no_forecast_are_refused(tmp_path):
 @pytest.mark.parametrize("target", [[], {}, {"specs": {}}, {"specs": {"pretrain": {"width": "x"}}}])
 def test_a_malformed_target_is_refused(target):
     with pytest.raises(InputError):
-        book.target_of(target, where="target.json")
+        binding.target_of(target, where="target.json")
 
 
 def test_run_state_sees_a_run_of_the_recipe_under_any_seed(tmp_path):
     target = specs()
-    assert book.run_state(tmp_path, target) == "not started"
+    assert binding.run_state(tmp_path, target) == "not started"
     folder = tmp_path / "x"
     folder.mkdir()
     (folder / "spec.json").write_bytes(canonical(target["pretrain"].with_seed(99).to_json()))
-    assert book.run_state(tmp_path, target) == "started"
+    assert binding.run_state(tmp_path, target) == "started"
     (folder / "result.json").write_text("{}")
-    assert book.run_state(tmp_path, target) == "finished"
+    assert binding.run_state(tmp_path, target) == "finished"
 
 
 def test_entries_gone_while_heads_remain_is_a_broken_ledger(tmp_path):
@@ -206,14 +181,14 @@ def test_questions_about_one_run_are_one_entry_scored_together(tmp_path):
     made = [forecast(), forecast("pass_rate", "rl"), forecast("neg_log_pass", "rl")]
     asked = [Question(f.subject.label, UNTIL, 0.5, VOIDS) for f in made]
     receipt = book.register(ledger, asked, made, **COMPLETE)
-    record = book.find(ledger, receipt.hash)
+    record = standing.find(ledger, receipt.hash)
     assert record.inside == {} and [c.threshold for c in record.prediction.claims] == [0.5, 0.5, 0.5]
     values = {c.id: book.Measured(0.5, protocol="p" * 16) for c in record.prediction.claims}
     with pytest.raises(InputError, match=r"no value for claim rl\.neg_log_pass"):
         book.resolve(ledger, receipt, dict(list(values.items())[:2]))
     values["rl.pass_rate.all"] = book.Measured(0.9, protocol="p" * 16)
     book.resolve(ledger, receipt, values)
-    assert book.find(ledger, receipt.hash).inside == dict.fromkeys(("50", "80", "90", "95"), (2, 3))
+    assert standing.find(ledger, receipt.hash).inside == dict.fromkeys(("50", "80", "90", "95"), (2, 3))
 
 
 def test_questions_about_two_runs_or_about_another_than_the_specified_one_are_refused(tmp_path):
@@ -249,7 +224,7 @@ def test_a_claim_to_be_bound_is_believed_only_of_the_trials_that_the_hash_gives(
         receipt.hash, {"pretrain.loss.all": book.Measured(0.5, protocol="p" * 16)}, trials=("mine-s1",), bound=True
     ).body
     ledger.append("outcome", body)  # past the book
-    record = book.find(ledger, receipt.hash)
+    record = standing.find(ledger, receipt.hash)
     assert not record.resolution.bound and labels.UNBOUND in record.labels
 
 
@@ -258,22 +233,22 @@ def test_every_start_anew_is_an_entry_and_a_run_without_an_outcome_is_shown(tmp_
     receipt = bound(ledger)
     for again, expected in ((False, 1), (False, 1), (True, 2), (True, 3)):
         book.start(ledger, receipt, again=again)
-        assert len(book.find(ledger, receipt.hash).starts) == expected
-    record = book.find(ledger, receipt.hash)
+        assert len(standing.find(ledger, receipt.hash).starts) == expected
+    record = standing.find(ledger, receipt.hash)
     assert record.state == "started" and [e.body.get("again") for e in record.starts] == [None, 1, 2]
     assert record.labels == [
         "The run was begun 3 times: each start is an entry.",
         "The run was started and its outcome is not entered.",
     ]
-    book.resolve(ledger, receipt, 0.5, trials=book.bound_ids(receipt), bound=True)
-    assert book.find(ledger, receipt.hash).labels == ["The run was begun 3 times: each start is an entry."]
+    book.resolve(ledger, receipt, 0.5, trials=binding.bound_ids(receipt), bound=True)
+    assert standing.find(ledger, receipt.hash).labels == ["The run was begun 3 times: each start is an entry."]
 
 
 def test_an_outcome_of_a_bound_run_that_was_never_started_is_labelled(tmp_path):
     ledger = Ledger(tmp_path)
     receipt = bound(ledger)
-    book.resolve(ledger, receipt, 0.5, trials=book.bound_ids(receipt), bound=True)
-    assert book.find(ledger, receipt.hash).labels == [labels.NO_START]
+    book.resolve(ledger, receipt, 0.5, trials=binding.bound_ids(receipt), bound=True)
+    assert standing.find(ledger, receipt.hash).labels == [labels.NO_START]
 
 
 def test_an_outcome_without_trials_is_not_bound(tmp_path):
@@ -283,5 +258,5 @@ def test_an_outcome_without_trials_is_not_bound(tmp_path):
         book.resolve(ledger, receipt, 0.5, bound=True)
     measured = {"pretrain.loss.all": book.Measured(0.5, protocol="p" * 16)}
     ledger.append("outcome", book.Resolution(receipt.hash, measured, bound=True).body)
-    record = book.find(ledger, receipt.hash)
+    record = standing.find(ledger, receipt.hash)
     assert not record.resolution.bound and record.labels == [labels.UNBOUND]

@@ -1,0 +1,38 @@
+"""What `scaling verify` checks beside a ledger: a file that left the house, or a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scaling.cli import emit, note
+from scaling.errors import InputError
+from scaling.registry import Ledger
+
+
+def verify_file(file: Path, ledger: Ledger | None, *, as_json: bool) -> int:
+    from scaling.registry.exported import check_file
+
+    checked = check_file(file)
+    for warning in checked.warnings:
+        note(f"warning: {warning}")
+    says = list(checked.says)
+    if ledger:
+        ledger.verify(checked.heads).raise_first()
+        says.append(f"the ledger in {ledger.folder} is sound and continues that head")
+    emit({"ok": True, "what": checked.what, "says": says}, lambda: "\n".join([f"good: {checked.what}", *says]),
+         as_json=as_json)  # fmt: skip
+    return 0
+
+
+def replay(steps: int, run: str, folder: Path, ledger: Path | None) -> list[Any]:
+    """By the room that trains, which no import of this one may name: it brings itself as an entry point."""
+    from importlib.metadata import entry_points
+
+    try:
+        repeat = next(iter(entry_points(group="scaling.replay"))).load()
+        made: list[Any] = repeat(steps, run, folder=folder, ledger=ledger)
+    except (StopIteration, ImportError) as error:
+        why = str(error) or "no such part is installed"
+        raise InputError(f"nothing here repeats a run: {why}", "pip install 'scaling[train]'") from None
+    return made
