@@ -1,9 +1,9 @@
 """Do the counts look like what a form of difficulty, fitted to them, makes? The counts are redrawn from the fit.
 
-    one         T = sum_i (sum_r z_ir)^2     z_ir = (c_ir - n_ir p_r) / sd_ir, p_r the run's own mean, when redrawn too: of
-                                             problems alike, what one of them misses in one run tells of no other run
-    lognormal   T = mean_i (F - F_0)^2(t_i)  t: log(-log) of the share passed in all runs, less its mean, in units of its
-                                             sd over the problems, as a fit would have it (Cramer and von Mises;
+    one         T = sum_i (sum_r z_ir)^2     z_ir = (c_ir - n_ir p_r) / sd_ir, p_r the run's own mean, when redrawn too;
+                                             of problems alike, what one misses in one run tells of no other run
+    lognormal   T = mean_i (F - F_0)^2(t_i)  t: log(-log) of the share passed in all runs, less its mean, in units of
+                                             its sd over the problems, as a fit would have it (Cramer and von Mises;
                                              Lilliefors 1967); F_0 of all redrawings
 
 p: share of redrawings whose T is as large. Shapes: B tables (the data, then the redrawings), R runs, I problems.
@@ -31,8 +31,8 @@ def contradiction(found: Difficulty, seed: int = 0) -> float | None:
         T_B = np.array([_dispersion(counts, c_RI, found.rho) for c_RI in (counts.c_RI, *redrawn)])
     else:
         T_B = _distances(np.array([_placed(counts, c_RI) for c_RI in (counts.c_RI, *redrawn)]))
-    as_large = T_B[0] * (1 - 1e-9)  # sums in another order are alike
-    return float(np.mean(T_B >= as_large))
+    smaller_B = T_B[0] * (1 - 1e-9) > T_B  # but for rounding
+    return 1 - float(np.mean(smaller_B))
 
 
 def _redrawn(found: Difficulty, rng: np.random.Generator) -> np.ndarray:
