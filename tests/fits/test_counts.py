@@ -196,6 +196,10 @@ def test_little_or_odd_data_get_a_status_and_a_finite_answer(counts, name):
     made = fit_passes(counts, name, draws=60)
     assert np.all(np.isfinite(made.pass_rates(1e4)))
     assert np.isfinite(made.summary.exponent_se)
+    if counts.c_RI.std() == 0:  # nothing was learnt
+        assert made.summary.exponent == pytest.approx(K_PRIOR[0], abs=0.01)
+        assert made.summary.exponent_se <= 1.01 * K_PRIOR[1]
+        assert made.summary.floor == pytest.approx(FLOOR_PRIOR, abs=0.01)
     if counts.c_RI.std() == 0 or counts.runs == 1:
         assert made.summary.status in (FitStatus.NOT_IDENTIFIED, FitStatus.TOO_FEW_POINTS)
     assert str(made.summary)
