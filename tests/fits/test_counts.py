@@ -270,6 +270,67 @@ def test_a_table_of_counts_is_forecast_from_its_counts(problems, main, capsys):
     assert "counts of" not in capsys.readouterr().out
 
 
+def written(path, c, n=16, x=None):
+    """A file of counts (runs, problems)."""
+    c = np.asarray(c)
+    n, x = np.broadcast_to(n, c.shape), np.geomspace(1e18, 1e21, 4) if x is None else x
+    rows = [f"{x[r]},{i},{n[r, i]},{c[r, i]}" for r, i in np.ndindex(c.shape)]
+    path.write_text("\n".join(["C,problem,n,c", *rows]) + "\n")
+    return path
+
+
+def test_four_scales_are_enough_where_passes_were_counted(tmp_path, main, capsys):
+    """The design of the benchmark's worlds: 1,000x beyond four scales, a decade apart."""
+    counts, truth = worlds.world("lognormal", 0)
+    path = written(tmp_path / "four.csv", counts.c_RI, x=worlds.SCALES * 1e24)
+    command = ["forecast", str(path), "--at", "1e24 FLOP", "--metric", "pass_rate", "--json"]
+    assert main(command) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["grade"] == "EXTENDED" and one["earned_factor"] >= 1 and one["reach"].startswith("back-tested to")
+    assert one["quantiles"]["0.05"] <= truth <= one["quantiles"]["0.95"]
+    assert "CONVERGED" in one["method"]
+    assert main([*command, "--likelihood", "binomial"]) == 3  # a form that these counts contradict: the estimate stays
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["grade"] == "REFUSED" and 0 < one["median"] < 1
+    assert any("NOT_IDENTIFIED" in w for w in one["warnings"]) and any("contradict" in w for w in one["warnings"])
+
+
+SOME = np.random.default_rng(0).binomial(16, np.array([0.1, 0.15, 0.25, 0.4])[:, None], (4, 12))
+
+
+@pytest.mark.parametrize(
+    ("c", "n", "says"),
+    [
+        (np.where(np.arange(12) == 3, 17, SOME), 16, "c = 17 of n = 16"),
+        (SOME * 0, np.where(np.arange(12) == 3, 0, np.full((4, 12), 16)), "c = 0 of n = 0"),
+        ((SOME / 16 * 100).round(1), 16, "must be whole counts"),
+        (SOME - 20, 16, "0 <= c <= n"),
+        (SOME[:2], 16, "only 2 compute scales"),
+        (SOME[:1], 16, "one compute scale only"),
+    ],
+    ids=["c > n", "n = 0", "percent", "negative", "two runs", "one run"],
+)
+def test_bad_tables_of_counts_are_named(c, n, says, tmp_path, main, capsys):
+    path = written(tmp_path / "bad.csv", c, n)
+    assert main(["forecast", str(path), "--at", "1e22 FLOP", "--metric", "pass_rate"]) in (1, 3)
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("c", [SOME * 0, SOME * 0 + 16, SOME[:, :1]], ids=["all zeros", "all ones", "one problem"])
+def test_tables_that_say_little_are_refused_with_an_estimate(c, tmp_path, main, capsys):
+    path = written(tmp_path / "little.csv", c)
+    assert main(["forecast", str(path), "--at", "1e22 FLOP", "--metric", "pass_rate", "--json"]) == 3
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["grade"] == "REFUSED" and 0 <= one["median"] <= 1
+    assert "NOT_IDENTIFIED" in one["method"]
+
+
+def test_percent_of_a_hundred_samples_are_counts_of_a_hundred():
+    """Rates in percent that are whole numbers are refused where n is not 100: 25 % of 16 is more than 16."""
+    with pytest.raises(InputError, match="25 passes in 16"):
+        Counts(np.ones(1), np.array([[16.0]]), np.array([[25.0]]))
+
+
 def test_counts_of_a_table_are_those_of_its_file(problems):
     table = Observations.read(problems, metric="pass_rate", bucket="hard")
     found = count_table(table)
