@@ -68,6 +68,7 @@ def anchor(
         says = f"wrote {target}: over the head of {head.size} entries"
         return emit({"file": str(target), "size": head.size, "root": head.root.hex()}, lambda: says, as_json=as_json)
     book = opened(where, create=False, key=key)
+    book.check_ready()  # before anybody else is shown anything
     roots = tsa_roots.read_bytes() if tsa_roots else None
     made = _made(book, tsa, request, reply, roots, repository, tag, push, ots)
     entry = anchors.append(book, made)

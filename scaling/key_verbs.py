@@ -42,7 +42,7 @@ def key_new(
     scaling key new --key new.pem --lost 3f9c0a1b --reason "disk died" --folder forecast
     """
     from scaling.records import canonical
-    from scaling.registry import Ledger, keyfiles
+    from scaling.registry import Ledger, keyfiles, nonces
     from scaling.registry.entries import Kind
     from scaling.registry.keys import Action, Keyring, Statement
     from scaling.signers import ask_new_passphrase, ask_passphrase
@@ -73,7 +73,7 @@ def key_new(
         action = Action.ROTATE if old else Action.NEW
         statement = Statement(action, made.public, old.hex if old else None, bool(lost), reason, name)
         book.key = signer or made
-        entry = book.append(Kind.KEY, statement.body, nonce=f"key-{made.public.hex[:32]}")
+        entry = book.append(Kind.KEY, statement.body, nonce=nonces.own(Kind.KEY, statement.body))
         note(f"entered in {book.folder} as entry {entry.seq}: it signs from the next one on")
     else:
         note("enter it in a ledger: scaling key new --folder FOLDER")

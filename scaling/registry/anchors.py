@@ -19,8 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling import records
 from scaling.errors import InputError, LedgerError
+from scaling.registry import nonces
 from scaling.registry.entries import HEX64, Entry, Kind, blob_digests, read_entry
 from scaling.registry.heads import Head
 from scaling.registry.journal import Line
@@ -132,8 +132,7 @@ class Clocks:
 
 def append(ledger: Ledger, anchor: Anchor) -> Entry:
     """Enter an anchor; the same evidence again returns the entry that is there."""
-    evidence = records.digest(anchor.body)
-    return ledger.append(Kind.ANCHOR, anchor.body, nonce=f"anchor-{evidence[:32]}")
+    return ledger.append(Kind.ANCHOR, anchor.body, nonce=nonces.own(Kind.ANCHOR, anchor.body))
 
 
 def check_all(ledger: Ledger, clocks: Clocks = Clocks()) -> tuple[list[Checked], list[Known]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ SUFFIX = re.compile(r"\A[a-z0-9]{1,16}\Z")
 class Blobs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._put: dict[str, Path] = {}  # by this process: found without listing the folder
 
     def put(self, data: bytes, suffix: str) -> str:
         """Store the bytes and return their digest; bytes that are there already are left as they are."""
@@ -30,6 +32,7 @@ class Blobs:
                 records.sync_folder(folder)
         except OSError as error:
             raise InputError(f"{path} could not be written: {error.strerror or error}") from error
+        self._put[digest] = path
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -52,10 +55,28 @@ class Blobs:
         return sorted(self.folder.glob(f"{digest}.*"))
 
     def sound(self, digest: str) -> bool:
-        return any(self._holds(path, digest) for path in self.paths(digest))
+        own = self._put.get(digest)
+        return bool(own and self._holds(own, digest)) or any(self._holds(path, digest) for path in self.paths(digest))
 
     def _holds(self, path: Path, digest: str) -> bool:
         try:
             return path.is_file() and records.file_digest(path) == digest
         except OSError:
             return False
+
+
+class ListedBlobs(Blobs):
+    """The same by a list of the folder that is made once: for a reader of many, while none is added."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._names: dict[str, list[str]] = {}
+        try:
+            names = os.listdir(folder)
+        except OSError:  # of a folder that is not there, or cannot be read, nothing can be found
+            names = []
+        for name in sorted(names):
+            self._names.setdefault(name.partition(".")[0], []).append(name)
+
+    def paths(self, digest: str) -> list[Path]:
+        return [self.folder / name for name in self._names.get(digest, ()) if "." in name]

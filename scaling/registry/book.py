@@ -13,7 +13,7 @@ from scaling.fitted import Forecast, Grade
 from scaling.predictions import Claim, Measured, Prediction, Question, Resolution
 from scaling.provenance import provenance as made_with
 from scaling.records import canonical, file_digest, parse, sha256
-from scaling.registry import complete
+from scaling.registry import complete, nonces
 from scaling.registry.binding import bound_ids, target_of, target_trials
 from scaling.registry.embargo import Secret
 from scaling.registry.entries import Entry, Kind
@@ -84,14 +84,15 @@ def register(
     )
     complete.check_complete(prediction)
     stated, blobs = parse(canonical(prediction.body)), {sha256(f.blob): f.blob for f in made}
-    ledger.check_ready()
     if not embargo:
+        ledger.check_ready(Kind.PREDICTION, stated, nonce)
         for blob in blobs.values():
             ledger.put_blob(blob, BLOB)
         return ledger.append(Kind.PREDICTION, stated, nonce=nonce)
     secret = Secret.of(stated, blobs)
-    kept = secret.keep(ledger.folder)
     body = {"commitment": secret.commitment, "until": prediction.until, "v": 1}
+    ledger.check_ready(Kind.COMMIT, body, nonce)
+    kept = secret.keep(ledger.folder)
     try:
         return ledger.append(Kind.COMMIT, body, nonce=nonce)
     except InputError:  # nothing was appended; after any other error the secret may be needed
@@ -148,7 +149,7 @@ def resolve(
     if missing:
         raise InputError(f"no value for claim {sorted(missing)[0]}", "every claim of a prediction is resolved together")
     scores(record.prediction, resolution)  # refuses unknown claims, other protocols, values out of range
-    return ledger.append(Kind.OUTCOME, resolution.body, nonce=f"outcome-{record.entry.hash[:32]}")  # one, by any writer
+    return ledger.append(Kind.OUTCOME, resolution.body, nonce=nonces.own(Kind.OUTCOME, resolution.body))
 
 
 def start(
@@ -167,7 +168,7 @@ def start(
         "recipe_digests": {s.stage: s.recipe_digest for s in specs},
         **({"again": earlier} if earlier else {}),
     }
-    ledger.append(Kind.START, body, nonce=f"start-{entry.hash[:32]}" + (f"-{earlier}" if earlier else ""))
+    ledger.append(Kind.START, body, nonce=nonces.own(Kind.START, body))
     return specs
 
 

@@ -1,33 +1,41 @@
 """Where entries stand in a long ledger, so that an append need not read it all: a file that may be lost at any time.
 
-It says where to look, never what is there: every hit is read in the ledger itself. It is used only while the entry it
-ends with stands where it says; what the ledger has beyond is read on; after a reboot (a power cut may have spoiled it),
-a restore, or any error of the database it is made anew.
+It says where to look, never what is there: every hit is read in the ledger itself. What it leaves out nobody would
+miss, so it is used only as this program left it (by inode, change time and counter of its file, in `.index.stamp`), and
+while the entry it ends with stands where it says; what the ledger has beyond is read on. After a change by anyone else,
+a reboot (a power cut may have spoiled it), a restore, or any error of the database it is made anew.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scaling.registry.entries import TAIL, TAIL_BYTES, Kind
-from scaling.registry.journal import Line, Writer
+from scaling.registry.journal import Line, View, Writer
 
-NAME = ".index.sqlite"
+NAME, STAMP = ".index.sqlite", ".index.stamp"
 FROM_BYTES = 4 * 2**20  # a shorter ledger is read through sooner than a database is opened
-VERSION = "1"
-HASH, NONCE, KIND = range(3)
-KEPT = {Kind.KEY, Kind.REVEAL}  # found by kind: few, and appends ask for them
+VERSION = "2"
+HASH, NONCE, KIND, ABOUT = range(4)
+KEPT = {Kind.KEY, Kind.ANCHOR, Kind.PREDICTION, Kind.COMMIT}  # found by kind
+PREDICTED = {Kind.PREDICTION, Kind.COMMIT}
+NAMED = re.compile(rb'"(?:prediction|commit)":"([0-9a-f]{64})"')  # the prediction that an entry is about
 
 
 class Index:
     """The entries of the file that `file` holds locked; `at` gives the offsets where one may stand."""
 
-    def __init__(self, path: Path, file: Writer) -> None:
+    def __init__(self, path: Path, file: View) -> None:
+        self._path = path
+        if _stamp(path) != _read_stamp(path):
+            path.unlink(missing_ok=True)
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.execute("PRAGMA synchronous=OFF")
         self._base.execute("BEGIN IMMEDIATE")
@@ -41,21 +49,32 @@ class Index:
     def close(self) -> None:
         self._base.execute("COMMIT")
         self._base.close()
+        with contextlib.suppress(OSError):  # without it the next one is made anew
+            self._path.with_name(STAMP).write_text(_stamp(self._path))
 
-    def hashes(self, digest: str) -> list[int]:
-        return self._at(HASH, _key(bytes.fromhex(digest)))
+    def hashes(self, prefix: str) -> Iterator[int]:
+        """By the first hex digits of a hash, or all."""
+        digits = prefix[:16]
+        low, high = (_key(bytes.fromhex(digits.ljust(16, fill))) for fill in "0f")
+        return self._at(HASH, low, high)
 
-    def nonces(self, nonce: str) -> list[int]:
+    def nonces(self, nonce: str) -> Iterator[int]:
         return self._at(NONCE, _key(hashlib.sha256(nonce.encode()).digest()))
 
-    def kinds(self, kind: Kind) -> list[int]:
-        return self._at(KIND, _kind_key(kind))
+    def kinds(self, kind: Kind, *, newest_first: bool = False) -> Iterator[int]:
+        return self._at(KIND, _kind_key(kind), order="DESC" if newest_first else "ASC")
 
-    def _at(self, what: int, key: int) -> list[int]:
-        rows = self._base.execute("SELECT offset FROM place WHERE what = ? AND key = ? ORDER BY offset", (what, key))
-        return [offset for (offset,) in rows]
+    def about(self, digest: str) -> Iterator[int]:
+        return self._at(ABOUT, _key(bytes.fromhex(digest)))
 
-    def _catch_up(self, file: Writer) -> None:
+    def _at(self, what: int, low: int, high: int | None = None, order: str = "ASC") -> Iterator[int]:
+        rows = self._base.execute(
+            f"SELECT offset FROM place WHERE what = ? AND key BETWEEN ? AND ? ORDER BY key, offset {order}",
+            (what, low, low if high is None else high),
+        )
+        return (offset for (offset,) in rows)
+
+    def _catch_up(self, file: View) -> None:
         state = dict(self._base.execute("SELECT name, value FROM state"))
         covered, stamp = int(state.get("covered", 0)), [VERSION, _boot()]
         last = file.line_before(covered) if 0 < covered <= file.size else None
@@ -68,19 +87,22 @@ class Index:
             new = {"version": VERSION, "boot": _boot(), "covered": end, "last": found}
             self._base.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", new.items())
 
-    def _places(self, file: Writer, start: int) -> Iterator[tuple[int, int, int]]:
+    def _places(self, file: View, start: int) -> Iterator[tuple[int, int, int]]:
         for line in file.lines(start):
             if line.whole and (match := TAIL.search(line.data[-TAIL_BYTES:])):
                 yield HASH, _key(bytes.fromhex(match["hash"].decode())), line.offset
                 yield NONCE, _key(hashlib.sha256(match["nonce"]).digest()), line.offset
-                if match["kind"].decode() in KEPT:
-                    yield KIND, _kind_key(Kind(match["kind"].decode())), line.offset
+                kind = match["kind"].decode()
+                if kind in KEPT:
+                    yield KIND, _kind_key(Kind(kind)), line.offset
+                if kind not in PREDICTED:
+                    yield from ((ABOUT, _key(bytes.fromhex(d.decode())), line.offset) for d in NAMED.findall(line.data))
 
 
 @contextlib.contextmanager
-def opened(path: Path, file: Writer) -> Iterator[Index | None]:
+def opened(path: Path, file: View) -> Iterator[Index | None]:
     """The index of a long ledger, brought up to date; None: the ledger is short, or no index can be had."""
-    if file.size < FROM_BYTES:
+    if file.size < FROM_BYTES or not isinstance(file, Writer):
         yield None
         return
     index = None
@@ -88,7 +110,7 @@ def opened(path: Path, file: Writer) -> Iterator[Index | None]:
         try:
             index = Index(path, file)
             break
-        except (sqlite3.Error, ValueError):
+        except (sqlite3.Error, ValueError, OSError):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
     try:
@@ -101,13 +123,14 @@ def opened(path: Path, file: Writer) -> Iterator[Index | None]:
 
 @dataclass(frozen=True)
 class Search:
-    """Lines that may be the ones sought: those the index names, or, without one, those that hold the text."""
+    """Lines that may be the ones sought: those the index names, or, without one, those that hold the text. No file: no
+    lines."""
 
-    file: Writer
-    index: Index | None
+    file: View | None
+    index: Index | None = None
 
-    def hash(self, digest: str) -> Iterator[Line]:
-        return self._found(b'"hash":"%s"' % digest.encode(), self.index.hashes(digest) if self.index else None)
+    def hash(self, prefix: str) -> Iterator[Line]:
+        return self._found(b'"hash":"%s' % prefix.encode(), self.index.hashes(prefix) if self.index else None)
 
     def nonce(self, nonce: str) -> Iterator[Line]:
         return self._found(b'"nonce":"%s"' % nonce.encode(), self.index.nonces(nonce) if self.index else None)
@@ -115,13 +138,44 @@ class Search:
     def kind(self, kind: Kind) -> Iterator[Line]:
         return self._found(b'"kind":"%s"' % kind.encode(), self.index.kinds(kind) if self.index else None)
 
-    def _found(self, needle: bytes, offsets: list[int] | None) -> Iterator[Line]:
+    def newest(self, kind: Kind) -> Iterator[Line]:
+        """Of this kind, the last of the file first."""
+        needle = b'"kind":"%s"' % kind.encode()
+        if self.index:
+            return self._found(needle, self.index.kinds(kind, newest_first=True))
+        return iter(list(self._found(needle, None))[::-1])
+
+    def about(self, digest: str) -> Iterator[Line]:
+        """That name this prediction or commit."""
+        return self._found(b'":"%s"' % digest.encode(), self.index.about(digest) if self.index else None)
+
+    def _found(self, needle: bytes, offsets: Iterator[int] | None) -> Iterator[Line]:
+        if self.file is None:
+            return iter(())
         if offsets is None:
             lines = self.file.lines()
         else:
-            there = (next(self.file.lines(offset), None) for offset in offsets)
+            file = self.file
+            there = (next(file.lines(offset), None) for offset in offsets)
             lines = (replace(line, index=-1) for line in there if line)
         return (line for line in lines if line.whole and needle in line.data)
+
+
+def _stamp(path: Path) -> str:
+    """What changes with the database's file, whoever changes it; "" of none."""
+    try:
+        with open(path, "rb") as file:
+            state, counter = os.fstat(file.fileno()), file.read(28)[24:]
+    except FileNotFoundError:
+        return ""
+    return f"{state.st_ino} {state.st_size} {state.st_ctime_ns} {counter.hex()}"
+
+
+def _read_stamp(path: Path) -> str:
+    try:
+        return path.with_name(STAMP).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _key(digest: bytes) -> int:

@@ -25,6 +25,7 @@ MAX_LINE = 4 * 2**20
 LOCK_PATIENCE_S = 30.0
 LOCK_POLL_S = 0.005
 BLOCK = 64 * 2**10
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 HINTS = {
     errno.ENOSPC: "free some space, then try again",
     errno.EDQUOT: "free some space, then try again",
@@ -70,12 +71,29 @@ class Journal:
             yield Writer(self.path, descriptor)
 
     @contextlib.contextmanager
+    def looking(self) -> Iterator[View]:
+        """The file while nobody writes it; a `Writer` where this process could. A missing file: FileNotFoundError."""
+        with contextlib.ExitStack() as stack:
+            try:
+                view: View = stack.enter_context(self.writing(create=False))
+            except InputError as error:
+                if getattr(error.__cause__, "errno", None) not in READ_ONLY:
+                    raise
+                descriptor = stack.enter_context(self._locked(os.O_RDONLY, fcntl.LOCK_SH))
+                view = View(self.path, descriptor)
+            with _io_errors(self.path, "read"):
+                yield view
+
+    @contextlib.contextmanager
     def _locked(self, flags: int, lock: int) -> Iterator[int]:
         deadline = time.monotonic() + LOCK_PATIENCE_S
         while True:
             with _io_errors(self.path, "opened", missing=not flags & os.O_CREAT):
                 # NOFOLLOW, NONBLOCK: neither led elsewhere by a planted link nor kept waiting by a planted pipe
-                descriptor = os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+                try:
+                    descriptor = os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+                except IsADirectoryError:
+                    raise InputError(f"{self.path} is not a plain file") from None
             try:
                 with _io_errors(self.path, "locked"):
                     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -108,8 +126,8 @@ class Journal:
             return False
 
 
-class Writer:
-    """What may be done under the exclusive lock, in this order: repair, read the last line, write."""
+class View:
+    """A file that nobody else writes meanwhile, to be read at any place."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path, self._descriptor = path, descriptor
@@ -122,23 +140,6 @@ class Writer:
     def torn(self) -> bool:
         size = self.size
         return line_start(self._descriptor, size) != size
-
-    def repair(self, completes: Callable[[bytes, Line | None], bool] = lambda tail, last: False) -> None:
-        """Give a torn tail its newline if it `completes` the file (only that was lost), else move it to `torn-<ns>`."""
-        end = self.size
-        start = line_start(self._descriptor, end)
-        if start == end:
-            return
-        tail = os.pread(self._descriptor, end - start, start)
-        if completes(tail, self.line_before(start)):
-            self.write(b"")
-            return
-        name = time.time_ns()
-        while (saved := self.path.parent / f"torn-{name}").exists():
-            name += 1
-        records.write_atomic(saved, tail)
-        os.ftruncate(self._descriptor, start)
-        os.fsync(self._descriptor)
 
     def last_line(self) -> Line | None:
         """The last whole line (its index is not known: -1)."""
@@ -158,6 +159,27 @@ class Writer:
         with open(self._descriptor, "rb", closefd=False) as handle:
             handle.seek(start)
             yield from read_lines(handle, self.size, start)
+
+
+class Writer(View):
+    """What may be done under the exclusive lock, in this order: repair, read the last line, write."""
+
+    def repair(self, completes: Callable[[bytes, Line | None], bool] = lambda tail, last: False) -> None:
+        """Give a torn tail its newline if it `completes` the file (only that was lost), else move it to `torn-<ns>`."""
+        end = self.size
+        start = line_start(self._descriptor, end)
+        if start == end:
+            return
+        tail = os.pread(self._descriptor, end - start, start)
+        if completes(tail, self.line_before(start)):
+            self.write(b"")
+            return
+        name = time.time_ns()
+        while (saved := self.path.parent / f"torn-{name}").exists():
+            name += 1
+        records.write_atomic(saved, tail)
+        os.ftruncate(self._descriptor, start)
+        os.fsync(self._descriptor)
 
     def sync(self) -> None:
         """Make what stands in the file durable (a reader may have seen what a dead writer never synced)."""

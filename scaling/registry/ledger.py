@@ -4,7 +4,7 @@
     <folder>/heads.jsonl             heads printed earlier, by which a cut or rewritten ledger is recognised
     <folder>/blobs/<sha256>.<suffix> large values that entries name by digest
     <folder>/torn-<ns>               what a dead append left behind
-    <folder>/.index.sqlite           where the entries of a long ledger stand (index.py); may be deleted
+    <folder>/.index.sqlite, .stamp   where the entries of a long ledger stand (index.py); may be deleted
 
 What it proves: entries were not edited, reordered or inserted, those that are signed were made by who held the key,
 and against a head that somebody else holds, nothing was cut or rewritten. What it does not: when they were written
@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from scaling import records
 from scaling.errors import InputError, LedgerError, ScalingError
-from scaling.registry import anchors, index, keys
+from scaling.registry import anchors, index, keys, nonces
 from scaling.registry import entries as entry_format
-from scaling.registry.blobs import Blobs
-from scaling.registry.entries import NONCE, Entry, Kind
+from scaling.registry.blobs import Blobs, ListedBlobs
+from scaling.registry.entries import Entry, Kind
 from scaling.registry.heads import Head, Heads, check_not_cut
 from scaling.registry.index import Search
-from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, read_lines
+from scaling.registry.journal import MAX_LINE, Journal, Line, View, Writer, read_lines
 from scaling.registry.keys import Keyring, Statement
 from scaling.registry.lookup import Lookup, placed, read_at
 from scaling.registry.merkle import Checkpoint
@@ -64,34 +64,46 @@ class Ledger:
         """
         kind, body = entry_format.read_kind(kind), _plain_body(body)
         self._check_blobs(body)
-        if nonce is not None and not NONCE.match(nonce):
-            raise InputError(f"nonce {nonce!r:.80} is malformed", "use up to 64 of a-z 0-9 . _ -, or none")
+        nonces.check(nonce, kind, body)
+        if not self._entries.path.exists():
+            self.check_ready(kind, body, nonce)  # what is refused makes no file
         with self._entries.writing(create=True) as file:
             last = self._last_entry(file)
             with index.opened(self.folder / index.NAME, file) as places:
-                return self._appended(Lookup(Search(file, places)), kind, body, nonce, last)
+                made, is_new = self._made(Lookup(Search(file, places), self.folder), kind, body, nonce, last)
+                if is_new:
+                    retry = f"try again with nonce={made.nonce!r}: it cannot be entered twice"
+                    file.write(made.line, retry=retry)
+                else:
+                    file.sync()
+                return made
 
-    def check_ready(self) -> None:
-        """Refuse what the next `append` would refuse of the ledger as it stands: before anything is stored for it."""
+    def check_ready(
+        self, kind: Kind | None = None, body: Mapping[str, Any] | None = None, nonce: str | None = None
+    ) -> None:
+        """Refuse what the next `append` would refuse, of the ledger and its key as they stand, and of the entry if one
+        is given (but for its blobs): before anything is stored, or shown to others, for it."""
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is not a folder", "name the folder of a ledger, or one to be made")
-        with contextlib.suppress(FileNotFoundError), self._entries.writing(create=False) as file:
-            last = self._whole_end(file)
-            if not file.torn:  # what a torn tail lacks may be its newline alone
-                check_not_cut(self._heads.newest(), last.seq + 1 if last else 0, file.path)
+        body = _plain_body(body or {})
+        nonces.check(nonce, kind, body)
+        with self._looking(missing_is_empty=True) as (lookup, last):
+            if kind:
+                self._made(lookup, kind, body, nonce, last)
+            elif self.key:
+                keys.check_signer(lookup.keyring(), self.key.public, None, str(self.folder))
 
-    def _appended(
+    def _made(
         self, lookup: Lookup, kind: Kind, body: Mapping[str, Any], nonce: str | None, last: Entry | None
-    ) -> Entry:
-        """The entry as it was written now, or stood already."""
+    ) -> tuple[Entry, bool]:
+        """The entry to be written, after every check; or (False) the one that stands already."""
         if nonce is not None and (found := lookup.of_nonce(nonce)):
             if (found.kind, records.canonical(found.body)) != (kind, records.canonical(body)):
                 raise InputError(
                     f"nonce {nonce} already stands in entry {found.seq} with other content",
                     "give every entry its own nonce, or none",
                 )
-            lookup.seek.file.sync()
-            return found
+            return found, False
         lookup.check_references(kind, body)
         statement = Statement.of(kind, body)
         ring = lookup.keyring() if self.key or statement else Keyring()
@@ -106,12 +118,12 @@ class Ledger:
             )
         if statement:
             ring.follow(entry)  # refuses what nobody who may state it has signed
-        lookup.seek.file.write(entry.line, retry=f"try again with nonce={entry.nonce!r}: it cannot be entered twice")
-        return entry
+        return entry, True
 
     def keyring(self) -> Keyring:
         """The keys as the key entries state them, these entries' signatures checked (and nothing else)."""
-        return keys.followed(self.alone(Kind.KEY))
+        with self._looking() as (lookup, _):
+            return lookup.keyring()
 
     def alone(self, kind: Kind) -> list[Entry]:
         """The entries of one kind, each checked by itself: their links, and all other entries, are not."""
@@ -140,14 +152,26 @@ class Ledger:
         return self.entries()
 
     def find(self, prefix: str) -> Entry:
-        """The one entry whose hash begins with `prefix` (8 hex digits or more)."""
+        """The one entry whose hash begins with `prefix` (8 hex digits or more); the others are not read."""
         if not PREFIX.match(prefix):
             raise InputError(f"{prefix!r:.80} is no entry hash", "give at least its first 8 lower-case hex digits")
-        found = [entry for entry in self if entry.hash.startswith(prefix)]
+        with self._looking() as (lookup, _):
+            found = list(lookup.of_prefix(prefix))
         if len(found) != 1:
             what = f"means {len(found)} entries" if found else "is the hash of no entry"
             raise InputError(f"{prefix} {what} in {self.folder}", "give more digits" if found else "")
         return found[0]
+
+    def about(self, prediction: Entry) -> list[Entry]:
+        """A prediction (or commit) and the entries that name it, in order; the others are not read."""
+        with self._looking() as (lookup, _):
+            return lookup.about(prediction)
+
+    def newest(self, *kinds: Kind, wanted: Callable[[Entry], bool] = lambda entry: True) -> Entry | None:
+        """The newest entry of one of these kinds that is `wanted`."""
+        with self._looking() as (lookup, _):
+            found = [next(filter(wanted, lookup.newest(kind)), None) for kind in kinds]
+        return max((entry for entry in found if entry), key=lambda entry: entry.seq, default=None)
 
     def head(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
         """The state of the whole ledger: number of entries and RFC 9162 root over their lines. `visit` sees each."""
@@ -193,7 +217,7 @@ class Ledger:
                 inside, bad, torn = self._heads.read()
                 anchored = list(anchors.heads_in(read_lines(handle, size)))
                 heads_in = [head for _, head in anchored if isinstance(head, Head)]
-                inspection = Inspection([*inside, *outside, *heads_in], self._blobs)
+                inspection = Inspection([*inside, *outside, *heads_in], ListedBlobs(self._blobs.folder))
                 handle.seek(0)
                 for line in read_lines(handle, size):
                     inspection.check(line)
@@ -244,7 +268,21 @@ class Ledger:
         check_not_cut(self._heads.newest(), last.seq + 1 if last else 0, file.path)
         return last
 
-    def _whole_end(self, file: Writer) -> Entry | None:
+    @contextlib.contextmanager
+    def _looking(self, missing_is_empty: bool = False) -> Iterator[tuple[Lookup, Entry | None]]:
+        """To find entries while nobody writes: what an append finds, and its last entry. Nothing is changed."""
+        if missing_is_empty and not self._entries.path.exists():
+            check_not_cut(self._heads.newest(), 0, self._entries.path)
+            yield Lookup(Search(None), self.folder), None
+            return
+        with self._existing(), self._entries.looking() as file:
+            last = self._whole_end(file)
+            if not file.torn:  # what a torn tail lacks may be its newline alone
+                check_not_cut(self._heads.newest(), last.seq + 1 if last else 0, file.path)
+            with index.opened(self.folder / index.NAME, file) as places:
+                yield Lookup(Search(file, places), self.folder), last
+
+    def _whole_end(self, file: View) -> Entry | None:
         line = file.last_line()
         last = read_at(file, line) if line else None
         if line and last and (line.offset == 0) != (last.seq == 0):

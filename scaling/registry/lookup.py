@@ -1,4 +1,5 @@
-"""Entries of a ledger that is held locked, found by what stands in them; each is read strictly where it stands."""
+"""Entries of a ledger that is held locked, found by what stands in them; each is read strictly where it stands. Their
+links, and all other entries, are not checked."""
 
 from __future__ import annotations
 
@@ -12,49 +13,64 @@ from scaling.registry import keys
 from scaling.registry.embargo import check_opening
 from scaling.registry.entries import HEX64, Entry, Kind, read_entry
 from scaling.registry.index import Search
-from scaling.registry.journal import Line, Writer
+from scaling.registry.journal import Line, View
 from scaling.registry.keys import Keyring
-from scaling.registry.references import references
+from scaling.registry.references import PREDICTED, references
 
 
 @dataclass(frozen=True)
 class Lookup:
     seek: Search
+    folder: Path
 
     def of_nonce(self, nonce: str) -> Entry | None:
-        candidates = (read_at(self.seek.file, line) for line in self.seek.nonce(nonce))
-        return next((entry for entry in candidates if entry.nonce == nonce), None)
+        return next((entry for entry in self._read(self.seek.nonce(nonce)) if entry.nonce == nonce), None)
 
     def of_hash(self, digest: object) -> Entry | None:
         if not isinstance(digest, str) or not HEX64.match(digest):
             return None
-        candidates = (read_at(self.seek.file, line) for line in self.seek.hash(digest))
-        return next((entry for entry in candidates if entry.hash == digest), None)
+        return next(self.of_prefix(digest), None)
+
+    def of_prefix(self, prefix: str) -> Iterator[Entry]:
+        return (entry for entry in self._read(self.seek.hash(prefix)) if entry.hash.startswith(prefix))
 
     def of_kind(self, kind: Kind) -> Iterator[Entry]:
-        candidates = (read_at(self.seek.file, line) for line in self.seek.kind(kind))
-        return (entry for entry in candidates if entry.kind == kind)
+        return (entry for entry in self._read(self.seek.kind(kind)) if entry.kind == kind)
+
+    def about(self, entry: Entry) -> list[Entry]:
+        """A prediction, and all that names it, in order."""
+        found = (
+            e for e in self._read(self.seek.about(entry.hash)) if entry.hash in (e.prediction, e.body.get("commit"))
+        )
+        return [entry, *(e for e in found if e.kind not in PREDICTED)]
+
+    def newest(self, kind: Kind) -> Iterator[Entry]:
+        """Of this kind, the newest first."""
+        return (entry for entry in self._read(self.seek.newest(kind)) if entry.kind == kind)
+
+    def _read(self, lines: Iterator[Line]) -> Iterator[Entry]:
+        file = self.seek.file
+        return (read_at(file, line) for line in lines) if file else iter(())
 
     def keyring(self) -> Keyring:
         return keys.followed(list(self.of_kind(Kind.KEY)))
 
     def check_references(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """Refuse what `verify` would name for ever: a reference to an entry that is not there, or not of its kind."""
-        folder = self.seek.file.path.parent
         for reference in references(kind, body):
             found = self.of_hash(reference.hash)
             if found is None or found.kind not in reference.kinds:
-                raise InputError(f"{reference.dangling} in {folder}", reference.hint)
-            if reference.opened and found.kind == Kind.COMMIT and not self._is_opened(found.hash):
-                raise InputError(f"{reference.sealed} in {folder}", f"first: scaling reveal {found.hash[:12]}")
+                raise InputError(f"{reference.dangling} in {self.folder}", reference.hint)
+            if reference.opened and found.kind == Kind.COMMIT and not self._is_opened(found):
+                raise InputError(f"{reference.sealed} in {self.folder}", f"first: scaling reveal {found.hash[:12]}")
             if kind == Kind.REVEAL:
                 check_opening(found.body, body)
 
-    def _is_opened(self, digest: str) -> bool:
-        return any(entry.body.get("commit") == digest for entry in self.of_kind(Kind.REVEAL))
+    def _is_opened(self, commit: Entry) -> bool:
+        return any(entry.kind == Kind.REVEAL for entry in self.about(commit))
 
 
-def read_at(file: Writer, line: Line) -> Entry:
+def read_at(file: View, line: Line) -> Entry:
     try:
         return read_entry(line.data)
     except InputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scaling.errors import InputError
+from scaling.registry import nonces
 from scaling.registry.book import BLOB
 from scaling.registry.embargo import Secret
 from scaling.registry.entries import Entry, Kind
@@ -19,10 +20,12 @@ def reveal(ledger: Ledger, prefix: str) -> Entry:
     if not record.sealed:
         raise InputError(f"prediction {record.entry.hash[:12]} is not under embargo", "there is nothing to reveal")
     secret = Secret.read(ledger.folder, record.entry.body["commitment"])
-    ledger.check_ready()
-    blobs = sorted(ledger.put_blob(data, BLOB) for data in secret.blobs.values())
+    blobs = sorted(secret.blobs)
     body = {"commit": record.entry.hash, "salt": secret.salt, "opened": secret.opened, "blobs": blobs, "v": 1}
-    return ledger.append(Kind.REVEAL, body, nonce=f"reveal-{record.entry.hash[:32]}")
+    ledger.check_ready(Kind.REVEAL, body, nonces.own(Kind.REVEAL, body))
+    for data in secret.blobs.values():
+        ledger.put_blob(data, BLOB)
+    return ledger.append(Kind.REVEAL, body, nonce=nonces.own(Kind.REVEAL, body))
 
 
 def withdraw(ledger: Ledger, prefix: str, reason: str) -> Entry:
@@ -39,7 +42,7 @@ def withdraw(ledger: Ledger, prefix: str, reason: str) -> Entry:
     if found.withdrawn:
         raise InputError(f"prediction {entry.hash[:12]} is withdrawn already (entry {found.withdrawn.seq})")
     body = {"prediction": entry.hash, "reason": reason}
-    return ledger.append(Kind.WITHDRAW, body, nonce=f"withdraw-{entry.hash[:32]}")
+    return ledger.append(Kind.WITHDRAW, body, nonce=nonces.own(Kind.WITHDRAW, body))
 
 
 def amend(ledger: Ledger, prefix: str, text: str) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -154,8 +154,12 @@ def readable(ledger: Ledger) -> list[Record | Sealed]:
 
 def known(ledger: Ledger) -> list[Record | Sealed]:
     """Every prediction in the ledger, in order: none is left out."""
+    return _followed_all(ledger)
+
+
+def _followed_all(entries: Iterable[Entry]) -> list[Record | Sealed]:
     found: dict[str, Record | Sealed] = {}
-    for entry in ledger:
+    for entry in entries:
         if entry.kind == Kind.PREDICTION:
             found[entry.hash] = Record(entry, _stated(entry, entry.body))
         elif entry.kind == Kind.COMMIT and "commitment" in entry.body:
@@ -214,18 +218,22 @@ def entry_of(ledger: Ledger, prefix: str) -> Entry:
     """The entry that a user means: by the first 8 digits of its hash or more, or the `latest` prediction."""
     if prefix != LATEST:
         return ledger.find(prefix)
-    there = known(ledger)
-    if not there:
+    found = ledger.newest(*PREDICTED, wanted=_is_prediction)
+    if not found:
         raise InputError(f"{ledger.folder} holds no prediction yet", "register one first")
-    return there[-1].entry
+    return found
 
 
 def known_as(ledger: Ledger, entry: Entry) -> Record | Sealed:
-    return next(one for one in known(ledger) if one.entry.hash == entry.hash)
+    return _followed_all(ledger.about(entry))[0]
 
 
 def predicted(ledger: Ledger, prefix: str) -> Entry:
     entry = entry_of(ledger, prefix)
-    if entry.kind not in PREDICTED or (entry.kind == Kind.COMMIT and "commitment" not in entry.body):
+    if not _is_prediction(entry):
         raise InputError(f"entry {entry.seq} ({prefix}) is a {entry.kind}, not a prediction")
     return entry
+
+
+def _is_prediction(entry: Entry) -> bool:
+    return entry.kind == Kind.PREDICTION or (entry.kind == Kind.COMMIT and "commitment" in entry.body)

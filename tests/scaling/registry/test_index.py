@@ -1,5 +1,6 @@
 """The index of a long ledger changes no answer, whatever happens to it."""
 
+import shutil
 import sqlite3
 
 import pytest
@@ -18,7 +19,7 @@ def every_ledger_is_long(monkeypatch):
 
 @pytest.fixture
 def book(tmp_path):
-    book = Ledger(tmp_path)
+    book = Ledger(tmp_path / "book")
     for i in range(20):
         book.append("amend", {"i": i}, nonce=f"n{i}")
     return book
@@ -90,17 +91,49 @@ def test_a_restored_ledger_is_not_searched_by_the_index_of_the_lost_one(book):
     answers(book)
 
 
-def test_places_that_lie_are_seen_through(book):
-    """Offsets in mid-line, beyond the end, of other entries: a hit counts only if the entry itself says so."""
+CHANGES = {
+    "nonces left out": "DELETE FROM place WHERE what = 1",
+    "hashes left out": "DELETE FROM place WHERE what = 0",
+    "one left out": "DELETE FROM place WHERE (what, key, offset) IN (SELECT * FROM place WHERE what = 1 LIMIT 1)",
+    "moved": "UPDATE place SET offset = offset + 7 WHERE offset > 1000",
+    "another's key": "UPDATE place SET key = key + 1",
+    "too many": "INSERT OR IGNORE INTO place SELECT what, key, 0 FROM place",
+    "beyond the end": "INSERT OR IGNORE INTO place SELECT what, key, 10000000 FROM place",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_others_write_into_it_is_not_believed(book, change):
+    """The attack: without the row of a nonce the same nonce is entered twice, and the ledger broken for ever."""
     base = sqlite3.connect(book.folder / index.NAME)
     with base:
-        base.execute("UPDATE place SET offset = offset + 7 WHERE what = 1 AND offset > 1000")
-        base.execute("INSERT OR IGNORE INTO place SELECT what, key, 0 FROM place")
-        base.execute("INSERT OR IGNORE INTO place SELECT what, key, 10000000 FROM place")
+        assert base.execute(CHANGES[change]).rowcount > 0
     base.close()
-    entry = next(iter(book))
-    assert book.append("amend", {"i": 0}, nonce="n0") == entry
-    assert book.append("amend", {"amends": entry.hash}).seq == 20
+    entries = list(book)
+    for entry in entries:
+        assert book.append("amend", entry.body, nonce=entry.nonce) == entry
+    assert [e.hash for e in book] == [e.hash for e in entries]
+    answers(book)
+
+
+def test_one_that_is_handed_over_with_its_stamp_is_made_anew(book, tmp_path):
+    base = sqlite3.connect(book.folder / index.NAME)
+    with base:
+        base.execute("DELETE FROM place")
+    base.close()
+    shutil.copytree(book.folder, tmp_path / "copy", dirs_exist_ok=True)
+    answers(Ledger(tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("stamp", [b"", b"\xff\xfe", None])
+def test_without_a_sound_stamp_it_is_made_anew(book, stamp):
+    path = book.folder / index.STAMP
+    path.unlink()
+    if stamp is None:
+        path.mkdir()
+    else:
+        path.write_bytes(stamp)
+    answers(book)
 
 
 def test_keys_and_reveals_are_found_by_it(tmp_path):
