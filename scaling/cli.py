@@ -10,7 +10,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +58,22 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def lines(texts: Iterable[str]) -> str:
+    """Each on one line of its own: what others wrote cannot begin another."""
+    return "\n".join(map(clean, texts))
+
+
 def emit(value: Any, human: Callable[[], str], *, as_json: bool, output: Path | None = None) -> None:
-    """Print `human()`, or `value` as JSON; with `output`, write the JSON to the file as well."""
+    """Print `human()`, cleaned line by line, or `value` as JSON; with `output`, write the JSON to the file as well."""
     if output:
         write_atomic(output, canonical(value) + b"\n")
-    click.echo(canonical(plain(value)).decode() if as_json else human())
+    click.echo(canonical(plain(value)).decode() if as_json else lines(human().split("\n")))
 
 
 def note(text: str) -> None:
     """A remark for the person, on standard error, so that standard output stays parseable."""
     if sys.stderr is not None:  # closed by the caller: `print` would take standard output instead
-        print("\n".join(map(clean, text.split("\n"))), file=sys.stderr, flush=True)
+        print(lines(text.split("\n")), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

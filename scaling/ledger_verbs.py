@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scaling.anchor_verbs import anchor
-from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, note, output_option
+from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, lines, note, output_option
 from scaling.key_verbs import key_new, key_revoke, key_show, reason_option
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def prove(
     proven = proofs.check(proof)
     if ssh:
         _write_ssh(proven, ssh)
-    emit(proof, lambda: "\n".join(sentences(proven)), as_json=as_json or (not output and not ssh), output=output)
+    emit(proof, lambda: lines(sentences(proven)), as_json=as_json or (not output and not ssh), output=output)
 
 
 def _write_ssh(proven: Proven, folder: Path) -> None:

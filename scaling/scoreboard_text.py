@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scaling.cli import table
+from scaling.cli import lines, table
 from scaling.scoreboard import BINS, SAYS, Calibration, Comparison, Group, MetricScores, Row, Scoreboard, Turned
 
 
@@ -19,7 +19,7 @@ def board_text(board: Scoreboard) -> str:
     if rows:
         heads = ["entry", "hash", "prediction", "until", "state", "claims + unearned", "in 90 %"]
         blocks.append(table(heads, rows))
-        blocks += ["\n".join(f"{r.hash[:12]}: {remark}" for r in board.rows for remark in r.remarks) or "no remarks"]
+        blocks += [lines(f"{r.hash[:12]}: {remark}" for r in board.rows for remark in r.remarks) or "no remarks"]
     return "\n\n".join([*blocks, *map(_group_text, board.groups)])
 
 

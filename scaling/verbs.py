@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, note, table
+from scaling.cli import clean, emit, folder_option, json_option, key_option, ledger_option, lines, note, table
 from scaling.standing_text import labels_of, note_labels, place, scores_table, signatures, standing_row
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def resolve(
         entry = book.resolve(kept, prediction, value, n=n, se=se, protocol=protocol, evidence=files, note=remark)
     record = standing.find(kept, entry.body["prediction"])
     for line in record.remarks:
-        note(line)
+        note(clean(line))
     emit(
         {
             "hash": entry.hash,
@@ -258,8 +258,7 @@ def verify(
     rows = [standing_row(one) for one in known]
     headers = ["entry", "hash", "prediction", "state", "starts", "seed", "claims", "in 90 %"]
     remarks = {one.entry.hash: one.remarks for one in known if one.remarks}
-    says = "".join(f"\n{name[:12]} {line}" for name, lines in remarks.items() for line in lines)
-    says += "".join(f"\n{line}" for line in anchored)
+    says = lines([*(f"{name[:12]} {line}" for name, beside in remarks.items() for line in beside), *anchored])
     predictions = [
         dict(zip(headers, row, strict=True)) | {"labels": labels_of(one)} for one, row in zip(known, rows, strict=True)
     ]
@@ -268,7 +267,7 @@ def verify(
         lambda: (
             f"good: {report.entries} entries, head {report.head.root.hex()}\n{signatures(report)}\n"
             + table(headers, rows)
-            + says
+            + ("\n" + says if says else "")
         ),
         as_json=as_json,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scaling.cli import emit, note
+from scaling.cli import clean, emit, lines, note
 from scaling.errors import InputError
 from scaling.registry import Ledger
 
@@ -15,12 +15,12 @@ def verify_file(file: Path, ledger: Ledger | None, *, as_json: bool) -> int:
 
     checked = check_file(file)
     for warning in checked.warnings:
-        note(f"warning: {warning}")
+        note(clean(f"warning: {warning}"))
     says = list(checked.says)
     if ledger:
         ledger.verify(checked.heads).raise_first()
         says.append(f"the ledger in {ledger.folder} is sound and continues that head")
-    emit({"ok": True, "what": checked.what, "says": says}, lambda: "\n".join([f"good: {checked.what}", *says]),
+    emit({"ok": True, "what": checked.what, "says": says}, lambda: lines([f"good: {checked.what}", *says]),
          as_json=as_json)  # fmt: skip
     return 0
 
