@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scaling.cli import emit, folder_option, json_option, ledger_option, note, output_option
+from scaling.cli import clean, emit, folder_option, json_option, ledger_option, note, output_option
 
 if TYPE_CHECKING:
     from scaling.predictions import Claim, Prediction
@@ -100,7 +100,7 @@ def export(
         as_json=as_json,
         output=output,
     )
-    note(f"{chosen.sentence}; the site's rules moved its distribution function by at most {made.moved:.3f}")
+    note(f"{clean(chosen.sentence)}; the site's rules moved its distribution function by at most {made.moved:.3f}")
 
 
 def _chosen(prediction: Prediction, name: str | None) -> Claim:

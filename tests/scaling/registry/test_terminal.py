@@ -11,15 +11,7 @@ from scaling.registry.signing import SigningKey
 from tests.predictions import REGISTER
 
 ERASE = "bad\x1b[1A\x1b[2K\rgood"  # goes up a line, erases it, and writes over this one
-EVIL = [
-    ERASE,
-    "\x9b2J",
-    "\x07\x08\x08\x7f",
-    "\u202etxet",
-    "\u200b\u2066",
-    "a\ngood: 1 entries, signed\nb",
-    "\x0b\x0c\x85",
-]
+EVIL = [ERASE, "\x9b2J", "\a\b\b\x7f", "\u202etxet", "x\u200b\u2066", "a\ngood: 1 entries\nb", "x\v\f\x85"]
 SHOWN = (
     "verify --ledger book",
     "scoreboard book",
