@@ -119,6 +119,16 @@ class RunMember:
             found = self.rows.log_likelihood(self.value(u_SD, self.rows.x_m), *self.hyper(u_SD), count)
             return np.where(np.isfinite(found), found, -1e300) + np.log(prior / prior.sum())
 
+    @property
+    def odds(self) -> float:
+        return self.setting.odds.get(self.law.name, 1.0)
+
+    def prior(self, x: float, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count,): level at x under the prior, misfit included."""
+        u_SD = rng.standard_normal((count, self.dimensions))
+        _, a = self.hyper(u_SD)
+        return np.clip(self.value(u_SD, np.array([x]))[:, 0] + a * rng.standard_normal(count), self.low, self.high)
+
     def midpoint(self, p: Draws) -> np.ndarray:
         """x at which half of the rise is done, (S,)."""
         return p["place"] * (2 ** (1 / p["exponent"]) - 1) if self.law.name == "shifted" else p["place"]

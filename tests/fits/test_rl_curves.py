@@ -143,11 +143,14 @@ def test_odd_runs_get_a_finite_answer_with_a_status(name):
     for q in (found.now, found.final, found.gain, found.asymptote, found.midpoint, found.noise):
         assert np.isfinite(q.quantiles).all()
     assert found.final.quantiles[0] >= 0 and found.final.quantiles[-1] <= 1
-    assert found.asymptote_status is FitStatus.NOT_IDENTIFIED or name in ("a jump", "all ones", "all zeros")
+    assert found.asymptote_status is FitStatus.NOT_IDENTIFIED or name == "a jump"
     if len(x) < 8:
         assert found.status is FitStatus.TOO_FEW_POINTS
     if name in ("noise only", "constant", "all zeros", "all ones"):
         assert found.status is FitStatus.NOT_IDENTIFIED and "has not moved" in " ".join(found.warnings)
+    if found.asymptote_status is FitStatus.CONVERGED:
+        assert found.status not in (FitStatus.NOT_IDENTIFIED, FitStatus.TOO_FEW_POINTS)
+    assert 0 <= found.prior_share <= 1
     json.dumps(json.loads(json.dumps(found.to_json(), default=str)))
 
 
@@ -156,6 +159,53 @@ def test_a_flat_run_may_still_take_off():
     found = rl_average(Trajectory(np.arange(1.0, 60), np.zeros(59)), **FEW).forecast(600)
     assert found.final.quantiles[-1] > 10 * found.now.quantiles[-1] and found.final.median < 0.1
     assert found.status is FitStatus.NOT_IDENTIFIED
+
+
+def test_an_asymptote_is_not_known_where_the_run_has_not_moved():
+    """Flat rows without noise: every draw is past its midpoint or flat, and the interval is narrow all the same."""
+    found = rl_average(Trajectory(np.arange(1.0, 60), np.ones(59)), **FEW).forecast(100)
+    assert np.ptp(found.asymptote.interval()) < 0.15
+    assert (found.status, found.asymptote_status) == (FitStatus.NOT_IDENTIFIED, FitStatus.NOT_IDENTIFIED)
+
+
+def test_far_ends_say_what_share_of_the_answer_is_the_prior():
+    """Beyond 20 times the last row only; the share grows with distance, and nothing is known of one row."""
+    made = rl_average(run(40, middle=80.0, seed=1), **FEW)
+    near, far = made.forecast(800), made.forecast(801)
+    assert "is the prior" not in " ".join((str(near), *near.warnings))
+    said = f"{100 * far.prior_share:.0f} % of the"
+    assert f"{said} end is the prior" in str(far) and any(f"{said} answer is the prior" in w for w in far.warnings)
+    assert made.forecast(41).prior_share < 0.05 < far.prior_share < 1
+    one = rl_average(Trajectory([0.0], [0.3]), **FEW).forecast(10)
+    assert one.factor == math.inf and one.prior_share > 0.5 and any("is the prior" in w for w in one.warnings)
+
+
+LOGS = {
+    "gap": ("1,.2\n2,.21\n3,.24\n900,.5\n901,.52\n", "TOO_FEW_POINTS"),
+    "restart": ("".join(f"{s},.3\n" for s in (*range(1, 30), *range(20, 60))), "as after a restart"),
+    "repeated": ("".join(f"{s},.3\n{s},.4\n" for s in range(1, 30)), "29 rows repeat"),
+    "NaN": ("".join(f"{s},{'nan' if s % 3 else 0.3}\n" for s in range(1, 40)), "26 rows without a number"),
+    "one row": ("7,.3\n", "TOO_FEW_POINTS"),
+    "percent": ("1,20\n2,30\n3,40\n", "percent"),
+    "empty": ("", "none of step"),
+    "all NaN": ("1,nan\n2,nan\n", "none of reward_mean"),
+    "far": ("".join(f"{s},{s / 50}\n" for s in range(1, 40)), "is the prior"),
+}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_the_verb_answers_odd_logs_finitely_or_refuses_them_by_name(tmp_path, name):
+    body, says = LOGS[name]
+    path = tmp_path / "log.csv"
+    path.write_text("step,reward\n" + body)
+    done = CliRunner().invoke(watch_verb, [str(path), "--end", "1000", "--json"])
+    if name in ("percent", "empty", "all NaN"):
+        assert isinstance(done.exception, InputError) and says in str(done.exception)
+        return
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert np.isfinite([found[q]["quantiles"] for q in ("now", "final", "gain", "asymptote", "midpoint")]).all()
+    assert says in " ".join((found["status"], *found["warnings"]))
 
 
 def test_refusals():
