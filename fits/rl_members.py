@@ -55,6 +55,7 @@ LAWS: tuple[Law, ...] = (SIGMOID, EXPONENTIAL, SHIFTED)
 SHAPES = {"sigmoid": ("steepness",), "exponential": (), "shifted": ("exponent",)}
 QUIETEST = 5e-4  # of the range: a row is a mean over some hundreds of samples
 LEAST_EXPONENT = 0.01  # below, half of the rise is never done
+MOST_ROWS = 1e12  # of an end: their mean has no noise
 FARTHEST = 1e-9  # of x_n: where laws of x = 0 are evaluated
 
 
@@ -157,5 +158,7 @@ def mean_noise(rows: Trajectory, end: float) -> np.ndarray:
     """(RHOS,): standard deviation of the mean of as many AR(1) rows as stand in the last twentieth of a run that ends
     there, in units of one row's: sqrt(sum_ij rho^|i-j|) / k, the sum being k + 2 rho (k (1 - rho) - 1 + rho^k) /
     (1 - rho)^2."""
-    k, rho = max(1, round(TAIL * end / rows.spacing)), np.array(RHOS)
+    with np.errstate(over="ignore"):
+        k = min(max(1.0, float(np.rint(TAIL * end / np.float64(rows.spacing)))), MOST_ROWS)
+    rho = np.array(RHOS)
     return np.sqrt(k + 2 * rho * (k * (1 - rho) - 1 + rho**k) / (1 - rho) ** 2) / k

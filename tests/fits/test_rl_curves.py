@@ -204,6 +204,8 @@ LOGS = {
     "percent": ("1,20\n2,30\n3,40\n", "percent"),
     "empty": ("", "none of step"),
     "all NaN": ("1,nan\n2,nan\n", "none of reward_mean"),
+    "at zero": ("0,.3\n", "beyond a last row at 0"),
+    "least floats": ("".join(f"{s}e-320,{s / 50}\n" for s in range(1, 30)), "is the prior"),
     "far": ("".join(f"{s},{s / 50}\n" for s in range(1, 40)), "is the prior"),
 }
 
