@@ -42,7 +42,7 @@ class Setting:
     steepness: tuple[float, float] = (1.2, 0.6)
     exponent: tuple[float, float] = (0.7, 0.7)
     noise: tuple[float, float] = (0.02, 1.5)
-    misfit: tuple[float, float] | None = (0.04, 1.0)
+    misfit: tuple[float, float] | None = (0.06, 1.0)
     correlated: bool = True
     white: float = 2.0
     odds: Mapping[str, float] = field(default_factory=lambda: {"sigmoid": 2.0, "exponential": 1.0, "shifted": 1.0})
