@@ -172,11 +172,11 @@ class RunForecast:
         """What a reader of the line must know beside it."""
         found = list(self.notes)
         if self.far:
-            where = f"{self.factor:,.3g} times as far as the last row" if self.at > 0 else "beyond a last row at 0"
+            where = f"{self.factor:,.3g} times as far" if self.at > 0 else "beyond a last row at 0"
             found.append(
-                f"the end lies {where}, and more than {FAR:g} times is far: "
-                f"{100 * self.prior_share:.0f} % of the answer is the prior (variance at the end as a share of what "
-                "it is with no row at all)"
+                f"an end more than {FAR:g} times as far as the last row rests on the prior: this one lies {where}, and "
+                f"{100 * self.prior_share:.0f} % of the answer is the prior (variance at the end as a share of what it "
+                "is with no row at all)"
             )
         if self.status is not FitStatus.CONVERGED:
             found.append(f"{self.status}: {SAYS[self.status]}")
