@@ -8,7 +8,8 @@ With x_n the last row (C_0 of the law), L .. H the metric's range and u ~ N(0, I
     place       where half of the rise is done: uniform in log x from the first row (an earlier rise is the start) to
                 e^`ahead` times the last
     steepness, exponent, noise sigma, misfit a      log-normal (centre, spread); sigma in units of H - L, a in units of
-                the law's own rise |A - R_0|: a law is wrong by a part of what it says, and a flat law explains no rise
+                the law's own rise |A - R_0|, at least LEAST_RISE of H - L: a law is wrong by a part of what it says,
+                and a flat one may yet rise a little
     rho         of correlated.RHOS, p ~ (1 - rho)^`white`
 
 Laws of one run are taken as they stand in scaling.laws: falling ones (power of shifted compute, exponential) rise where
@@ -54,6 +55,7 @@ PLAIN = Setting(misfit=None)  # one law, taken at its word
 LAWS: tuple[Law, ...] = (SIGMOID, EXPONENTIAL, SHIFTED)
 SHAPES = {"sigmoid": ("steepness",), "exponential": (), "shifted": ("exponent",)}
 QUIETEST = 5e-4  # of the range: a row is a mean over some hundreds of samples
+LEAST_RISE = 0.1  # of the range, for the misfit
 LEAST_EXPONENT = 0.01  # below, half of the rise is never done
 MOST_ROWS = 1e12  # of an end: their mean has no noise
 FARTHEST = 1e-9  # of x_n: where laws of x = 0 are evaluated
@@ -89,7 +91,8 @@ class RunMember:
         s, span, a = self.setting, self.high - self.low, np.zeros(len(u_SD))
         if s.misfit:
             p = self.parameters(u_SD)
-            a = np.abs(p["asymptote"] - p["start"]) * s.misfit[0] * np.exp(s.misfit[1] * u_SD[:, -2])
+            rise = np.maximum(np.abs(p["asymptote"] - p["start"]), LEAST_RISE * span)
+            a = rise * s.misfit[0] * np.exp(s.misfit[1] * u_SD[:, -2])
         return span * (QUIETEST + s.noise[0] * np.exp(s.noise[1] * u_SD[:, -1])), a
 
     def columns(self, p: Draws) -> np.ndarray:
