@@ -1,10 +1,12 @@
 """Repeat the first steps of a run from its specification and compare them with what it logged.
 
-A run of a prediction's recipe is repeated from the seeds that the prediction's hash gives: whoever trained first and
-predicted later, or chose the best of several runs, has another trace from the first step on. On one machine and as many
-threads a CPU run repeats bit by bit. A GPU sums in any order and multiplies in bfloat16: pre-training repeats within
-TOLERANCE there; in RL the drawn tokens hang on the last digit, so that it is not compared. Runs that differ in their
-seed alone miss TOLERANCE at 13 to 16 of the first 16 steps (width 80, batch 456; larger batches are more alike).
+A run of a prediction's recipe must have the seeds that the prediction's hash gives: one that states others is refused
+before any step, and whoever trained first, predicted later and states the seeds all the same has another trace from the
+first step on. On one machine and as many threads a CPU run repeats bit by bit. A GPU sums in any order and multiplies
+in bfloat16: pre-training repeats within TOLERANCE there; in RL the drawn tokens hang on the last digit, so that it is
+not compared. Runs that differ in their seed alone miss TOLERANCE at 13 to 16 of the first 16 steps (width 80, batch
+456; larger batches are more alike), and at one or two steps by luck alone: at least GPU_STEPS are repeated. That it was
+a GPU is the run's own word, hence a match within TOLERANCE is evidence, no proof.
 
 What it cannot show: that the steps after the last repeated one are this program's (repeat all of them, and the weights
 are compared with the checkpoint too), or that no other base model stood behind the first.
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 UNLIKE = ("elapsed",)  # columns of the log that no two runs share
 TOLERANCE = {"loss": 0.01, "grad_norm": 0.1}  # relative, on a GPU
+GPU_STEPS = 16  # fewer agree within TOLERANCE by luck
 Row = Mapping[str, Any]
 
 
@@ -52,7 +55,7 @@ class Replayed:
     prediction: str | None
 
     def __str__(self) -> str:
-        how = "bit by bit" if self.exact else f"within {_limits()} (GPU)"
+        how = "bit by bit" if self.exact else f"within {_limits()} (GPU, as the run states it: evidence, no proof)"
         seed = "no prediction fixed its seed"
         if self.prediction:
             seed = f"its seed derives from entry {self.entry} ({self.prediction[:12]})"
@@ -91,22 +94,27 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
     own = TrialSpec.from_json(parse(path.read_bytes(), what=str(path)))
     if own.id != folder.resolve().name:
         raise InputError(f"{path} is the specification of trial {own.id}, not of {folder.resolve().name}")
-    record, spec = _bound(ledger, own)
+    record = _prediction(ledger, own)
     result = read_result(folder) or {}
     logged, traced = _rows(folder / STEPS), _rows(folder / TRACE) if (folder / TRACE).exists() else None
     if not logged:
         raise InputError(f"{folder / STEPS} holds no row: there is nothing to compare with", "run the trial first")
-    done = spec.steps if result.get("state") == TrialState.COMPLETE else int(logged[-1]["step"])
+    done = own.steps if result.get("state") == TrialState.COMPLETE else int(logged[-1]["step"])
     gpu = result.get("device", "cpu") != "cpu"
-    if gpu and spec.stage == "rl":
+    if gpu and own.stage == "rl":
         raise InputError(f"{own.id} is RL on a GPU: its drawn tokens do not repeat", "replay its parent")
-    again = _repeat(spec, Store(folder.resolve().parent.parent), own, min(steps, done), result, gpu=gpu)
-    hint = _hint(own, spec, record, result)
+    if gpu and steps < (least := min(GPU_STEPS, done)):
+        raise InputError(
+            f"{own.id} states that it ran on a GPU: {steps} steps agree within {_limits()} by luck",
+            f"repeat at least {least}: --replay-steps {least}",
+        )
+    again = _repeat(own, Store(folder.resolve().parent.parent), min(steps, done), result, gpu=gpu)
+    hint = _hint(result)
     limit = TOLERANCE if gpu else {}
     if traced is not None:
         _compare(own, TRACE, traced, again.traced, again.steps, limit, hint)
     _compare(own, STEPS, logged, again.logged, again.steps, limit, hint)
-    weights = not gpu and again.steps == spec.steps and _same_weights(own, folder, result, again, hint)
+    weights = not gpu and again.steps == own.steps and _same_weights(own, folder, result, again, hint)
     if record:
         _check_evidence(record, folder)
     return Replayed(
@@ -122,17 +130,26 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
     )
 
 
-def _bound(ledger: Ledger | None, own: TrialSpec) -> tuple[book.Record | None, TrialSpec]:
-    """The prediction that this run is about, and its specification with the seeds that the prediction's hash gives. Of
-    several predictions of one recipe the one whose seed it has, else the newest."""
-    found: tuple[book.Record | None, TrialSpec] = (None, own)
+def _prediction(ledger: Ledger | None, own: TrialSpec) -> book.Record | None:
+    """The prediction whose hash gave this run its seeds; None: no prediction is about its recipe. Of another seed than
+    every prediction of its recipe gives, it is the run of none: refused, whatever it logged."""
+    other: NotReplayed | None = None
     for record in book.records(ledger) if ledger else ():
         for spec in book.target_trials(record.entry, record.prediction) if "specs" in record.prediction.target else ():
             if spec.id == own.id:
-                return record, spec
+                return record
             if spec.recipe_digest == own.recipe_digest:
-                found = record, spec
-    return found
+                other = NotReplayed(
+                    f"{own.id} is not bound to the prediction: entry {record.entry.seq} ({record.entry.hash[:12]}) "
+                    f"gives this recipe {_from(spec)}, the run has {_from(own)}"
+                )
+    if other:
+        raise other
+    return None
+
+
+def _from(spec: TrialSpec) -> str:
+    return f"the seed {spec.seed}" + (f" on {spec.parent.end}" if spec.parent else "")
 
 
 @dataclass
@@ -149,21 +166,14 @@ class _Enough(Exception):
     """The last step that was asked for is done."""
 
 
-def _repeat(
-    spec: TrialSpec, store: Store, own: TrialSpec, steps: int, result: Mapping[str, Any], *, gpu: bool
-) -> _Again:
+def _repeat(own: TrialSpec, store: Store, steps: int, result: Mapping[str, Any], *, gpu: bool) -> _Again:
     """The first `steps` steps, with as many threads as the run had."""
     import torch
 
     from sweeps.optim import Diverged
     from sweeps.train import train
 
-    if spec.parent is not None and spec.parent.end != own.parent.end:  # type: ignore[union-attr]  # one recipe
-        raise NotReplayed(
-            f"{own.id}: step 1 does not repeat: it was trained on {own.parent.end}, "  # type: ignore[union-attr]
-            f"the prediction's hash gives {spec.parent.end}"
-        )
-    again, base, before = _Again(steps), base_of(store, spec), torch.get_num_threads()
+    again, base, before = _Again(steps), base_of(store, own), torch.get_num_threads()
 
     def save(checkpoint: Checkpoint) -> None:
         again.last = checkpoint
@@ -174,7 +184,7 @@ def _repeat(
     device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
     log, trace = again.logged.append, again.traced.append
     try:
-        train(spec, base=base, log=log, save=save, every=steps, device=device, trace=trace)
+        train(own, base=base, log=log, save=save, every=steps, device=device, trace=trace)
     except _Enough:
         pass
     except Diverged as error:
@@ -253,13 +263,8 @@ def _check_evidence(record: book.Record, folder: Path) -> None:
                           f"{record.outcomes[0].seq}) names")  # fmt: skip
 
 
-def _hint(own: TrialSpec, spec: TrialSpec, record: book.Record | None, result: Mapping[str, Any]) -> str:
+def _hint(result: Mapping[str, Any]) -> str:
     """What else may be behind a difference."""
-    if record and spec.id != own.id:
-        return (
-            f"entry {record.entry.seq} ({record.entry.hash[:12]}) gives this recipe the seed {spec.seed}, "
-            f"the run has {own.seed}: it is not bound to the prediction"
-        )
     here, there = versions(), result.get("versions") or {}
     other = [f"{name} {there[name]} then, {here[name]} now" for name in ("torch", "numpy") if _other(name, here, there)]
     cpu, then = machine()["cpu"], (result.get("machine") or {}).get("cpu")

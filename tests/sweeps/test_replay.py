@@ -29,7 +29,7 @@ from sweeps.replay import replay
 from sweeps.runs import TRACED
 from sweeps.store import Store
 from tests.predictions import COMPLETE, ask, forecast
-from tests.sweeps.small import base_spec, rl_spec
+from tests.sweeps.small import base_spec, model, rl_spec
 
 BASE = base_spec(steps=30)
 RL = rl_spec(BASE, steps=5, prompts=32, group=8, grpo=GRPOSpec(32, 8, 0.05, updates=2))
@@ -214,12 +214,14 @@ def test_train_first_and_predict_later(other, tmp_path, capsys):
     assert "step 1: " in err and err.count("\n") == 1
 
 
-def test_a_run_of_another_seed_is_no_run_of_the_prediction(honest, other, tmp_path):
-    folder, _ = honest
-    with pytest.raises(NotReplayed, match="step 1: ") as seen:
-        replay(16, str(other / "runs" / BASE.id), folder=folder)
-    assert "the run has 5: it is not bound" in str(seen.value)
-    with pytest.raises(NotReplayed, match=f"step 1 does not repeat: it was trained on {BASE.id}"):
+def test_a_run_of_another_seed_is_no_run_of_the_prediction(honest, other):
+    folder, entry = honest
+    seed = book.target_trials(entry)[0].seed
+    for steps in (1, 16):  # before any step is compared
+        says = rf"is not bound .* entry 0 .* gives this recipe the seed {seed}, the run has the seed 5"
+        with pytest.raises(NotReplayed, match=says):
+            replay(steps, str(other / "runs" / BASE.id), folder=folder)
+    with pytest.raises(NotReplayed, match=f"the run has the seed 9 on {BASE.id}"):
         replay(16, str(other / "runs" / RL.id), folder=folder)
 
 
@@ -266,17 +268,27 @@ def test_an_unknown_run_is_one_sentence(run, honest, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def on_a_gpu(folder):
+    """The run's own word: nothing else says where it ran."""
+    body = json.loads((folder / "result.json").read_bytes()) | {"device": "cuda"}
+    body.pop("digest")
+    (folder / "result.json").write_bytes(canonical(seal(body)))
+
+
 def test_a_gpu_run_is_held_to_a_tolerance_and_its_rl_not_at_all(copy):
     folder, base, rl = copy
-    for path in (base, rl):
-        body = json.loads((path / "result.json").read_bytes()) | {"device": "cuda"}
-        body.pop("digest")
-        (path / "result.json").write_bytes(canonical(seal(body)))
+    on_a_gpu(base)
+    on_a_gpu(rl)
     shutil.rmtree(folder / "ledger")
     edit(base / "trace.jsonl", 3, last_digit)
     edit(base / "steps.jsonl", 3, lambda row: row.update(loss=row["loss"] * 1.005, loss_max=9.0))
     (found,) = replay(16, base.name, folder=folder)
-    assert not found.exact and "within 1 % of loss" in str(found)
+    assert not found.exact
+    for words in ("within 1 % of loss", "GPU, as the run states it", "evidence, no proof"):
+        assert words in str(found)
+    with pytest.raises(InputError, match="states that it ran on a GPU: 15 steps") as seen:
+        replay(15, base.name, folder=folder)
+    assert "--replay-steps 16" in seen.value.hint
     edit(base / "steps.jsonl", 3, lambda row: row.update(loss=row["loss"] * 1.02))
     with pytest.raises(NotReplayed, match="step 4: loss is"):
         replay(16, base.name, folder=folder)
@@ -284,11 +296,29 @@ def test_a_gpu_run_is_held_to_a_tolerance_and_its_rl_not_at_all(copy):
         replay(16, rl.name, folder=folder)
 
 
+def test_a_run_that_says_gpu_to_be_held_to_less_is_refused_by_its_seed(tmp_path, capsys):
+    """The attack: trained first with a seed of one's own and a batch so large that one step of any seed is alike, then
+    predicted. Its first step agrees within the tolerance of a GPU; that it has another seed is seen all the same."""
+    alike = base_spec(steps=2, batch=200, model=model(width=80, heads=4))
+    alike = replace(alike, optim=replace(alike.optim, lr=1e-3))
+    run(tmp_path, [alike])
+    theirs = tmp_path / "runs" / alike.id
+    on_a_gpu(theirs)
+    made = forecast(middle=3.0, at=inputs_of(alike)["C_pre"])
+    book.register(
+        Ledger(tmp_path / "ledger"), ask(), made, **COMPLETE | {"target": {"specs": {"pretrain": alike.to_json()}}}
+    )
+    for steps in ("1", "16"):
+        assert main(["verify", "--folder", str(tmp_path), "--replay-steps", steps, str(theirs)]) == 4
+        assert "the run has the seed 5" in capsys.readouterr().err
+
+
 def test_another_seed_is_beyond_the_tolerance_of_a_gpu_too(honest, other, tmp_path):
-    theirs = tmp_path / "runs" / BASE.id
-    shutil.copytree(other / "runs" / BASE.id, theirs)
-    body = json.loads((theirs / "result.json").read_bytes()) | {"device": "cuda"}
-    body.pop("digest")
-    (theirs / "result.json").write_bytes(canonical(seal(body)))
+    """The same, with the seed of the entry written over its own."""
+    folder, entry = tmp_path / "project", honest[1]
+    claimed(folder, entry, other)
+    shutil.copytree(honest[0] / "ledger", folder / "ledger")
+    spec = book.target_trials(entry)[0]
+    on_a_gpu(folder / "runs" / spec.id)
     with pytest.raises(NotReplayed, match=r"step \d+: (loss|grad_norm) is"):
-        replay(16, str(theirs), folder=honest[0])
+        replay(16, spec.id, folder=folder)
