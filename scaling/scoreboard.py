@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from scaling.errors import InputError
 from scaling.fitted import Grade
 from scaling.metrics import metric as metric_named
-from scaling.predictions import HIT_LEVELS, NOT_STARTED, Claim, Score
+from scaling.predictions import HIT_LEVELS, NOT_STARTED, Claim, Score, check_deadline
 from scaling.units import format_value
 
 if TYPE_CHECKING:
@@ -189,13 +189,22 @@ def _rows(ledger: Ledger, today: str) -> list[Row]:
     rows = []
     for one in book.known(ledger):
         if isinstance(one, book.Sealed):
-            state = f"{EXPIRED}, {one.state}" if not one.withdrawn and one.until < today else one.state
+            state = f"{EXPIRED}, {one.state}" if not one.withdrawn and _past(one.until, today) else one.state
             title, remarks = "(under embargo)", tuple(one.remarks)
             place = (str(ledger.folder), one.entry.seq, one.entry.hash)
             rows.append(Row(*place, title, one.until, state, None, None, (), remarks))
         else:
             rows.append(_row(str(ledger.folder), one, today))
     return rows
+
+
+def _past(until: str, today: str) -> bool:
+    """Whether a sealed deadline is over. One that is no date is: it would never be."""
+    try:
+        check_deadline(until)
+    except InputError:
+        return True
+    return until < today
 
 
 def _row(ledger: str, record: Record, today: str) -> Row:

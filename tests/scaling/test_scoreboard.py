@@ -77,6 +77,14 @@ def test_an_outcome_that_cannot_be_scored_is_shown(tmp_path):
     assert "made for protocol" in board_text(board)
 
 
+def test_a_sealed_deadline_that_is_no_date_has_passed(tmp_path):
+    ledger = Ledger(tmp_path)
+    for until in ("20300101", "2030-W01-1", UNTIL):
+        ledger.append(Kind.COMMIT, {"commitment": "c" * 64, "until": until, "v": 1})
+    states = [row.state for row in scoreboard([ledger], today="2026-12-31").rows]
+    assert states == ["expired, sealed", "expired, sealed", "sealed"]
+
+
 def test_a_copy_of_a_ledger_counts_once_and_two_ledgers_add_up(full, tmp_path):
     other = Ledger(tmp_path / "other")
     told(other, 0.5)
