@@ -10,6 +10,7 @@ import numpy as np
 
 from scaling.fitted import LEVELS, BacktestRow, Fit, Forecast, Subject
 from scaling.gates import Gate
+from scaling.labels import Course
 from scaling.observations import OVERALL, Observations
 from scaling.predictions import Claim, Prediction, Question, Resolution, Score
 from scaling.sensitivities import Sensitivities
@@ -58,7 +59,7 @@ class ReportInput:
     `sensitivities`  the headline questions' forecasts under other choices, one table per question and law
     `rl_runs`     some RL runs, each foretold to its own end from its beginning
     `proof`       the ledger's proof of the prediction, carried in the file for `scaling verify FILE`
-    `starts`      how often the ledger saw the prediction's run begin; None: not known
+    `course`      what the ledger says of the prediction's run; None: not known
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
     """
 
@@ -70,7 +71,7 @@ class ReportInput:
     receipt: Receipt | None = None
     resolution: Resolution | None = None
     outcome_receipt: Receipt | None = None
-    starts: int | None = None
+    course: Course | None = None
     scores: Sequence[Score] = ()
     trials: Sequence[Mapping[str, Any]] = ()
     costs: Mapping[str, float] = field(default_factory=dict)

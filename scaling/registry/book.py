@@ -11,7 +11,7 @@ from typing import Any
 
 from scaling.errors import InputError, LedgerError
 from scaling.fitted import Forecast, Grade
-from scaling.labels import labels
+from scaling.labels import Course, labels
 from scaling.predictions import (
     FINISHED,
     NOT_STARTED,
@@ -54,19 +54,33 @@ class Record:
     amendments: tuple[Entry, ...] = ()
     revealed: Entry | None = None
     sealed: bool = False
+    clocked: bool | None = False  # whether an anchor stands between it and its run
 
     @cached_property
     def resolution(self) -> Resolution | None:
-        """The outcome that counts; `bound` only where the trials it names are those that the entry's hash gives."""
+        """The outcome that counts; `bound` only where the trials it names are those that the entry's hash gives, and
+        its evidence their traces."""
         if not self.outcomes:
             return None
         found = Resolution.from_body(self.outcomes[0].body)
-        return replace(found, bound=found.bound and found.trials == (bound_ids(self.entry, self.prediction) or None))
+        bound = found.trials == (bound_ids(self.entry, self.prediction) or None) and not untraced(found)
+        return replace(found, bound=found.bound and bound)
+
+    @cached_property
+    def course(self) -> Course:
+        before = [s for s in self.starts if not self.outcomes or s.seq < self.outcomes[0].seq]
+        own = sorted(bound_ids(self.entry, self.prediction))
+        return Course(
+            starts=len(self.starts),
+            begun=any(sorted(map(str, _mapping(s.body.get("trials")).values())) == own for s in before),
+            resolved=self.outcomes[0].time[:10] if self.outcomes else "",
+            clocked=self.clocked,
+        )
 
     @property
     def labels(self) -> list[str]:
         """What makes it worth less than it looks."""
-        return labels(self.prediction, self.resolution, len(self.starts))
+        return labels(self.prediction, self.resolution, self.course)
 
     @property
     def inside(self) -> dict[str, tuple[int, int]]:
@@ -108,6 +122,7 @@ class Sealed:
     outcomes: tuple[Entry, ...] = ()
     withdrawn: Entry | None = None
     amendments: tuple[Entry, ...] = ()
+    clocked: bool | None = False
 
     @property
     def until(self) -> str:
@@ -133,7 +148,10 @@ class Sealed:
                 f"whoever registered it keeps {path_of(ledger.folder, self.commitment)}",
             )
         prediction = Prediction.from_body(Secret.read(ledger.folder, self.commitment).opened)
-        return Record(self.entry, prediction, self.starts, self.outcomes, self.withdrawn, self.amendments, sealed=True)
+        return Record(
+            self.entry, prediction, self.starts, self.outcomes, self.withdrawn, self.amendments,
+            sealed=True, clocked=self.clocked,
+        )  # fmt: skip
 
 
 def _beside(known: Record | Sealed) -> list[str]:
@@ -305,6 +323,11 @@ def resolve(
             "resolve with bound=False, or by resolve_from_runs",
         )
     resolution = Resolution(record.entry.hash, dict(values), dict(evidence or {}), tuple(trials), bound, note)
+    if bound and (lacking := untraced(resolution)):
+        raise InputError(
+            f"the evidence names no {lacking[0]}: nothing shows that a run with these seeds was made",
+            "resolve with bound=False, or by resolve_from_runs",
+        )
     missing = {c.id for c in record.prediction.claims} - set(values)
     if missing:
         raise InputError(f"no value for claim {sorted(missing)[0]}", "every claim of a prediction is resolved together")
@@ -312,8 +335,18 @@ def resolve(
     return ledger.append(Kind.OUTCOME, resolution.body, nonce=f"outcome-{record.entry.hash[:32]}")  # one, by any writer
 
 
+def untraced(resolution: Resolution) -> list[str]:
+    """Of its trials, the traces whose digests are no evidence of it: without one no replay can tell what was run."""
+    return [name for trial in resolution.trials if (name := f"{trial}/{TRACE}") not in resolution.evidence]
+
+
 def bind(specs: Mapping[str, TrialSpec], entry_hash: str) -> tuple[TrialSpec, ...]:
-    """The specifications of a prediction's run with their seeds fixed by the entry's hash, the base trial first."""
+    """The specifications of a prediction's run with their seeds fixed by the entry's hash, the base trial first.
+
+    The hash fixes the seeds; it does not say that it was the only one: who keeps many ledgers, each with a prediction
+    that differs by its nonce alone, draws as many seeds, and may show the ledger that turned out best. Nothing inside a
+    ledger sees that. Hence NO_CLOCK (labels.py) wherever no anchor stands between a prediction and its run.
+    """
     base = specs["pretrain"].with_seed(seed_for(entry_hash, "pretrain"))
     if "rl" not in specs:
         return (base,)
@@ -411,8 +444,9 @@ def resolve_from_runs(
     files = {name: sha for name, sha in table.sources.items() if name.split("/")[0] in trials}
     traces = (path for trial in trials if (path := runs / trial / TRACE).is_file())
     files |= {f"{path.parent.name}/{TRACE}": file_digest(path) for path in traces}
+    bound = all(f"{trial}/{TRACE}" in files for trial in trials)
     return resolve(
-        ledger, record.entry, values, evidence={**files, **(evidence or {})}, trials=trials, bound=True, note=note
+        ledger, record.entry, values, evidence={**files, **(evidence or {})}, trials=trials, bound=bound, note=note
     )
 
 
@@ -429,6 +463,7 @@ def sealed(ledger: Ledger) -> list[Sealed]:
 def known(ledger: Ledger) -> list[Record | Sealed]:
     """Every prediction in the ledger, in order: none is left out."""
     found: dict[str, Record | Sealed] = {}
+    anchored = 0  # so many entries had been seen by an outside clock, as far as an anchor says so
     for entry in ledger:
         if entry.kind == Kind.PREDICTION:
             found[entry.hash] = Record(entry, Prediction.from_body(entry.body))
@@ -436,9 +471,23 @@ def known(ledger: Ledger) -> list[Record | Sealed]:
             found[entry.hash] = Sealed(entry)
         elif entry.kind == Kind.REVEAL and isinstance(hidden := found.get(entry.body["commit"]), Sealed):
             found[hidden.entry.hash] = _opened(hidden, entry)
+        elif entry.kind == Kind.ANCHOR:
+            anchored = max(anchored, _covered(entry))
         elif (there := found.get(entry.prediction or "")) is not None:
+            if entry.kind in (Kind.START, Kind.OUTCOME) and not (there.starts or there.outcomes):
+                there = replace(there, clocked=anchored > there.entry.seq)
             found[there.entry.hash] = _followed(there, entry)
     return list(found.values())
+
+
+def _covered(anchor: Entry) -> int:
+    """How many entries the anchor's head has; 0 if it is none: verify says so."""
+    size = _mapping(anchor.body.get("head")).get("size")
+    return size if type(size) is int and size <= anchor.seq else 0
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _followed(known: Record | Sealed, entry: Entry) -> Record | Sealed:
@@ -459,7 +508,10 @@ def _opened(known: Sealed, entry: Entry) -> Record:
     except InputError as error:
         raise LedgerError(f"entry {entry.seq}: {error.message}", "run verify", index=entry.seq) from None
     prediction = Prediction.from_body(entry.body["opened"])
-    return Record(known.entry, prediction, known.starts, (), known.withdrawn, known.amendments, revealed=entry)
+    return Record(
+        known.entry, prediction, known.starts, (), known.withdrawn, known.amendments,
+        revealed=entry, clocked=known.clocked,
+    )  # fmt: skip
 
 
 def find(ledger: Ledger, prefix: str) -> Record:

@@ -17,6 +17,7 @@ import pytest
 from scaling.__main__ import main
 from scaling.compute import inputs_of
 from scaling.errors import InputError, NotReplayed, StoreError
+from scaling.labels import NO_CLOCK
 from scaling.observations import Observations
 from scaling.records import canonical, file_digest
 from scaling.registry import Ledger, book
@@ -85,7 +86,7 @@ def test_an_honest_run_repeats_bit_by_bit_in_both_stages(honest):
     assert (whole.steps, whole.logged, whole.weights) == (30, 30, True)
     assert "final weights" in str(whole) and "derives from entry 0" in str(whole)
     record = book.find(Ledger(folder / "ledger"), entry.hash)
-    assert record.resolution.bound and record.labels == []
+    assert record.resolution.bound and record.labels == [NO_CLOCK]
     assert {f"{s.id}/trace.jsonl" for s in book.target_trials(entry)} <= set(record.resolution.evidence)
 
 
@@ -205,7 +206,7 @@ def test_train_first_and_predict_later(other, tmp_path, capsys):
     claimed(folder, entry, other)
     book.resolve_from_runs(ledger, entry, folder / "runs")
     assert ledger.verify(heads=[remembered]).ok  # the chain and a head are blind to it
-    assert book.find(ledger, entry.hash).labels == []
+    assert book.find(ledger, entry.hash).labels == [NO_CLOCK]
     for spec in book.target_trials(entry):  # the seed is not
         with pytest.raises((NotReplayed, StoreError), match="step 1: "):
             replay(1, spec.id, folder=folder)
