@@ -24,7 +24,7 @@ from scaling.predictions import HIT_LEVELS, NOT_STARTED, Claim, Score, check_dea
 from scaling.units import format_value
 
 if TYPE_CHECKING:
-    from scaling.registry.book import Record
+    from scaling.registry.book import Record, Sealed
     from scaling.registry.ledger import Ledger
 
 EARNED, UNEARNED, LATE = "earned", "unearned", "late"
@@ -172,30 +172,30 @@ class Scoreboard:
 
 
 def scoreboard(ledgers: Iterable[Ledger], *, today: str | None = None) -> Scoreboard:
-    """Every prediction of the (sound) ledgers, scored where it was resolved. An entry met twice counts once."""
+    """Every prediction of the (sound) ledgers, scored where any of them has its outcome. One that is met in several
+    counts once, with all that they hold of it; where they disagree, a remark says so."""
+    from scaling.registry import book
+    from scaling.registry.copies import united
+
     date = today or dt.datetime.now(dt.UTC).date().isoformat()
-    rows: dict[str, Row] = {}
+    copies: dict[str, dict[str, Record | Sealed]] = {}
     for ledger in ledgers:
-        for row in _rows(ledger, date):
-            rows.setdefault(row.hash, row)
-    turned = [t for row in rows.values() for t in row.turned]
+        for one in book.known(ledger):
+            copies.setdefault(one.entry.hash, {})[str(ledger.folder)] = one
+    rows = tuple(_row(" and ".join(among), *united(among), date) for among in copies.values())
+    turned = [t for row in rows for t in row.turned]
     groups = tuple(_group(name, found) for name in GROUPS if (found := [t for t in turned if t.group == name]))
-    return Scoreboard(date, tuple(rows.values()), groups)
+    return Scoreboard(date, rows, groups)
 
 
-def _rows(ledger: Ledger, today: str) -> list[Row]:
+def _row(ledger: str, one: Record | Sealed, disagreements: Sequence[str], today: str) -> Row:
     from scaling.registry import book
 
-    rows = []
-    for one in book.known(ledger):
-        if isinstance(one, book.Sealed):
-            state = f"{EXPIRED}, {one.state}" if not one.withdrawn and _past(one.until, today) else one.state
-            title, remarks = "(under embargo)", tuple(one.remarks)
-            place = (str(ledger.folder), one.entry.seq, one.entry.hash)
-            rows.append(Row(*place, title, one.until, state, None, None, (), remarks))
-        else:
-            rows.append(_row(str(ledger.folder), one, today))
-    return rows
+    if isinstance(one, book.Record):
+        return _opened(ledger, one, disagreements, today)
+    state = f"{EXPIRED}, {one.state}" if not one.withdrawn and _past(one.until, today) else one.state
+    place, remarks = (ledger, one.entry.seq, one.entry.hash), (*one.remarks, *disagreements)
+    return Row(*place, "(under embargo)", one.until, state, None, None, (), remarks)
 
 
 def _past(until: str, today: str) -> bool:
@@ -207,10 +207,10 @@ def _past(until: str, today: str) -> bool:
     return until < today
 
 
-def _row(ledger: str, record: Record, today: str) -> Row:
+def _opened(ledger: str, record: Record, disagreements: Sequence[str], today: str) -> Row:
     prediction, resolution = record.prediction, record.resolution
     late = prediction.run_state != NOT_STARTED
-    state, remarks = record.state, [*record.labels, *record.remarks]
+    state, remarks = record.state, [*record.labels, *record.remarks, *disagreements]
     turned: tuple[Turned, ...] = ()
     if resolution:
         try:

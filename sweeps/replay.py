@@ -9,11 +9,14 @@ not compared. Runs that differ in their seed alone miss TOLERANCE at 13 to 16 of
 a GPU is the run's own word, hence a match within TOLERANCE is evidence, no proof.
 
 What it cannot show: that the steps after the last repeated one are this program's (repeat all of them, and the weights
-are compared with the checkpoint too), or that no other base model stood behind the first.
+are compared with the checkpoint, what they are measured to be with the observations and the outcome), or that no other
+base model stood behind the first. Of the files that the outcome names as evidence, those that are here must have the
+digests it states.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 from scaling.errors import InputError, NotReplayed
 from scaling.provenance import machine, versions
-from scaling.records import file_digest, parse
+from scaling.records import parse
 from scaling.registry import Ledger, book
 from scaling.results import TRACE, read_result
 from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints
 from sweeps.attempts import base_of
+from sweeps.remeasured import check_evidence, check_observations, check_outcome
 from sweeps.store import STEPS, Store
 
 if TYPE_CHECKING:
@@ -42,7 +46,8 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True)
 class Replayed:
     """What was repeated and found the same. `entry`: the prediction whose hash gave the seed; None: a run of no
-    prediction. `weights`: whether all steps were repeated and the checkpoint's weights came out."""
+    prediction. `weights`: whether all steps were repeated and the checkpoint's weights came out; and with them what was
+    measured, `evaluated`. `unchecked`: evidence of the outcome that is not here."""
 
     trial: str
     stage: str
@@ -51,8 +56,10 @@ class Replayed:
     logged: int
     exact: bool
     weights: bool
+    evaluated: bool
     entry: int | None
     prediction: str | None
+    unchecked: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         how = "bit by bit" if self.exact else f"within {_limits()} (GPU, as the run states it: evidence, no proof)"
@@ -60,8 +67,12 @@ class Replayed:
         if self.prediction:
             seed = f"its seed derives from entry {self.entry} ({self.prediction[:12]})"
         weights = ", and so do the final weights" if self.weights else ""
+        measured = " and what they measure" if self.evaluated else "; the evaluation was not repeated"
         compared = f"{self.traced} traced updates, {self.logged} log rows"
-        return f"{self.trial}: the first {self.steps} steps repeat {how} ({compared}){weights}; {seed}"
+        absent = f"; evidence that is not here was not checked: {', '.join(self.unchecked)}" if self.unchecked else ""
+        return (
+            f"{self.trial}: the first {self.steps} steps repeat {how} ({compared}){weights}{measured}; {seed}{absent}"
+        )
 
 
 def replay(steps: int, run: str, *, folder: Path, ledger: Path | None = None) -> list[Replayed]:
@@ -108,15 +119,16 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
             f"{own.id} states that it ran on a GPU: {steps} steps agree within {_limits()} by luck",
             f"repeat at least {least}: --replay-steps {least}",
         )
-    again = _repeat(own, Store(folder.resolve().parent.parent), min(steps, done), result, gpu=gpu)
+    store = Store(folder.resolve().parent.parent)
+    again = _repeat(own, store, min(steps, done), result, gpu=gpu)
     hint = _hint(result)
     limit = TOLERANCE if gpu else {}
     if traced is not None:
         _compare(own, TRACE, traced, again.traced, again.steps, limit, hint)
     _compare(own, STEPS, logged, again.logged, again.steps, limit, hint)
     weights = not gpu and again.steps == own.steps and _same_weights(own, folder, result, again, hint)
-    if record:
-        _check_evidence(record, folder)
+    evaluated = weights and _same_measures(own, store, result, again, record, hint)
+    unchecked = check_evidence(record, folder) if record else ()
     return Replayed(
         trial=own.id,
         stage=own.stage,
@@ -125,8 +137,10 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
         logged=len(again.logged),
         exact=not gpu,
         weights=weights,
+        evaluated=evaluated,
         entry=record.entry.seq if record else None,
         prediction=record.entry.hash if record else None,
+        unchecked=unchecked,
     )
 
 
@@ -173,26 +187,37 @@ def _repeat(own: TrialSpec, store: Store, steps: int, result: Mapping[str, Any],
     from sweeps.optim import Diverged
     from sweeps.train import train
 
-    again, base, before = _Again(steps), base_of(store, own), torch.get_num_threads()
+    again, base = _Again(steps), base_of(store, own)
 
     def save(checkpoint: Checkpoint) -> None:
         again.last = checkpoint
         if checkpoint.step >= steps:
             raise _Enough
 
-    torch.set_num_threads(int(result.get("threads") or 1))
     device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
     log, trace = again.logged.append, again.traced.append
     try:
-        train(own, base=base, log=log, save=save, every=steps, device=device, trace=trace)
+        with _threads(result):
+            train(own, base=base, log=log, save=save, every=steps, device=device, trace=trace)
     except _Enough:
         pass
     except Diverged as error:
         if result.get("state") != TrialState.DIVERGED:
             raise NotReplayed(f"{own.id}: step {error.step + 1}: repeated, it diverges: {error.reason}") from None
+    return again
+
+
+@contextlib.contextmanager
+def _threads(result: Mapping[str, Any]) -> Iterator[None]:
+    """As many as the run had: sums over several come in another order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(result.get("threads") or 1))
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
-    return again
 
 
 def _compare(
@@ -254,13 +279,21 @@ def _same_weights(own: TrialSpec, folder: Path, result: Mapping[str, Any], again
     return True
 
 
-def _check_evidence(record: book.Record, folder: Path) -> None:
-    """The trace is the one that the outcome names, where there is an outcome."""
-    name = f"{folder.resolve().name}/{TRACE}"
-    stated = record.resolution.evidence.get(name) if record.resolution else None
-    if stated is not None and (not (folder / TRACE).exists() or file_digest(folder / TRACE) != stated):
-        raise NotReplayed(f"{folder / TRACE} is not the file whose digest the outcome (entry "
-                          f"{record.outcomes[0].seq}) names")  # fmt: skip
+def _same_measures(
+    own: TrialSpec, store: Store, result: Mapping[str, Any], again: _Again, record: book.Record | None, hint: str
+) -> bool:
+    """The repeated weights are measured again: every number is that of the observations and of the outcome."""
+    from sweeps.evaluate import evaluate
+    from sweeps.measured import observations_of
+
+    assert again.last is not None
+    with _threads(result):
+        measured = evaluate(own, again.last.weights, base=base_of(store, own))
+    rows = observations_of(own, measured, {}, again.steps)
+    check_observations(own.id, store.trial(own).observations, rows, hint)
+    if record:
+        check_outcome(own.id, rows, record, hint)
+    return True
 
 
 def _hint(result: Mapping[str, Any]) -> str:

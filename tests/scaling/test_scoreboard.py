@@ -1,7 +1,9 @@
 """The scoreboard counts every prediction, keeps apart what must be kept apart, and states errors that are right."""
 
+import itertools
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,8 @@ from scaling.registry import Kind, Ledger, book
 from scaling.scoreboard import EARNED, LATE, UNEARNED, Mean, scoreboard
 from scaling.scoreboard_text import board_json, board_text
 from scaling.scores import QuantileDistribution
+from tests.predictions import COMPLETE, ask
+from tests.predictions import forecast as complete
 
 
 @pytest.fixture
@@ -89,6 +93,42 @@ def test_a_copy_of_a_ledger_counts_once_and_two_ledgers_add_up(full, tmp_path):
     other = Ledger(tmp_path / "other")
     told(other, 0.5)
     assert len(scoreboard([full, Ledger(full.folder), other]).rows) == 10
+
+
+def test_a_copy_without_the_bad_outcome_hides_nothing(tmp_path):
+    """The attack: a copy from before the outcome is named first, or alone with a fork that has a better one."""
+    ledger = Ledger(tmp_path / "A")
+    receipt = told(ledger, None)
+    shutil.copytree(tmp_path / "A", tmp_path / "B")
+    shutil.copytree(tmp_path / "A", tmp_path / "C")
+    older, fork = Ledger(tmp_path / "B"), Ledger(tmp_path / "C")
+    for one, value in ((ledger, 9.0), (fork, 0.5)):
+        resolved(one, receipt, {receipt.body["claims"][0]["id"]: value})
+    alone = scoreboard([ledger])
+    for among in itertools.permutations([ledger, older]):
+        (row,) = (board := scoreboard(among)).rows
+        assert (row.state, row.hits, board.groups) == ("resolved", "0 of 1", alone.groups)
+        (says,) = [r for r in row.remarks if "disagree" in r]
+        assert says.endswith(f"stands in {ledger.folder}, not in {older.folder}") and "outcome in entry 1" in says
+    for among in itertools.permutations([ledger, older, fork]):
+        (row,) = (board := scoreboard(among)).rows
+        assert (row.state, row.hits, board.groups[0].scores) == ("resolved", "0 of 1", alone.groups[0].scores)
+        assert sum("stands in" in r for r in row.remarks) == 2
+        assert any("do not agree on the outcome" in r and "scores worst" in r for r in row.remarks)
+    assert [r for r in scoreboard([ledger, Ledger(ledger.folder)]).rows[0].remarks if "disagree" in r] == []
+
+
+def test_a_withdrawal_or_a_reveal_in_one_copy_counts_in_all(tmp_path):
+    ledger = Ledger(tmp_path / "A" / "ledger")
+    hidden = book.register(ledger, ask(), complete(), **COMPLETE, embargo=True)
+    receipt = told(ledger, None)
+    shutil.copytree(tmp_path / "A" / "ledger", tmp_path / "B")
+    book.reveal(ledger, hidden.hash)
+    book.withdraw(ledger, receipt.hash, "a slip")
+    for among in itertools.permutations([ledger, Ledger(tmp_path / "B")]):
+        board = scoreboard(among)
+        assert board.counts == {"open": 1, "withdrawn": 1}
+        assert "a slip" in board_text(board) and "reveal in entry 2" in board_text(board)
 
 
 def test_a_calibrated_forecaster_is_found_calibrated_and_an_overconfident_one_is_not(tmp_path):

@@ -84,7 +84,8 @@ def test_an_honest_run_repeats_bit_by_bit_in_both_stages(honest):
     assert base.prediction == rl.prediction == entry.hash and "bit by bit" in str(base)
     (whole,) = replay(10**6, base.trial, folder=folder)
     assert (whole.steps, whole.logged, whole.weights) == (30, 30, True)
-    assert "final weights" in str(whole) and "derives from entry 0" in str(whole)
+    assert "final weights and what they measure" in str(whole) and "derives from entry 0" in str(whole)
+    assert rl.evaluated and not base.evaluated and "; the evaluation was not repeated" in str(base)
     record = book.find(Ledger(folder / "ledger"), entry.hash)
     assert record.resolution.bound and record.labels == [NO_CLOCK]
     assert {f"{s.id}/trace.jsonl" for s in book.target_trials(entry)} <= set(record.resolution.evidence)
@@ -162,6 +163,90 @@ def test_other_final_weights_are_noticed_when_all_steps_are_repeated(copy):
     assert replay(29, base.name, folder=folder)
     with pytest.raises(NotReplayed, match=r"step 30: the weights model\.norm\.weight are not those"):
         replay(30, base.name, folder=folder)
+
+
+def mend(trial, change):
+    """Change the rows of a trial's observations and seal its result over them."""
+    rows = [json.loads(line) for line in (trial / "observations.jsonl").read_text().splitlines()]
+    change(rows)
+    (trial / "observations.jsonl").write_bytes(b"".join(canonical(row) + b"\n" for row in rows))
+    body = json.loads((trial / "result.json").read_bytes())
+    body.pop("digest")
+    body["observations"] = file_digest(trial / "observations.jsonl")
+    (trial / "result.json").write_bytes(canonical(seal(body)))
+
+
+def loss_is(rows, value=3.0):
+    next(row for row in rows if row["metric"] == "loss")["value"] = value
+
+
+@pytest.fixture
+def unresolved(honest, tmp_path):
+    """The honest run without its outcome, to resolve otherwise: (folder, ledger, entry, base trial)."""
+    folder, entry = tmp_path / "project", honest[1]
+    shutil.copytree(honest[0], folder)
+    path = folder / "ledger" / "entries.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    return folder, Ledger(folder / "ledger"), entry, folder / "runs" / book.target_trials(entry)[0].id
+
+
+def test_an_edited_evaluation_is_seen_when_all_steps_are_repeated(unresolved, capsys):
+    """The attack: an honest run, one number of its evaluation changed and sealed, then entered as the outcome."""
+    folder, ledger, entry, base = unresolved
+    mend(base, loss_is)
+    book.resolve_from_runs(ledger, entry, folder / "runs")
+    assert book.find(ledger, entry.hash).resolution.values["pretrain.loss.all"].value == 3.0
+    (part,) = replay(29, base.name, folder=folder)
+    assert "the evaluation was not repeated" in str(part)
+    with pytest.raises(NotReplayed, match=r"value of \S+\.loss\.all is 3 in observations\.jsonl, measured again"):
+        replay(30, base.name, folder=folder)
+    assert main(["verify", "--folder", str(folder), "--replay-steps", "30", base.name]) == 4
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda rows: rows.pop(), "stands only in what is measured again"),
+        (lambda rows: rows[0].update(se=1e-9), "se of"),
+        (lambda rows: next(r for r in rows if r.get("problems"))["problems"]["p"].__setitem__(3, 0.5), "problems of"),
+    ],
+)
+def test_every_row_of_the_observations_is_held_against_the_evaluation(unresolved, change, says):
+    folder, _, _, base = unresolved
+    mend(base, change)
+    with pytest.raises(NotReplayed, match=says):
+        replay(30, base.name, folder=folder)
+
+
+def test_an_outcome_that_is_not_what_the_run_measured_is_seen(unresolved):
+    """Entered past the folder: evidence and trials of the honest run, and another value."""
+    folder, ledger, entry, base = unresolved
+    trials = book.bound_ids(entry)
+    files = [f"{trial}/{name}.jsonl" for trial in trials for name in ("observations", "trace")]
+    evidence = {name: file_digest(folder / "runs" / name) for name in files}
+    book.resolve(ledger, entry, 3.0, trials=trials, bound=True, evidence=evidence)
+    assert replay(29, base.name, folder=folder)
+    with pytest.raises(NotReplayed, match=r"outcome \(entry 2\) states 3 for pretrain\.loss\.all, measured again"):
+        replay(30, base.name, folder=folder)
+
+
+def test_every_digest_of_the_evidence_is_checked(unresolved, monkeypatch):
+    folder, ledger, entry, base = unresolved
+    monkeypatch.chdir(folder)
+    (folder / "eval.json").write_text("{}")
+    book.resolve_from_runs(
+        ledger, entry, folder / "runs", evidence={"eval.json": file_digest(folder / "eval.json"), "gone.txt": "1" * 64}
+    )
+    (found,) = replay(2, base.name, folder=folder)
+    assert found.unchecked == ("gone.txt",) and "not checked: gone.txt" in str(found)
+    (folder / "eval.json").write_text("{ }")
+    with pytest.raises(NotReplayed, match=r"eval\.json is not the file whose digest the outcome \(entry 2\) names"):
+        replay(2, base.name, folder=folder)
+    (folder / "eval.json").write_text("{}")
+    mend(base, loss_is)  # after the outcome
+    with pytest.raises(NotReplayed, match=r"observations\.jsonl is not the file whose digest"):
+        replay(2, base.name, folder=folder)
 
 
 @pytest.mark.parametrize(("stage", "step"), [(1, "[2-4]"), (2, "[1-5]")])

@@ -1,0 +1,76 @@
+"""One prediction in several ledgers: copies that may be older, or disagree. What any of them holds is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from scaling.errors import InputError
+from scaling.registry.book import Record, Sealed
+from scaling.registry.entries import Entry
+
+FOLLOWING = ("starts", "outcomes", "amendments")
+
+
+def united(copies: Mapping[str, Record | Sealed]) -> tuple[Record | Sealed, list[str]]:
+    """All that any ledger (by its folder) holds of one prediction, and in words where they differ.
+
+    Of several outcomes the one that scores worst counts: a second ledger, whichever is named first, makes no forecast
+    better."""
+    known = list(copies.values())
+    there = {field: _every(known, field) for field in FOLLOWING}
+    gone = sorted((one.withdrawn for one in known if one.withdrawn), key=_place)
+    best = next((one for one in known if isinstance(one, Record)), known[0])
+    found = replace(best, **there, withdrawn=gone[0] if gone else None, clocked=any(one.clocked for one in known))
+    says = _disagreements(copies)
+    if isinstance(found, Record) and len({_first(one) for one in known if one.outcomes}) > 1:
+        worst = max((_first(one) for one in known if one.outcomes), key=lambda entry: _badness(found, entry))
+        found = replace(found, outcomes=(worst, *(e for e in found.outcomes if e != worst)))
+        says.append(
+            f"the ledgers do not agree on the outcome: that of entry {worst.seq} ({worst.hash[:12]}) scores worst "
+            "and counts"
+        )
+    return found, says
+
+
+def _every(known: Sequence[Record | Sealed], field: str) -> tuple[Entry, ...]:
+    """Without repeats, in the order of entry."""
+    return tuple(sorted({e.hash: e for one in known for e in getattr(one, field)}.values(), key=_place))
+
+
+def _place(entry: Entry) -> tuple[int, str]:
+    return entry.seq, entry.hash
+
+
+def _first(known: Record | Sealed) -> Entry:
+    return known.outcomes[0]
+
+
+def _badness(record: Record, outcome: Entry) -> tuple[float, ...]:
+    """Worse is more: not to be scored at all, then claims outside 90 %, then how far out in the distribution."""
+    try:
+        scores = replace(record, outcomes=(outcome,)).scores
+    except InputError:
+        return (1.0,)
+    outside = sum(not s.hits["90"] for s in scores)
+    return 0.0, outside, sum(abs(s.pit - 0.5) for s in scores), sum(s.crps for s in scores)
+
+
+def _disagreements(copies: Mapping[str, Record | Sealed]) -> list[str]:
+    """Every entry about the prediction that one ledger holds and another does not."""
+    held = {folder: {e.hash: e for e in _after(one)} for folder, one in copies.items()}
+    every = {name: entry for entries in held.values() for name, entry in entries.items()}
+    found = []
+    for name, entry in sorted(every.items(), key=lambda item: _place(item[1])):
+        within = [folder for folder, entries in held.items() if name in entries]
+        if without := [folder for folder in held if folder not in within]:
+            found.append(
+                f"the ledgers disagree: {entry.kind} in entry {entry.seq} ({name[:12]}) stands in {', '.join(within)}, "
+                f"not in {', '.join(without)}"
+            )
+    return found
+
+
+def _after(one: Record | Sealed) -> list[Entry]:
+    last = (one.withdrawn, one.revealed if isinstance(one, Record) else None)
+    return [*one.starts, *one.outcomes, *one.amendments, *(entry for entry in last if entry)]
