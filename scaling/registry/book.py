@@ -30,6 +30,7 @@ from scaling.registry import complete
 from scaling.registry.embargo import Secret, check_opening, path_of
 from scaling.registry.entries import Entry, Kind, seed_for
 from scaling.registry.ledger import Ledger
+from scaling.registry.recipes import state_in
 from scaling.registry.references import PREDICTED
 from scaling.results import TRACE
 from scaling.trials import TrialSpec
@@ -183,7 +184,7 @@ def register(
     """Append one prediction: one claim per (question, forecast), all about the same run. Returns its ledger entry.
 
     target      the run: `specs` by stage (a sweep's target.json), or in words `run`
-    run_state   whether the run has started: NOT_STARTED, STARTED or FINISHED
+    run_state   whether the run has started: NOT_STARTED, STARTED or FINISHED; the ledger may know of more
     provenance  at least `replay` (the command that makes the forecasts again) and `seed`; data files come from the
                 forecasts, code, versions and lock file from the program, where they are not stated
     protocol    how the run will be measured, for forecasts whose data did not say
@@ -210,6 +211,8 @@ def register(
     made = [_measured_by(protocol, f) for f in made]
     claims = _unique([Claim.of(q, f, sha256(f.blob)) for q, f in zip(asked, made, strict=True)])
     specs = target_of(target, where="the prediction's target") if target and "specs" in target else {}
+    if specs and run_state in complete.STATES:
+        run_state = max(run_state, state_in(ledger, specs, but=nonce), key=complete.STATES.index)
     data = {path: sha for f in made for path, sha in f.sources.items()}
     prediction = Prediction(
         title=title or asked[0].text,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from scaling.errors import InputError
 from scaling.registry.book import Record, Sealed
 from scaling.registry.entries import Entry
-
-FOLLOWING = ("starts", "outcomes", "amendments")
 
 
 def united(copies: Mapping[str, Record | Sealed]) -> tuple[Record | Sealed, list[str]]:
@@ -17,15 +15,21 @@ def united(copies: Mapping[str, Record | Sealed]) -> tuple[Record | Sealed, list
 
     Of several outcomes the one that scores worst counts: a second ledger, whichever is named first, makes no forecast
     better."""
-    known = list(copies.values())
-    there = {field: _every(known, field) for field in FOLLOWING}
+    known, says = list(copies.values()), _disagreements(copies)
     gone = sorted((one.withdrawn for one in known if one.withdrawn), key=_place)
-    best = next((one for one in known if isinstance(one, Record)), known[0])
-    found = replace(best, **there, withdrawn=gone[0] if gone else None, clocked=any(one.clocked for one in known))
-    says = _disagreements(copies)
-    if isinstance(found, Record) and len({_first(one) for one in known if one.outcomes}) > 1:
-        worst = max((_first(one) for one in known if one.outcomes), key=lambda entry: _badness(found, entry))
-        found = replace(found, outcomes=(worst, *(e for e in found.outcomes if e != worst)))
+    found = replace(
+        next((one for one in known if isinstance(one, Record)), known[0]),
+        starts=_every(one.starts for one in known),
+        outcomes=_every(one.outcomes for one in known),
+        amendments=_every(one.amendments for one in known),
+        withdrawn=gone[0] if gone else None,
+        clocked=any(one.clocked for one in known),
+    )
+    first = {one.outcomes[0] for one in known if one.outcomes}
+    if isinstance(found, Record) and len(first) > 1:
+        each = [replace(found, outcomes=(one, *(e for e in found.outcomes if e != one))) for one in first]
+        found = max(each, key=_badness)
+        worst = found.outcomes[0]
         says.append(
             f"the ledgers do not agree on the outcome: that of entry {worst.seq} ({worst.hash[:12]}) scores worst "
             "and counts"
@@ -33,27 +37,24 @@ def united(copies: Mapping[str, Record | Sealed]) -> tuple[Record | Sealed, list
     return found, says
 
 
-def _every(known: Sequence[Record | Sealed], field: str) -> tuple[Entry, ...]:
+def _every(held: Iterable[Sequence[Entry]]) -> tuple[Entry, ...]:
     """Without repeats, in the order of entry."""
-    return tuple(sorted({e.hash: e for one in known for e in getattr(one, field)}.values(), key=_place))
+    return tuple(sorted({e.hash: e for entries in held for e in entries}.values(), key=_place))
 
 
 def _place(entry: Entry) -> tuple[int, str]:
     return entry.seq, entry.hash
 
 
-def _first(known: Record | Sealed) -> Entry:
-    return known.outcomes[0]
-
-
-def _badness(record: Record, outcome: Entry) -> tuple[float, ...]:
+def _badness(record: Record) -> tuple[float | str, ...]:
     """Worse is more: not to be scored at all, then claims outside 90 %, then how far out in the distribution."""
+    last = record.outcomes[0].hash  # between equals, whichever: but always the same
     try:
-        scores = replace(record, outcomes=(outcome,)).scores
+        scores = record.scores
     except InputError:
-        return (1.0,)
+        return 1.0, last
     outside = sum(not s.hits["90"] for s in scores)
-    return 0.0, outside, sum(abs(s.pit - 0.5) for s in scores), sum(s.crps for s in scores)
+    return 0.0, outside, sum(abs(s.pit - 0.5) for s in scores), sum(s.crps for s in scores), last
 
 
 def _disagreements(copies: Mapping[str, Record | Sealed]) -> list[str]:

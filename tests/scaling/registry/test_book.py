@@ -337,6 +337,34 @@ def test_an_outcome_after_the_deadline_is_labelled(tmp_path, monkeypatch):
         assert (said in book.find(ledger, receipt.hash).labels) == late
 
 
+def test_a_second_prediction_after_the_first_ones_run_is_late(tmp_path):
+    """The attack: predict, run, resolve, remove the runs, and predict the same recipe again with what came out."""
+    ledger = Ledger(tmp_path)
+    first = bound(ledger)
+    assert bound(ledger).body["run_state"] == "not started"  # nothing was run yet
+    book.start(ledger, first)
+    assert bound(ledger).body["run_state"] == "started"
+    resolve_bound(ledger, first)
+    target = {"specs": {k: v.with_seed(77).to_json() for k, v in specs().items()}}
+    again = book.register(ledger, ask("q"), forecast(at=COST), **COMPLETE | {"target": target})
+    assert again.body["run_state"] == "finished" and "already finished" in book.find(ledger, again.hash).labels[0]
+    other = book.register(ledger, ask("q"), forecast(), **COMPLETE)  # a run in words: the ledger cannot tell
+    assert other.body["run_state"] == "not started"
+
+
+def test_a_prediction_entered_once_more_does_not_meet_its_own_run(tmp_path):
+    ledger = Ledger(tmp_path)
+    target = {"specs": {k: v.to_json() for k, v in specs().items()}}
+    facts = COMPLETE | {"target": target}
+    entry = book.register(ledger, ask("q"), forecast(at=COST), nonce="one", **facts)
+    book.start(ledger, entry)
+    assert book.register(ledger, ask("q"), forecast(at=COST), nonce="one", **facts) == entry
+    hidden = Ledger(tmp_path / "hidden")
+    sealed = book.register(hidden, ask("q"), forecast(at=COST), embargo=True, **facts)
+    book.start(hidden, sealed, book.find(hidden, sealed.hash).prediction)
+    assert bound(hidden).body["run_state"] == "started"  # its start names the recipe
+
+
 def test_an_anchor_between_the_prediction_and_its_run_is_what_no_private_ledger_has(tmp_path):
     """The attack: many ledgers that nobody sees, a run in each, the best one shown. Not seen by chain, head or seed."""
     ledger = Ledger(tmp_path)
