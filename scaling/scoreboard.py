@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -175,26 +175,33 @@ def scoreboard(ledgers: Iterable[Ledger], *, today: str | None = None) -> Scoreb
     """Every prediction of the (sound) ledgers, scored where any of them has its outcome. One that is met in several
     counts once, with all that they hold of it; where they disagree, a remark says so."""
     from scaling.registry import book
-    from scaling.registry.copies import united
+    from scaling.registry.copies import unsigned
 
     date = today or dt.datetime.now(dt.UTC).date().isoformat()
     copies: dict[str, dict[str, Record | Sealed]] = {}
+    bare: dict[str, list[str]] = {}
     for ledger in ledgers:
+        periods = ledger.keyring().periods.values()
+        since = min((period.since for period in periods), default=None)
         for one in book.known(ledger):
             copies.setdefault(one.entry.hash, {})[str(ledger.folder)] = one
-    rows = tuple(_row(" and ".join(among), *united(among), date) for among in copies.values())
+            bare.setdefault(one.entry.hash, []).extend(unsigned(one, since))
+    rows = tuple(_merged(among, bare[name], date) for name, among in copies.items())
     turned = [t for row in rows for t in row.turned]
     groups = tuple(_group(name, found) for name in GROUPS if (found := [t for t in turned if t.group == name]))
     return Scoreboard(date, rows, groups)
 
 
-def _row(ledger: str, one: Record | Sealed, disagreements: Sequence[str], today: str) -> Row:
+def _merged(copies: Mapping[str, Record | Sealed], bare: Sequence[str], today: str) -> Row:
     from scaling.registry import book
+    from scaling.registry.copies import united
 
+    one, disagreements = united(copies)
+    ledger, said = " and ".join(copies), (*disagreements, *dict.fromkeys(bare))
     if isinstance(one, book.Record):
-        return _opened(ledger, one, disagreements, today)
+        return _row(ledger, one, said, today)
     state = f"{EXPIRED}, {one.state}" if not one.withdrawn and _past(one.until, today) else one.state
-    place, remarks = (ledger, one.entry.seq, one.entry.hash), (*one.remarks, *disagreements)
+    place, remarks = (ledger, one.entry.seq, one.entry.hash), (*one.remarks, *said)
     return Row(*place, "(under embargo)", one.until, state, None, None, (), remarks)
 
 
@@ -207,10 +214,10 @@ def _past(until: str, today: str) -> bool:
     return until < today
 
 
-def _opened(ledger: str, record: Record, disagreements: Sequence[str], today: str) -> Row:
+def _row(ledger: str, record: Record, said: Sequence[str], today: str) -> Row:
     prediction, resolution = record.prediction, record.resolution
     late = prediction.run_state != NOT_STARTED
-    state, remarks = record.state, [*record.labels, *record.remarks, *disagreements]
+    state, remarks = record.state, [*record.labels, *record.remarks, *said]
     turned: tuple[Turned, ...] = ()
     if resolution:
         try:

@@ -37,6 +37,16 @@ def united(copies: Mapping[str, Record | Sealed]) -> tuple[Record | Sealed, list
     return found, says
 
 
+def unsigned(one: Record | Sealed, since: int | None) -> list[str]:
+    """Which of its entries bear no signature although a key was stated in entry `since` (None: there never was one).
+    That the last key was revoked in between changes nothing: whoever held it could have entered another."""
+    return [
+        f"the {entry.kind} in entry {entry.seq} is unsigned, in a ledger that had a key from entry {since} on"
+        for entry in (one.entry, *_after(one))
+        if since is not None and entry.seq > since and entry.sig is None
+    ]
+
+
 def _every(held: Iterable[Sequence[Entry]]) -> tuple[Entry, ...]:
     """Without repeats, in the order of entry."""
     return tuple(sorted({e.hash: e for entries in held for e in entries}.values(), key=_place))

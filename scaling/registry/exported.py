@@ -21,6 +21,7 @@ from scaling.registry.embargo import check_opening
 from scaling.registry.entries import Kind
 from scaling.registry.merkle import Checkpoint
 from scaling.registry.proofs import Proven
+from scaling.registry.standing import record_of
 
 MODEL = "report-model"  # id of the script in HTML; with .json, the name of the attachment in PDF
 
@@ -186,4 +187,13 @@ def sentences(proven: Proven) -> list[str]:
             f"{'WITHDRAWN' if other.kind == Kind.WITHDRAW else other.kind} in entry {other.seq}, dated {other.time}, "
             f"{f'signed by key {other_signer.id}' if other_signer else 'unsigned'}" + (f": {reason}" if reason else "")
         )
-    return says
+    return says + _labels(proven)
+
+
+def _labels(proven: Proven) -> list[str]:
+    """What makes the prediction worth less than it looks; that it cannot be read is no less."""
+    try:
+        prediction = prediction_of(proven)
+        return record_of(proven, prediction).labels if prediction else []
+    except InputError as error:
+        return [f"what it says cannot be read: {error.message}"]

@@ -15,6 +15,8 @@ from scaling.fitted import LEVELS, Grade
 from scaling.predictions import FINISHED, HIT_LEVELS
 from scaling.records import canonical, parse
 from scaling.registry import Kind, Ledger, book
+from scaling.registry.keys import Action, Statement
+from scaling.registry.signing import SigningKey
 from scaling.scoreboard import EARNED, LATE, UNEARNED, Mean, scoreboard
 from scaling.scoreboard_text import board_json, board_text
 from scaling.scores import QuantileDistribution
@@ -129,6 +131,28 @@ def test_a_withdrawal_or_a_reveal_in_one_copy_counts_in_all(tmp_path):
         board = scoreboard(among)
         assert board.counts == {"open": 1, "withdrawn": 1}
         assert "a slip" in board_text(board) and "reveal in entry 2" in board_text(board)
+
+
+def test_an_unsigned_outcome_in_a_ledger_with_keys_is_said_in_json_too(tmp_path, capsys):
+    """Also after the last key was revoked: whoever can write the file is then nobody in particular."""
+    key = SigningKey.generate()
+    folder = tmp_path / "ledger"
+    signing = Ledger(folder, key=key)
+    before = told(Ledger(folder), None)
+    signing.append(Kind.KEY, Statement(Action.NEW, key.public).body)
+    signed, late = told(signing, 0.5), told(signing, None)
+    resolved(Ledger(folder), before, {before.body["claims"][0]["id"]: 0.5})
+    signing.append(Kind.KEY, Statement(Action.REVOKE, key.public).body)
+    resolved(Ledger(folder), late, {late.body["claims"][0]["id"]: 0.5})
+    assert main(["scoreboard", str(folder), "--json"]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    told_of = {row["hash"]: [r for r in row["remarks"] if "unsigned" in r] for row in found["predictions"]}
+    assert told_of[signed.hash] == [] and [len(told_of[e.hash]) for e in (before, late)] == [1, 1]
+    assert "outcome in entry 7 is unsigned, in a ledger that had a key from entry 1" in told_of[late.hash][0]
+    (warnings,) = found["warnings"].values()
+    assert any("unsigned in a ledger with keys: 2 entries (5, 7)" in w for w in warnings)
+    assert "2 entries (5, 7)" in shown.err
 
 
 def test_a_calibrated_forecaster_is_found_calibrated_and_an_overconfident_one_is_not(tmp_path):
