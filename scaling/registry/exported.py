@@ -21,7 +21,7 @@ from scaling.registry.embargo import check_opening
 from scaling.registry.entries import Kind
 from scaling.registry.merkle import Checkpoint
 from scaling.registry.proofs import Proven
-from scaling.registry.standing import record_of
+from scaling.registry.as_proven import record_of
 
 MODEL = "report-model"  # id of the script in HTML; with .json, the name of the attachment in PDF
 
