@@ -6,7 +6,8 @@
 1. Simulations: 100 problems, 16 samples, four runs at 1e-6 .. 1e-3 of the target's compute, -log p_i = alpha_i C^-.12
    (C in units of the target). lognormal: log alpha ~ N(-.5, .7^2), mean pass rates .10 .15 .21 .28, .53 at the target;
    dropping problems never solved gives k = .049 there, clamping them to half a pass .070. bimodal: half of the problems
-   log alpha ~ N(-2.3, .2^2), half N(1.1, .2^2).
+   log alpha ~ N(-2.3, .2^2), half N(1.1, .2^2). alike: log alpha = -.5 for all; scattered: so too, but the rates of one
+   run scatter (beta, correlation .1): there the forms that call all problems alike, and the beta-binomial, are right.
 2. Coverage: from 100 of the 10,000 samples per problem of monkeys_math_counts.csv to pass@10,000.
 3. Pythia across scales: the same counts, larger models foretold from smaller ones.
 Data that are not there are said and left out.
@@ -34,21 +35,25 @@ SCALES = 10.0 ** np.arange(-6, -2)  # of the target's compute
 EXPONENT, PROBLEMS, SAMPLES = 0.12, 100, 16
 LEVEL, SPREAD = -0.5, 0.7
 MODES, WITHIN = (-2.3, 1.1), 0.2
-WORLDS = ("lognormal", "bimodal")
+WORLDS = ("lognormal", "bimodal", "alike", "scattered")
+RHO = 0.1
 SIZES = {"70M": 7e7, "160M": 1.6e8, "410M": 4.1e8, "1B": 1e9, "2.8B": 2.8e9, "6.9B": 6.9e9, "12B": 1.2e10}
 TOKENS = 3e11
+RMSE, OFF = {"lognormal": 0.03, "bimodal": 0.035}, 0.006  # gates: E[pass] at the target, mean exponent
 
 
 def world(kind: str, seed: int) -> tuple[Counts, float]:
     """Counts of one simulation, and the true E[pass] of its problems at the target."""
     rng = np.random.default_rng([seed, WORLDS.index(kind)])
+    log_alpha = np.full(PROBLEMS, LEVEL)
     if kind == "lognormal":
         log_alpha = LEVEL + SPREAD * rng.standard_normal(PROBLEMS)
-    else:
+    elif kind == "bimodal":
         log_alpha = rng.permutation(np.repeat(MODES, PROBLEMS // 2)) + WITHIN * rng.standard_normal(PROBLEMS)
     alpha = np.exp(log_alpha)
     p = np.exp(-alpha * SCALES[:, None] ** -EXPONENT)
-    return Counts(SCALES, np.full(p.shape, SAMPLES), rng.binomial(SAMPLES, p)), float(np.exp(-alpha).mean())
+    rate = rng.beta(p * (1 / RHO - 1), (1 - p) * (1 / RHO - 1)) if kind == "scattered" else p
+    return Counts(SCALES, np.full(p.shape, SAMPLES), rng.binomial(SAMPLES, rate)), float(np.exp(-alpha).mean())
 
 
 def naive_exponent(counts: Counts, *, drop: bool) -> float:
@@ -87,10 +92,11 @@ def simulate(kind: str, likelihood: str, count: int, draws: int = 300) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def simulations(count: int) -> None:
-    rows = []
+def simulations(count: int) -> bool:
+    """Prints the tables and whether the issue's gates held."""
+    rows, gates = [], []
     for kind in WORLDS:
-        for likelihood in ("auto", "hierarchical", "mixture", "beta-binomial"):
+        for likelihood in ("auto", "hierarchical", "mixture", "beta-binomial", "binomial"):
             found = simulate(kind, likelihood, count)
             rmse = float(np.sqrt(np.mean(found["error"] ** 2)))
             rows.append(
@@ -99,11 +105,19 @@ def simulations(count: int) -> None:
                 + [f"{found['error'].mean():+.4f}", f"{rmse:.4f}", f"{found['covered'].mean():.2f}"]
                 + [f"{found['width'].mean():.3f}", f"{found['mixture'].mean():.2f}"]
             )
+            gates.append((f"{kind}, {likelihood}: no exponent wrong with confidence", not found["wrong"].any()))
+            if likelihood == "auto" and kind in RMSE:
+                gates.append((f"{kind}: RMSE of E[pass] {rmse:.4f} <= {RMSE[kind]}", rmse <= RMSE[kind]))
+            if likelihood == "auto" and kind == "lognormal":
+                off = abs(float(found["exponent"].mean()) - EXPONENT)
+                gates.append((f"{kind}: |mean k - {EXPONENT}| = {off:.4f} < {OFF}", off < OFF))
         rows.append([kind, "zeros dropped", f"{found['drop'].mean():.4f}", f"{found['drop'].std():.4f}", *[""] * 8])
         rows.append([kind, "zeros clamped", f"{found['clamp'].mean():.4f}", f"{found['clamp'].std():.4f}", *[""] * 8])
     headers = ["world", "likelihood", "mean k", "sd", "stated", "CONVERGED", "k off > 3 se", "E[pass] error", "RMSE"]
     print(f"{count} simulations, true k {EXPONENT}")
-    print(table([*headers, "in 90 %", "width", "mixture's weight"], rows), flush=True)
+    print(table([*headers, "in 90 %", "width", "mixture's weight"], rows))
+    print("\n".join(f"{'held' if held else 'FAILED'}: {gate}" for gate, held in gates), flush=True)
+    return all(held for _, held in gates)
 
 
 def monkeys(path: Path) -> dict[str, np.ndarray]:
@@ -163,12 +177,12 @@ def across(path: Path) -> list[list[str]]:
     return rows
 
 
-def main() -> None:
-    simulations(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+def main() -> int:
+    held = simulations(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
     path = published.data_file("monkeys_math_counts.csv")
     if path is None:
         print("monkeys_math_counts.csv is not there: coverage and Pythia are left out")
-        return
+        return 0 if held else 1
     rows, hits = attempts(path, 10)
     headers = [
         "Pythia",
@@ -185,7 +199,8 @@ def main() -> None:
     print(f"models inside, of 7: {', '.join(map(str, hits))}", flush=True)
     headers = ["metric", "law", "beyond", "measured", "forecast", "90 %", "inside"]
     print("\nlarger models from smaller ones, 100 samples a problem\n" + table(headers, across(path)))
+    return 0 if held else 1
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

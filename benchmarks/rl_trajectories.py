@@ -17,23 +17,20 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fits.rl_curves import rl_average
-from fits.rl_members import PLAIN, SETTING, Setting
+from fits.rl_members import SETTING, Setting
+from fits.rl_rivals import rivals
 from fits.trajectories import STEPS_LOG, trajectory
 from scaling.cli import table
 from scaling.errors import InputError
-from scaling.fitted import LEVELS
-from scaling.laws import SIGMOID
-from scaling.trajectories import TAIL, Quantity, Trajectory
+from scaling.trajectories import Quantity, Trajectory
 
 SHARES = (0.1, 0.25, 0.5)
 COVERED = (0.5, 0.8, 0.9, 0.95)
-ALONE = replace(PLAIN, correlated=False)
 LEAST = 20  # rows of a log that is worth cutting
 
 
@@ -51,23 +48,9 @@ def trajectories(folders: Sequence[Path], every: int = 1) -> Iterator[Trajectory
     yield from whole[::every]
 
 
-def last_value(known: Trajectory, end: float) -> Quantity:
-    """The mean of the last fifth of the rows, and what its scatter makes of another mean."""
-    from scipy.special import ndtri
-
-    rows = known.y_n[-max(5, len(known) // 5) :]
-    ahead = max(1, round(TAIL * end / known.spacing))
-    sd = float(rows.std(ddof=1)) * np.sqrt(1 / len(rows) + 1 / ahead)
-    return Quantity(tuple(np.clip(rows.mean() + sd * ndtri(LEVELS), known.low, known.high).tolist()))
-
-
 def scored(one: Trajectory, share: float, setting: Setting = SETTING) -> dict[str, Quantity]:
     known = one.until(share * one.last)
-    return {
-        "average": rl_average(known, setting=setting).forecast().final,
-        "sigmoid alone": rl_average(known, (SIGMOID,), setting=ALONE).forecast().final,
-        "last value": last_value(known, one.last),
-    }
+    return {"average": rl_average(known, setting=setting).forecast().final, **rivals(known, one.last)}
 
 
 def rows_of(runs: Sequence[Trajectory], setting: Setting = SETTING) -> list[dict[str, object]]:

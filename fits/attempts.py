@@ -4,10 +4,11 @@
 
 Up to k = n the counts give it without bias (pass_rates.pass_at). Beyond, it hangs on how small the rates of the
 problems not solved yet are, and how many are 0, of which n attempts say little. So several forms of distribution are
-averaged by their evidence, each with a share `zero` of problems that no number of attempts solves:
+averaged by their evidence, each with a share of HARD problems, all of one rate r, that n attempts hardly ever solve:
 
     beta         p ~ Beta(a, b)                              (Kazdan et al. 2025)
     lognormal    -log(1 - p) = e^v, v ~ N(m, s^2)
+    hard         p = r, which is 0 or as likely of one order of magnitude below 1 / n as of another
 
 and `low`, `high` are what ANY distribution of p could make of it: the profile likelihood of pass@k over all weights on
 a grid of p, at the same level (Owen 1988). Where they lie far apart the number rests on the form. Draws are of these
@@ -31,8 +32,10 @@ DRAWS = 2000
 A, B = (0.02, 20.0), (0.05, 1e6)  # range of the beta's shapes, log-uniform
 M, SPREAD = (-20.0, 3.0), (0.2, 6.0)  # of the lognormal's m (uniform) and s (log-uniform)
 STEPS = 48  # of each of the two parameters
-ZEROS = np.concatenate([[0.0], (np.arange(10) + 0.5) / 10])  # share that is never solved
-NO_ZERO = 0.5  # prior probability that there are none; else the share z has a density like (1 - z)^2
+HARD = np.concatenate([[0.0], (np.arange(10) + 0.5) / 10])  # share z of them
+NO_HARD = 0.5  # prior probability that there are none; else z has a density like (1 - z)^2
+RATES = np.concatenate([[0.0], 10.0 ** -np.arange(0.25, 5, 0.5)])  # r n; 0 and the others have half of the prior each
+FEW = 12  # passes, of which a hard problem (r n < 1) never has more
 NODES = 61
 BLOCK = 4_000_000  # draws x problems x nodes at a time
 GRID = 100  # of p, for the bounds
@@ -78,35 +81,39 @@ def coverage(
 
 
 class _Form(abc.ABC):
-    """The posterior of one form on a grid: `theta_TP` with its zero share last."""
+    """The posterior of one form on a grid `theta_TP`, for every share and rate H of hard problems."""
 
     def __init__(self, n: np.ndarray, c: np.ndarray, theta_TP: np.ndarray, log_UT: np.ndarray) -> None:
-        """`log_UT`: log likelihood of each different (n, c) without a share of zeros."""
+        """`log_UT`: log likelihood of each different (n, c) without hard problems."""
         self.n, self.c, self.theta_TP, self.log_UT = n, c, theta_TP, log_UT
-        _, c_U, self.which_I = _pairs(n, c)
+        n_U, c_U, self.which_I = _pairs(n, c)
         times_U = np.bincount(self.which_I)
+        self.share_H, self.rate_H, self.log_prior_H = _hard(float(np.median(n)))
         with np.errstate(divide="ignore"):
-            log_zero = np.log(ZEROS)[:, None]
-        nothing = (c_U == 0)[:, None]
+            passed_HU = c_U * np.log(np.maximum(self.rate_H, 1e-300))[:, None]  # a rate of 0 passes nothing
+            failed_HU = (n_U - c_U) * np.log1p(-self.rate_H)[:, None]
+            self.log_hard_HU = np.log(self.share_H)[:, None] + passed_HU + failed_HU
+        few = c_U <= FEW
+        rest_T = times_U[~few] @ log_UT[~few]
         parts = [
-            times_U @ np.where(nothing, np.logaddexp(z, np.log1p(-share) + log_UT), np.log1p(-share) + log_UT)
-            for z, share in zip(log_zero, ZEROS, strict=True)
+            times_U[few] @ np.logaddexp(hard_U[few, None], np.log1p(-share) + log_UT[few])
+            + times_U[~few].sum() * np.log1p(-share)
+            + rest_T
+            for hard_U, share in zip(self.log_hard_HU, self.share_H, strict=True)
         ]
-        prior = np.where(ZEROS == 0, 0.0, (1 - ZEROS) ** 2)
-        prior = np.where(ZEROS == 0, NO_ZERO, (1 - NO_ZERO) * prior / prior.sum())
-        log_ZT = np.array(parts) + np.log(prior)[:, None]
-        self.top = log_ZT.max()
-        self.weight_ZT = np.exp(log_ZT - self.top)
-        self.evidence = float(self.top + np.log(self.weight_ZT.mean(1).sum()))
+        log_HT = np.array(parts) + self.log_prior_H[:, None]
+        self.top = log_HT.max()
+        self.weight_HT = np.exp(log_HT - self.top)
+        self.evidence = float(self.top + np.log(self.weight_HT.mean(1).sum()))
 
     def rates(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """p (count, I): draws of every problem's rate; exactly 0 for one that is never solved."""
-        flat = rng.choice(self.weight_ZT.size, count, p=self.weight_ZT.ravel() / self.weight_ZT.sum())
-        share_S, t_S = ZEROS[flat // self.weight_ZT.shape[1]], flat % self.weight_ZT.shape[1]
+        flat = rng.choice(self.weight_HT.size, count, p=self.weight_HT.ravel() / self.weight_HT.sum())
+        h_S, t_S = np.divmod(flat, self.weight_HT.shape[1])
         p_SI = self.draw(t_S, rng)
-        alive_SI = (1 - share_S)[:, None] * np.exp(self.log_UT.T[t_S][:, self.which_I])
-        zero_SI = (self.c == 0) & (rng.random(p_SI.shape) * (share_S[:, None] + alive_SI) < share_S[:, None])
-        return np.where(zero_SI, 0.0, p_SI)
+        other_SU = np.log1p(-self.share_H[h_S])[:, None] + self.log_UT.T[t_S]
+        chance_SU = np.exp(self.log_hard_HU[h_S] - np.logaddexp(self.log_hard_HU[h_S], other_SU))
+        return np.where(rng.random(p_SI.shape) < chance_SU[:, self.which_I], self.rate_H[h_S][:, None], p_SI)
 
     @abc.abstractmethod
     def draw(self, t_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -156,6 +163,14 @@ def _lognormal(n: np.ndarray, c: np.ndarray) -> _Form:
     return _Lognormal(n, c, np.column_stack([m_T, s_T]), log_TU.T)
 
 
+def _hard(n: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(share, rate, log prior), each (H,): no hard problems, and every share with every rate."""
+    share, rate = (g.ravel() for g in np.meshgrid(HARD[1:], RATES, indexing="ij"))
+    prior = (1 - share) ** 2 * np.where(rate == 0, len(RATES) - 1, 1)
+    prior = np.concatenate([[NO_HARD], (1 - NO_HARD) * prior / prior.sum()])
+    return np.append(0.0, share), np.append(0.0, rate) / n, np.log(prior)
+
+
 def _pairs(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The different (n, c), and which of them each problem has."""
     pairs, which = np.unique(np.column_stack([n, c]), axis=0, return_inverse=True)
@@ -188,11 +203,11 @@ def _bounds(n: np.ndarray, c: np.ndarray, k_K: np.ndarray) -> tuple[np.ndarray, 
     best = _tilted(L_UQ, times_U, np.zeros(GRID), np.full(GRID, 1 / GRID))
     found = []
     for sign in (-1.0, 1.0):
-        ends, w = [], best
-        for k in k_K:
-            value_Q = -np.expm1(k * np.log1p(-np.minimum(p_Q, 1 - 1e-12)))
+        ends, w = np.empty(len(k_K)), best
+        for at in np.argsort(k_K, kind="stable"):  # each starts where the last one ended, whatever order was asked for
+            value_Q = -np.expm1(k_K[at] * np.log1p(-np.minimum(p_Q, 1 - 1e-12)))
             end, w = _end(L_UQ, times_U, sign * value_Q, best, w)
-            ends.append(sign * end)
+            ends[at] = sign * end
         found.append(np.clip(ends, 0.0, 1.0))
     return found[0], found[1]
 

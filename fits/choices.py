@@ -104,7 +104,7 @@ def compute_of(target: Path, stage: str, axis: str) -> float:
     """What the run that a target.json describes costs on an axis, at a stage."""
     from scaling.compute import inputs_of
     from scaling.records import parse
-    from scaling.registry.book import target_of
+    from scaling.registry.binding import target_of
 
     specs = target_of(parse(target.read_bytes(), what=str(target)), where=str(target))
     if stage not in specs:

@@ -25,7 +25,7 @@ import numpy as np
 from fits.forecasts import REASON
 from fits.objectives import default_objective, forward
 from fits.points import Points, points_of
-from fits.verdicts import MANY, upper_tail
+from fits.scatter import MANY, upper_tail
 from scaling.contests import Contest
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import Forecast, Grade, Subject

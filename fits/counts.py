@@ -21,6 +21,7 @@ from fits.count_cells import Counts, cell
 from fits.difficulty import Difficulty, Kind, choose_rho, fit_difficulty, fit_mixing
 from fits.objectives import Scale
 from fits.parts import Parts, added
+from fits.pass_checks import contradiction
 from fits.pass_law import FLOOR_PRIOR, FLOORS, LawDraws, LawPosterior, draw_law, law_posterior
 from fits.points import Points, final_rows
 from fits.predictive import Levels, Predictive
@@ -28,7 +29,7 @@ from scaling.errors import InputError
 from scaling.fitted import FitStatus, Subject
 from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
-from scaling.pass_rates import LIKELIHOODS, PassLaw
+from scaling.pass_rates import CONTRADICTED, LIKELIHOODS, PassLaw
 from scaling.records import digest, sha256
 
 KINDS: Mapping[str, Kind] = {"hierarchical": "lognormal", "mixture": "free", "beta-binomial": "one", "binomial": "one"}
@@ -100,14 +101,20 @@ class PassFit:
         return max(self.members, key=lambda m: m.weight)
 
     @cached_property
+    def contradiction(self) -> float | None:
+        """p-value of the form of difficulty on its own counts; None where a free one takes part."""
+        return contradiction(self.main.law.found) if len(self.members) == 1 else None
+
+    @cached_property
     def summary(self) -> PassLaw:
         """The exponent is that of the law without a floor; where the members disagree about it its error says so."""
         weight_K = np.array([m.weight for m in self.members])
         pairs = np.array([m.law.exponent() if self.floor is not True else _steep(self.draws) for m in self.members])
         mean = float(weight_K @ pairs[:, 0])
         sd = math.sqrt(float(weight_K @ (pairs[:, 1] ** 2 + (pairs[:, 0] - mean) ** 2)))
-        main, counts = self.main.law, self.counts
-        open_ = main.status == FitStatus.CONVERGED and abs(mean) < 2 * sd
+        main, counts, p = self.main.law, self.counts, self.contradiction
+        wrong = p is not None and p <= CONTRADICTED
+        open_ = main.status == FitStatus.CONVERGED and (abs(mean) < 2 * sd or wrong)
         return PassLaw(
             likelihood=self.likelihood,
             exponent=mean,
@@ -118,6 +125,7 @@ class PassFit:
             overdispersion=main.found.rho,
             floor=float(weight_K @ [m.law.floor for m in self.members]),
             lack_of_fit=main.lack_of_fit,
+            contradiction=p,
             runs=counts.runs,
             problems=counts.problems,
             never_solved=counts.never_solved,
@@ -197,6 +205,7 @@ class FromCounts(Predictive):
     about: Subject
     fit: PassFit
     seed: int = 0
+    fewest = 2  # counts carry their own error: it need not be learnt from the scatter of a third scale
 
     @property
     def subject(self) -> Subject:
@@ -293,6 +302,11 @@ def count_warnings(fit: PassFit, metric: str) -> tuple[str, ...]:
         said.append(
             f"{found.never_solved} of {found.problems} problems were never solved: -E[log p] is not identified; "
             "foretold is what n samples will measure of it, the mean of H_n - H_c"
+        )
+    if found.contradicted:
+        said.append(
+            f"the counts contradict the likelihood {found.likelihood} (p = {found.contradiction:.2g}): its numbers are "
+            "those of another world; likelihood auto, or mixture, assumes less"
         )
     if found.lack_of_fit is not None and found.lack_of_fit < 0.05:
         said.append(f"the counts bend away from a law without a floor (p = {found.lack_of_fit:.2g})")

@@ -28,9 +28,9 @@ from fits.noise import SMALLEST
 from fits.objectives import Objective, forward, slope
 from fits.points import check_enough, final_rows, points_of
 from fits.priors import PriorRule, default_priors
+from fits.scatter import MANY, upper_tail
 from fits.sensitivity import finite, sensitivity
 from fits.solver import Problems, minimise
-from fits.verdicts import MANY, upper_tail
 from scaling.cli import table
 from scaling.errors import InputError
 from scaling.fitted import Fit, Subject

@@ -28,6 +28,7 @@ SPAN = 5.0  # standard deviations to either side
 MOST_NODES = 240
 TAU = 0.05, 6.0
 SLOPE, SLOPE_SD, BEND_SD = -0.3, 1.0, 0.5  # weak prior on log g against log C: it holds runs that solve nothing, or all
+NO_INFO = 1e-6  # on a direction of log g, whose unit is 1: less is rounding
 STEPS, EM_STEPS = 60, 300
 CONCENTRATION = 5.0  # weight of a lognormal that a free mixing leans on, in problems
 LARGE_N, LEAST_RHO = 1000, 1e-3  # with so many samples a cell is never taken as purely binomial
@@ -78,8 +79,12 @@ class Difficulty:
 
     @cached_property
     def pseudo_R(self) -> np.ndarray:
-        """Where the data alone would put log g: one Newton step from the (weakly held) optimum."""
-        return self.log_g_R + np.linalg.pinv(self.info_RR, rcond=1e-9, hermitian=True) @ self.score_R
+        """Where the data alone would put log g: one Newton step from the (weakly held) optimum, in the directions that
+        they say anything of."""
+        info_R, axes_RR = np.linalg.eigh(self.info_RR)
+        known_R = info_R > max(NO_INFO, 1e-9 * info_R[-1])
+        steps_R = np.where(known_R, (axes_RR.T @ self.score_R) / np.where(known_R, info_R, 1.0), 0.0)
+        return self.log_g_R + axes_RR @ steps_R
 
 
 def fit_difficulty(counts: Counts, kind: Kind, rho: float = 0.0, start: Difficulty | None = None) -> Difficulty:

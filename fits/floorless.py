@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from fits.points import Points
-from fits.verdicts import upper_tail
+from fits.scatter import upper_tail
 
 LEVEL = 0.05
 

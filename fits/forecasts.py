@@ -32,7 +32,7 @@ from scaling.metrics import metric as metric_named
 from scaling.units import format_compute, parse_compute
 
 GRID = 49
-TESTABLE = 5  # scales: three to fit, two to foretell
+FORETOLD = 2  # scales that back-tests need beyond those that the method learns from
 FARTHEST = 1000.0  # no law here was ever shown to hold further beyond its data
 SEARCHED, STEPS = 1e9, 400  # how far beyond the data a value is looked for, in how many steps
 REASON = "refused: "  # starts the warning that says why
@@ -244,8 +244,8 @@ def _refusal(fit: Fit, target: float, by: Predictive) -> str:
             f"{target / fit.max_x:.3g}x beyond the largest run ({format_compute(fit.max_x)}); {FARTHEST:,.0f}x at most"
         )
     scales = len(set(scales_of(np.asarray(fit.points["x"], float))))
-    if target > fit.max_x and scales < TESTABLE:
-        return f"{scales} compute scales leave nothing to back-test on: {TESTABLE} are needed"
+    if target > fit.max_x and scales < by.fewest + FORETOLD:
+        return f"{scales} compute scales leave nothing to back-test on: {by.fewest + FORETOLD} are needed"
     if fit.failed_factor is not None and target / fit.max_x >= fit.failed_factor:
         return f"back-tests on these data failed at {fit.failed_factor:.3g}x"
     if fit.lack_of_fit is not None and fit.lack_of_fit < LEVEL and _grade(fit, target) != Grade.EARNED:

@@ -5,14 +5,16 @@
     log g_r = log g(C_r) + e_r                 e_r ~ N(0, sigma^2), chance of run r: all problems are easier at once
 
 The data enter as the quadratic that `difficulty.py` has found: log g_R ~ N(pseudo_R, info_RR^-1), level unknown. The
-posterior of (phi, sigma, k) is summed on a grid; then log g, e and the mixing are drawn given it. phi = 0 has the prior
-probability 1 - FLOOR_PRIOR, else phi is uniform: without a floor 1,000x ahead is another world than with one, and four
-scales do not tell.
-Shapes: S draws, R runs, I problems, Q grid of difficulty, M grid of (k, phi).
+prior is on the slope at the largest run, which is what is seen: s = k (1 - phi) ~ N(K_PRIOR), positive under a floor.
+phi = 0 has the prior probability 1 - FLOOR_PRIOR, else phi is uniform: without a floor 1,000x ahead is another world
+than with one, and four scales do not tell. The posterior of (phi, sigma, s) is summed on a grid of equal steps in s, so
+that the prior's density is its weight; then log g, e and the mixing are drawn given it.
+Shapes: S draws, R runs, I problems, Q grid of difficulty, M grid of (s, phi).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,11 +25,11 @@ from fits.difficulty import CONCENTRATION, Difficulty
 from scaling.fitted import FitStatus
 
 FLOOR_PRIOR = 0.2
-K_PRIOR = 0.2, 0.5  # mean, sd: rates of the field lie within .05 .. .5; negative is inverse scaling
+K_PRIOR = 0.2, 0.5  # mean, sd of s: rates of the field lie within .05 .. .5; negative is inverse scaling
 SIGMA_SCALE = 0.1  # of run to run, on log g: half-normal
 SIGMAS = np.array([0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5])
 FLOORS = np.linspace(0.05, 0.95, 10)
-K_STEPS = 161
+REACH, STEP, MOST_STEPS = 6.0, 0.075, 1500  # of the grid of s: to either side, and apart, in standard errors
 SWEEPS = 8  # of Gibbs for the mixing, from its optimum
 BLOCK = 4_000_000  # numbers of one batch of draws
 
@@ -45,6 +47,7 @@ class LawPosterior:
     found: Difficulty
     k_M: np.ndarray
     phi_M: np.ndarray
+    step: float  # of s = k (1 - phi) between neighbours on the grid
     log_weight_MS: np.ndarray  # (M, sigmas)
     lack_of_fit: float | None
 
@@ -76,23 +79,31 @@ class LawPosterior:
 def law_posterior(found: Difficulty, floor: bool | None = None) -> LawPosterior:
     """`floor`: None weighs both forms, True and False take one of them for given."""
     log_x = np.log(found.counts.x_R / found.counts.x_R.max())
-    k_K = _k_grid(found, log_x)
+    slope_K = _slopes(found, log_x)
     floors = {None: np.concatenate([[0.0], FLOORS]), True: FLOORS, False: np.zeros(1)}[floor]
-    k_M, phi_M = (a.ravel() for a in np.meshgrid(k_K, floors, indexing="ij"))
-    kept = (phi_M == 0) | (k_M > 0)
-    k_M, phi_M = k_M[kept], phi_M[kept]
+    slope_M, phi_M = (a.ravel() for a in np.meshgrid(slope_K, floors, indexing="ij"))
+    kept = (phi_M == 0) | (slope_M > 0)
+    slope_M, phi_M = slope_M[kept], phi_M[kept]
+    k_M = slope_M / (1 - phi_M)
     off_MR = found.pseudo_R - log_law(log_x, k_M, phi_M)
-    # the prior of a floor's k is on the slope at the largest run, which is what is seen
-    log_prior_M = -(((k_M * (1 - phi_M)) - K_PRIOR[0]) ** 2) / (2 * K_PRIOR[1] ** 2) + np.log(1 - phi_M)
-    if floor is None:
-        log_prior_M = log_prior_M + np.log(np.where(phi_M > 0, FLOOR_PRIOR / len(FLOORS), 1 - FLOOR_PRIOR))
+    log_prior_M = _log_prior(slope_M, phi_M, floor)
     columns = []
     for sigma in SIGMAS:
         kernel_RR, log_det = _marginal(found.info_RR, sigma)
         fit_M = -0.5 * np.einsum("mr,rs,ms->m", off_MR, kernel_RR, off_MR) - 0.5 * log_det
         columns.append(fit_M - sigma**2 / (2 * SIGMA_SCALE**2))
     fit_MS = np.column_stack(columns) + np.log(np.gradient(SIGMAS))
-    return LawPosterior(found, k_M, phi_M, fit_MS + log_prior_M[:, None], _floor_test(fit_MS, phi_M))
+    step = float(slope_K[1] - slope_K[0])
+    return LawPosterior(found, k_M, phi_M, step, fit_MS + log_prior_M[:, None], _floor_test(fit_MS, phi_M))
+
+
+def _log_prior(slope_M: np.ndarray, phi_M: np.ndarray, floor: bool | None) -> np.ndarray:
+    """Log density in s, up to one constant: a floor's half of the normal is one whole, so that its share is
+    FLOOR_PRIOR."""
+    mean, sd = K_PRIOR
+    half = math.log(0.5 * math.erfc(-mean / sd / math.sqrt(2)))  # log P(s > 0)
+    share = 0.0 if floor is not None else np.log(np.where(phi_M > 0, FLOOR_PRIOR / len(FLOORS), 1 - FLOOR_PRIOR))
+    return -((slope_M - mean) ** 2) / (2 * sd**2) - np.where(phi_M > 0, half, 0.0) + share
 
 
 def _floor_test(fit_MS: np.ndarray, phi_M: np.ndarray) -> float | None:
@@ -105,17 +116,16 @@ def _floor_test(fit_MS: np.ndarray, phi_M: np.ndarray) -> float | None:
     return 0.5 * float(chi2.sf(gain, 1)) if gain > 0 else 1.0
 
 
-def _k_grid(found: Difficulty, log_x: np.ndarray) -> np.ndarray:
-    """k out to six standard errors of the line, and up to what a floor asks for."""
+def _slopes(found: Difficulty, log_x: np.ndarray) -> np.ndarray:
+    """Equal steps of s: REACH standard errors about the line's, and down to 0, which is where a floor brings it."""
     centred = log_x - log_x.mean()
     spread = float(centred @ found.info_RR @ centred) + 1 / K_PRIOR[1] ** 2
     middle = (-float(centred @ found.info_RR @ found.pseudo_R) + K_PRIOR[0] / K_PRIOR[1] ** 2) / spread
     # a run's own chance widens what the counts alone would say
     sd = np.hypot(spread**-0.5, SIGMA_SCALE / max(float(np.sqrt(centred @ centred)), 1e-9))
     sd = min(float(sd), K_PRIOR[1])
-    near = np.linspace(middle - 6 * sd, middle + 6 * sd, K_STEPS)
-    far = np.linspace(near[-1], max(near[-1], 3 * abs(middle)) + 0.2, K_STEPS // 2)[1:]
-    return np.concatenate([near, far])
+    low, high = min(middle - REACH * sd, 0.0), max(middle + REACH * sd, REACH * sd)
+    return np.linspace(low, high, int(np.clip((high - low) / (STEP * sd), 2, MOST_STEPS)) + 1)
 
 
 def _marginal(info_RR: np.ndarray, sigma: float) -> tuple[np.ndarray, float]:
@@ -152,8 +162,8 @@ def draw_law(law: LawPosterior, count: int, rng: np.random.Generator) -> LawDraw
     log_x = np.log(counts.x_R / counts.x_R.max())
     flat = rng.choice(law.weight_MS.size, size=count, p=law.weight_MS.ravel())
     m_S, sigma_S = flat // len(SIGMAS), SIGMAS[flat % len(SIGMAS)]
-    step = float(np.median(np.diff(np.unique(law.k_M)))) if len(np.unique(law.k_M)) > 1 else 0.0
-    k_S, phi_S = law.k_M[m_S] + step * (rng.random(count) - 0.5), law.phi_M[m_S]
+    phi_S = law.phi_M[m_S]
+    k_S = law.k_M[m_S] + law.step * (rng.random(count) - 0.5) / (1 - phi_S)  # a point stands for its cell
     mean_SR = log_law(log_x, k_S, phi_S)
     level_S = mean_SR.mean(1)
     log_g_SR = mean_SR - level_S[:, None]

@@ -17,28 +17,42 @@ import numpy as np
 
 from scaling.errors import InputError
 from scaling.metrics import MAX_SAMPLES, checked_counts, neg_log_pass_of_counts, pass_at_k
+from scaling.units import format_value
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """One value per problem with its sampling error (NaN: not estimable from these samples)."""
+    """One value per problem with its sampling error (NaN: not estimable from these samples). Means are over the
+    problems that have a value; `left_out` counts the others: with them it would be another set of problems."""
 
     value_I: np.ndarray
     se_I: np.ndarray
 
     @property
+    def known_I(self) -> np.ndarray:
+        return np.isfinite(self.value_I)
+
+    @property
+    def left_out(self) -> int:
+        return int(np.sum(~self.known_I))
+
+    @property
     def mean(self) -> float:
-        return float(np.mean(self.value_I))
+        return float(np.mean(self.value_I[self.known_I]))
 
     @property
     def se_fixed(self) -> float:
-        return float(math.sqrt(np.sum(self.se_I**2))) / len(self.se_I)
+        return float(math.sqrt(np.sum(self.se_I[self.known_I] ** 2))) / int(self.known_I.sum())
 
     @property
     def se(self) -> float:
         """sd / sqrt(I); the spread of the estimates holds the sampling already. One problem: its sampling alone."""
-        count = len(self.value_I)
-        return float(np.std(self.value_I, ddof=1)) / math.sqrt(count) if count > 1 else self.se_fixed
+        count = int(self.known_I.sum())
+        return float(np.std(self.value_I[self.known_I], ddof=1)) / math.sqrt(count) if count > 1 else self.se_fixed
+
+    def __str__(self) -> str:
+        left = f", {self.left_out} of {len(self.value_I)} problems left out: too few samples" if self.left_out else ""
+        return format_value(self.mean, self.se) + left
 
 
 def log_pass(n: np.ndarray, c: np.ndarray) -> Estimates:
@@ -68,14 +82,23 @@ def log_pass_until(r: int, attempts: np.ndarray) -> Estimates:
     return Estimates(first[K - 1] - first[r - 1], np.sqrt(second[K - 1] - second[r - 1]))
 
 
-def pass_at(n: np.ndarray, c: np.ndarray, k: int) -> Estimates:
+def pass_at(n: np.ndarray, c: np.ndarray, k: int, *, upto: int | None = None) -> Estimates:
     """Unbiased pass@k per problem. With A_k = C(n - c, k) / C(n, k), its variance is estimated by A_k^2 - A_2k:
-    unbiased and never negative; with 2 k > n samples there is no such estimate (NaN)."""
-    if k < 1:
-        raise InputError(f"pass@{k}", "k >= 1")
-    value = np.atleast_1d(pass_at_k(n, c, k))
-    enough = int(np.min(np.asarray(n))) >= 2 * k
-    both = 1 - np.atleast_1d(pass_at_k(n, c, 2 * k)) if enough else np.full(value.shape, math.nan)
+    unbiased and never negative; a problem with fewer than 2 k samples has no such estimate (NaN).
+
+    A problem with n < k has no unbiased pass@k and is left out (NaN, counted in `left_out`). For values at several k
+    that are to be compared, `upto` names the largest: then all of them leave out the same problems (n < upto).
+    """
+    least = k if upto is None else upto
+    if k < 1 or least < k:
+        raise InputError(f"pass@{k}" + ("" if upto is None else f" of problems with {upto} samples"), "1 <= k <= upto")
+    n, c = (np.atleast_1d(a) for a in np.broadcast_arrays(*checked_counts(n, c)))
+    if not np.any(n >= least):
+        raise InputError(f"pass@{k} needs at least {least} samples per problem, the most found are {int(n.max())}")
+    value, both = (np.full(n.shape, math.nan) for _ in range(2))
+    enough, twice = n >= least, n >= max(least, 2 * k)
+    value[enough] = pass_at_k(n[enough], c[enough], k)
+    both[twice] = 1 - pass_at_k(n[twice], c[twice], 2 * k)
     return Estimates(value, np.sqrt(np.maximum((1 - value) ** 2 - both, 0.0)))
 
 

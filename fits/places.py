@@ -17,7 +17,8 @@ from fits.means import Means
 from fits.noise import REPLICATES, extra_scatter
 from fits.objectives import LeastSquares, Scale, backward, default_objective, forward, slope
 from fits.points import Points
-from fits.verdicts import INVERSE, LEVEL, NO_TREND, PREDICTABLE, UNTESTED, upper_tail
+from fits.scatter import upper_tail
+from fits.verdicts import INVERSE, LEVEL, NO_TREND, PREDICTABLE, UNTESTED
 from scaling.compute import six_nd
 from scaling.errors import InputError
 from scaling.laws import CHINCHILLA

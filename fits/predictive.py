@@ -25,7 +25,7 @@ Levels = tuple[np.ndarray, np.ndarray, np.ndarray]
 class Predictive(Protocol):
     """`reach`: the smallest and largest compute of its data. `scale`: the fitting scale. `name` is short, `says` how
     the draws are made, `prior` what was assumed of the asymptote beforehand, `digest` that of all they rest on;
-    `warnings` speak of the draws.
+    `warnings` speak of the draws; `fewest`: compute scales below which a back-test does not let it learn.
 
     levels   (S, G) each, in the metric's unit and range: the law alone; with its misfit, the mean of runs; one run.
              Common random numbers over the grid
@@ -48,6 +48,10 @@ class Predictive(Protocol):
     def digest(self) -> str: ...
     @property
     def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def fewest(self) -> int:
+        return 3
+
     def levels(self, grid_G: np.ndarray) -> Levels: ...
     def parts(self, x: float) -> Parts: ...
 

@@ -33,7 +33,7 @@ from scaling.observations import Observations
 from scaling.predictions import Claim, Prediction
 from scaling.provenance import code, machine, versions
 from scaling.records import sha256, write_atomic
-from scaling.registry import Ledger, book
+from scaling.registry import Ledger, binding, standing
 from scaling.results import NAME as RESULT
 from scaling.trials import TrialSpec
 from scaling.units import parse_compute
@@ -72,7 +72,7 @@ class Recomputed:
 def recompute(run: str, *, folder: Path, ledger: Path | None = None, data: Path | None = None) -> Recomputed:
     """Make a prediction (its hash, or `latest`) again and compare. `folder`: the project's; `data`: where the data are
     now, if not where the command says. `NotReplayed`: the numbers are others; `InputError`: it cannot be done."""
-    record = book.find(Ledger(ledger or folder / "ledger", create=False), run)
+    record = standing.find(Ledger(ledger or folder / "ledger", create=False), run)
     prediction = record.prediction
     verb, arguments = _command(prediction)
     choice, at = _choice(verb, arguments, prediction)
@@ -124,7 +124,7 @@ def _choice(verb: str, arguments: Sequence[str], prediction: Prediction) -> tupl
     known = {(c.subject.stage, c.subject.axis): c.target for c in prediction.claims}
     specs: Mapping[str, TrialSpec] = {}
     if "specs" in prediction.target:
-        specs = book.target_of(prediction.target, where="the prediction's target")
+        specs = binding.target_of(prediction.target, where="the prediction's target")
 
     def at(stage: str, axis: str) -> float:
         if (stage, axis) in known:

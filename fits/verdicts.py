@@ -22,11 +22,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from fits.breaks import Break, break_test
+from fits.breaks import DRAWS, Break, break_test
 from fits.objectives import Scale, default_objective, forward, slope
 from fits.points import Points, points_of
 from fits.rates import rated
-from fits.scatter import moderated
+from fits.scatter import REPLICATES, Noise, drawn, moderated, noise_of, upper_tail
 from fits.transforms import Transform, own, transforms
 from scaling.laws import POWER
 from scaling.metrics import metric as metric_named
@@ -49,8 +49,6 @@ __all__ = [
     "trend_of", "verdict", "verdict_of",
 ]  # fmt: skip
 SCALES, LEVEL = 4, 0.05
-MANY = 1e4  # degrees of freedom of a noise that is known
-REPLICATES = 3  # degrees of freedom within scales from which they are trusted
 
 
 def verdict(observations: Observations) -> Verdict:
@@ -85,8 +83,8 @@ def _trend(points: Points, z_n: np.ndarray, declared_n: np.ndarray, level: float
     """Of values z that rise where the metric gets better."""
     z_K = points.means(z_n)
     units_K = np.bincount(points.scale, points.share)
-    sd, dof = _noise(points, z_n, declared_n, z_K, units_K)
-    turn = _turn(points, z_n, z_K, units_K, sd, dof, level)
+    noise = noise_of(points, z_n, declared_n)
+    turn = _turn(points, z_n, z_K, units_K, noise, level)
     if turn is not None:
         return turn
     log_x = np.log(points.scale_x)
@@ -94,18 +92,18 @@ def _trend(points: Points, z_n: np.ndarray, declared_n: np.ndarray, level: float
     centred = log_x - np.sum(weight * log_x)
     spread = float(np.sum(units_K * centred**2))
     rate = float(np.sum(units_K * centred * z_K)) / spread
-    t = rate * math.sqrt(spread) / sd
-    p = 2 * upper_tail(abs(t), dof)
+    t = rate * math.sqrt(spread) / noise.sd
+    p = 2 * noise.upper_tail(abs(t))
     tested = Verdict(NO_TREND, points.n_scales, "t-test of the slope, t =", t, p, "no slope")
     if p > level:
-        return replace(tested, would_change=_until_seen(t, dof))
+        return replace(tested, would_change=_until_seen(t))
     if rate < 0:
         change = "a larger scale that is significantly better than the best so far: then it is U-shaped"
         return replace(tested, name=INVERSE, would_change=change)
     return replace(tested, name=PREDICTABLE, would_change="a larger scale that lies off the law, or gets worse again")
 
 
-def _until_seen(t: float, dof: float) -> str:
+def _until_seen(t: float) -> str:
     """How much more data a slope of this size needs to be seen (80 % power, two-sided 5 %)."""
     factor = ((1.96 + 0.84) / max(abs(t), 1e-9)) ** 2
     if factor > 100:
@@ -115,11 +113,11 @@ def _until_seen(t: float, dof: float) -> str:
 
 
 def _turn(
-    points: Points, z_n: np.ndarray, z_K: np.ndarray, units_K: np.ndarray, sd: float, dof: float, level: float
+    points: Points, z_n: np.ndarray, z_K: np.ndarray, units_K: np.ndarray, noise: Noise, level: float
 ) -> Verdict | None:
     """Some inner scale lies above both ends, or below both (a curve that got better first or, like Hindsight Neglect,
     worse first); the weaker of its two t-tests (Welch) counts, corrected for the scales tried in both directions."""
-    sd_K, dof_K = np.full(len(z_K), sd), np.full(len(z_K), dof)
+    sd_K, dof_K = np.full(len(z_K), noise.sd), np.full(len(z_K), noise.dof)
     if points.n_units - points.n_scales >= REPLICATES:
         sd_K, dof_K = moderated(points, z_n)
     variance_K, inner = sd_K**2 / units_K, range(1, len(z_K) - 1)
@@ -182,21 +180,28 @@ def _unbroken(points: Points, scale: Scale, found: Verdict) -> Verdict:
 def _break(points: Points, on: Transform) -> Break | None:
     """The test of a break on the scale of `on`."""
     m_n = on.forward(points.value)
-    units_K = np.bincount(points.scale, points.share)
-    sd_K, within = None, (0.0, 0)
-    dof = points.n_units - points.n_scales
-    if dof >= REPLICATES:
-        z_n = np.log(m_n) if on.relative else m_n
-        sd_K, _ = moderated(points, z_n)
-        sd_K = sd_K / np.sqrt(np.mean(sd_K**2))
-        inside_n = (z_n - points.means(z_n)[points.scale]) / sd_K[points.scale]
-        within = (float(np.sum(points.share * inside_n**2)), dof)
+    z_n = np.log(m_n) if on.relative else m_n
+    sd_K = drawn_SK = None
+    inside = 0.0
+    inside_n = z_n - points.means(z_n)[points.scale]
+    if points.n_units - points.n_scales >= REPLICATES and np.max(np.abs(inside_n)) > 1e-9 * np.max(np.abs(z_n)):
+        drawn_SK = drawn(points, z_n, DRAWS)
+        sd_K = 1 / np.sqrt(np.mean(drawn_SK**-2, axis=0))
+        inside = float(np.sum(points.share * (inside_n / sd_K[points.scale]) ** 2))
     elif np.all(np.isfinite(points.se)):
         declared_n = points.se * np.abs(on.slope(points.value)) / (m_n if on.relative else 1.0)
         sd_K = np.sqrt(points.means(declared_n**2))
-    m_K = np.exp(points.means(np.log(m_n))) if on.relative else points.means(m_n)
+    z_K = points.means(z_n)
     return break_test(
-        points.scale_x, m_K, units_K, relative=on.relative, bounded=on.bounded, line=on.line, sd_K=sd_K, within=within
+        points.scale_x,
+        np.exp(z_K) if on.relative else z_K,
+        np.bincount(points.scale, points.share),
+        relative=on.relative,
+        bounded=on.bounded,
+        line=on.line,
+        sd_K=sd_K,
+        drawn_SK=drawn_SK,
+        inside=inside,
     )
 
 
@@ -215,36 +220,3 @@ def _transformed(points: Points, found: Verdict) -> Verdict:
             change = f"runs that bend away from {on.says}; until then forecast it there (law {on.law})"
             return replace(seen, name=TRANSFORMED, transform=on.name, would_change=change)
     return found
-
-
-def _noise(
-    points: Points, z_n: np.ndarray, declared_n: np.ndarray, z_K: np.ndarray, units_K: np.ndarray
-) -> tuple[float, float]:
-    """(standard deviation of one unit, degrees of freedom)."""
-    dof = points.n_units - points.n_scales
-    if dof >= REPLICATES:
-        inside = z_n - points.means(z_n)[points.scale]
-        return math.sqrt(float(np.sum(points.share * inside**2)) / dof) or 1e-12, float(dof)
-    log_x = np.log(points.scale_x)
-    left = (log_x[2:] - log_x[1:-1]) / (log_x[2:] - log_x[:-2])
-    gap = z_K[1:-1] - left * z_K[:-2] - (1 - left) * z_K[2:]
-    size = 1 / units_K[1:-1] + left**2 / units_K[:-2] + (1 - left) ** 2 / units_K[2:]
-    local = math.sqrt(float(np.mean(gap**2 / size)))
-    if np.all(np.isfinite(declared_n)) and float(np.median(declared_n)) > local:
-        return float(np.median(declared_n)), MANY
-    return local or 1e-12, float(len(gap))
-
-
-def upper_tail(t: float, dof: float) -> float:
-    """P(T > t) of Student's t, t >= 0: with tan(a) = t / sqrt(dof), a share of the integral of cos^(dof - 1).
-
-    (scipy's function would cost the command line a quarter of a second of imports.)
-    """
-    start = math.atan(t / math.sqrt(dof))
-
-    def integral(low: float) -> float:
-        a = np.linspace(low, math.pi / 2, 20_001)
-        density = np.cos(a).clip(0.0) ** (dof - 1)
-        return float(np.sum(density[1:] + density[:-1])) * (math.pi / 2 - low) / 40_000
-
-    return integral(start) / (2 * integral(0.0))

@@ -148,8 +148,9 @@ class Workshop:
 
     def backtest(self, case: Case) -> list[BacktestRow]:
         """Rolling origin, as `fits.backtest`."""
-        name = self.members(case, case.own, DRAWS).predictive.name
-        return rolling_origin(self.method(case), case.own, first_cut(case.law), name)
+        by = self.members(case, case.own, DRAWS).predictive
+        first = by.fewest if isinstance(by, FromCounts) else first_cut(case.law)
+        return rolling_origin(self.method(case), case.own, first, by.name)
 
     def _counted(self, case: Case, counted: CountTable, known: Points, resamples: int) -> FromCounts:
         """The law on the counts of the runs in `known`; pass rate and mean log pass rate of one bucket share it."""

@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from reports.series import Series
 from reports.svg import GRID
 from reports.text import number
+from scaling.fitted import Subject
 from scaling.metrics import metric as metric_named
 
 TAG_SIZE = 7.5
@@ -45,10 +46,14 @@ def compute_axis(ax: Axes, series: Sequence[Series], room: float) -> float:
     room_share = room / max(width - room, 0.5)
     ax.set_xscale("log")
     decades(ax, low, high, left=low * math.exp(-0.05 * span), right=high * math.exp(0.02 * span + room_share * span))
-    unit = "FLOP" if series[0].subject.axis.startswith("C") else series[0].subject.axis
-    name = {"C_pre": "pre-training compute", "C_rl": "RL compute"}.get(series[0].subject.axis, "compute")
-    ax.set_xlabel(f"{name} [{unit}]", fontsize=7.5)
+    ax.set_xlabel(axis_title(series[0].subject), fontsize=7.5)
     return high
+
+
+def axis_title(subject: Subject) -> str:
+    """'pre-training compute [FLOP]'"""
+    name = {"C_pre": "pre-training compute", "C_rl": "RL compute"}.get(subject.axis, "compute")
+    return f"{name} [{'FLOP' if subject.axis.startswith('C') else subject.axis}]"
 
 
 def decades(
@@ -64,7 +69,7 @@ def decades(
     """Ticks at powers of ten inside the data (1, 2, 5 with `fine`), thinned to at most seven."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1, 2, 5) if fine else (1,)
-    ticks = [m * 10.0**e for e in range(first, last + 1) for m in steps if low * 0.7 <= m * 10.0**e <= high * 1.4]
+    ticks = [m * 10.0**e for e in range(first, last + 1) for m in steps if low * 0.7 <= m * 10.0**e <= high * 1.1]
     ticks = ticks[:: max(1, math.ceil(len(ticks) / 7))] or [low]
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())

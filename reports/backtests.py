@@ -87,7 +87,8 @@ def _miss_panel(drawn: Sequence[_Miss]) -> Panel:
     def draw(ax: figures.Axes) -> dict[str, list[str]]:
         figures.backtest(drawn, ax)
         parts = {"inside": [m for m in drawn if abs(m.offset) <= 1], "outside": [m for m in drawn if abs(m.offset) > 1]}
-        return {f"points-{k}": [m.says for m in v] for k, v in parts.items() if v}
+        named = parts if len(drawn) <= figures.MOST_NAMED else {"outside": parts["outside"]}
+        return {f"points-{k}": [m.says for m in v] for k, v in named.items() if v}
 
     inside = sum(abs(m.offset) <= 1 for m in drawn)
     alt = f"Back-test misses against factor: {inside} of {len(drawn)} points lie inside their 90 % interval."

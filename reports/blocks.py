@@ -218,12 +218,17 @@ class Document:
     facts: Mapping[str, Any] = field(default_factory=dict)
     proof: Mapping[str, Any] | None = None
 
-    def to_json(self, *, drawings: bool = True) -> dict[str, Any]:
-        """The whole model; without `drawings`, SVG and CSV are named by their SHA-256 (they stand in the page)."""
+    def to_json(self, *, drawings: bool = True, figures: bool = True) -> dict[str, Any]:
+        """The whole model; without `drawings`, SVG and CSV are named by their SHA-256; without `figures`, their tables
+        and the words of their points are left out too (in a page, all of that stands beside the model)."""
         blocks = [b.to_json() for b in self.blocks]
         for block in blocks if not drawings else ():
             for part in (block, *block.get("panels", ())):
                 part.update({k: "sha256:" + sha256(part[k].encode()) for k in FINISHED if k in part})
+        for block in (b for b in blocks if b["kind"] == Figure.kind and not figures):
+            del block["table"]
+            for part in block["panels"]:
+                del part["points"]
         return {
             "v": MODEL_VERSION,
             "title": clean(self.title, where="title"),

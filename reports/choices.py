@@ -1,35 +1,51 @@
-"""Which choice decides: every headline forecast under other objectives, cuts, floors and laws."""
+"""Which choice decides: every headline forecast under other objectives, cuts, floors and laws.
+
+First, per question, what moves it most; all choices that were tried stand in an appendix.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.blocks import Block, Bullets, Heading, Table, Text
+from reports.blocks import Block, Heading, Table, Text
 from reports.claims import claim_name
 from reports.inputs import ReportInput
-from reports.text import MISSING, clean, counted, fixed, places, span
+from reports.text import MISSING, clean, fixed, places, span
 from scaling.predictions import Claim
-from scaling.sensitivities import Sensitivities, Sensitivity
+from scaling.sensitivities import Sensitivities
 
-BEYOND, OPEN = " *", " (not determined)"
+NEITHER = "neither"
+BEYOND, OPEN = " *", " ?"
+KINDS = ("as fitted", "objective", "without", "floor", "law")  # groups of the full table, in this order
 
 
 def choice_blocks(report: ReportInput) -> list[Block]:
-    """One sentence per headline claim about its question's own law, then all choices in one table."""
-    found = [(c, s) for c in report.shown_headlines if (s := _of(report, c)) is not None]
+    """A row per headline claim: the choice that moves its question's own law most."""
+    found = _examined(report)
     if not found:
         return []
-    sentences = tuple(f"{clean(claim_name(report.claims, c))}: {sentence(c, s)}" for c, s in found)
+    rows = [_decisive(report, c, s) for c, s in found]
+    headers = ["claim", "own law", "as fitted, 90 %", "moved most by", "to", "by", "leaves 90 % of", "choices that do"]
+    tones = ["bad" if row[6] not in (NEITHER, MISSING) else "" for row in rows]
     return [
         Heading("Which choice decides", "choices"),
         Text(
-            "Each question's own law, fitted again with one choice changed. A forecast that leaves its own 90 % "
-            "interval under a choice that nobody can defend hangs on that choice. sd: half the width of its central "
-            "68 %."
+            "Each question's own law, fitted again with one choice changed. A forecast that leaves its 90 % interval "
+            "under a choice that nobody can defend hangs on that choice. sd: half the width of its central 68 %. All "
+            "choices: in the appendix."
         ),
-        Bullets(sentences),
-        _table([s for _, s in found]),
+        Table.of(headers, rows, tones=tones),
     ]
+
+
+def appendix_blocks(report: ReportInput) -> list[Block]:
+    """Every choice that was tried, for every headline question."""
+    found = _examined(report)
+    return [Heading("Appendix: every choice tried", "all-choices"), _table([s for _, s in found])] if found else []
+
+
+def _examined(report: ReportInput) -> list[tuple[Claim, Sensitivities]]:
+    return [(c, s) for c in report.shown_headlines if (s := _of(report, c)) is not None]
 
 
 def _of(report: ReportInput, claim: Claim) -> Sensitivities | None:
@@ -42,42 +58,39 @@ def _of(report: ReportInput, claim: Claim) -> Sensitivities | None:
     return by_law or next((s for s in same if fit is not None and s.law == fit.law), only)
 
 
-def sentence(claim: Claim, s: Sensitivities) -> str:
-    """'moved most by another floor, 0: from 0.50 to 0.42 (-1.08 sd), inside its 90 % interval [..]. None of 8 ...'"""
+def _decisive(report: ReportInput, claim: Claim, s: Sensitivities) -> list[str]:
+    """Claim, law, as fitted, the change, its median, the move, whose 90 % interval it leaves, how many choices do."""
+    name, law = clean(claim_name(report.claims, claim)), clean(s.law)
     row, base = s.decisive, s.fitted
-    own = "" if claim.law == s.law else f"its own law, {clean(s.law)}, is "
-    if row is None or row.median is None or base.median is None or base.interval is None:
-        return f"{own}not to be changed: no other choice gave a forecast."
+    assert base.interval is not None and base.median is not None  # _of lets no other through
     digits = places(*base.interval)
-    text = (
-        f"{own}moved most by {_spoken(row)}: from {fixed(base.median, digits)} to {fixed(row.median, digits)} "
-        f"({row.cells[3]}), {_side(s.beyond(row))} its 90 % interval {span(*base.interval, digits)}"
-    )
+    own = f"{fixed(base.median, digits)} {span(*base.interval, digits)}"
+    if row is None or row.median is None:
+        return [name, law, own, "no other choice gave a forecast", *[MISSING] * 4]
+    left = ["its law"] * s.beyond(row)
     if claim.law != s.law:
         low, high = claim.interval(0.9)
-        text += f" and {_side(not low <= row.median <= high)} the claim's {span(low, high, digits)}"
+        left += ["the claim"] * (not low <= row.median <= high)
     usable = [r for r in s.changes if r.usable]
-    return f"{text}. {sum(map(s.beyond, usable)) or 'None'} of {counted(len(usable), 'choice')} beyond its interval."
-
-
-def _spoken(row: Sensitivity) -> str:
-    kind, colon, what = clean(row.change).partition(": ")
-    return f"another {kind}, {what}" if colon else f"fitting {kind}"
-
-
-def _side(outside: bool) -> str:
-    return "beyond" if outside else "inside"
+    many = f"{sum(map(s.beyond, usable))} of {len(usable)}"
+    moved = str(row.cells[3])
+    return [name, law, own, clean(row.change), fixed(row.median, digits), moved, " and ".join(left) or NEITHER, many]
 
 
 def _table(found: Sequence[Sensitivities]) -> Table:
-    """A row per choice, a column per question: median and 90 % interval."""
-    changes = list(dict.fromkeys(row.change for s in found for row in s.rows))
+    """A row per choice, by kind; a column per question: median and 90 % interval. Folded on screen."""
+    changes = sorted(dict.fromkeys(row.change for s in found for row in s.rows), key=_kind)
     rows = [[clean(change), *(_cell(s, change) for s in found)] for change in changes]
     headers = ["choice", *(f"{clean(s.subject.label)}, law {clean(s.law)}" for s in found)]
     caption = (
-        f"Median and 90 % interval.{BEYOND}: median beyond the 90 % interval as fitted. {MISSING}: no such choice."
+        f"Median and 90 % interval.{BEYOND}: median beyond the 90 % interval as fitted.{OPEN}: not determined by the "
+        f"data. {MISSING}: no such choice."
     )
-    return Table.of(headers, rows, caption=caption)
+    return Table.of(headers, rows, caption=caption, brief=len(rows))
+
+
+def _kind(change: str) -> int:
+    return next((i for i, kind in enumerate(KINDS) if change.startswith(kind)), len(KINDS))
 
 
 def _cell(s: Sensitivities, change: str) -> str:

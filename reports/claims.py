@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.blocks import Block, ClaimCard, ClaimCards, Heading, Table, Text, Warning
+from reports.blocks import Block, Bullets, ClaimCard, ClaimCards, Heading, Table, Text, Warning
+from reports.glance import glance_blocks
 from reports.inputs import ReportInput, order_of
-from reports.methods import made_by
+from reports.methods import kind_of, made_by
 from reports.text import (
     MISSING,
     chance,
@@ -27,7 +28,8 @@ from scaling.fitted import Grade
 from scaling.labels import labels
 from scaling.metrics import metric as metric_named
 from scaling.names import name_of
-from scaling.predictions import NOT_STARTED, Claim, Score
+from scaling.predictions import NOT_STARTED, Claim
+from scaling.scoring import Score
 
 SHORT_HASH = 16
 HITS = ("50", "80", "90", "95")
@@ -42,8 +44,11 @@ def claim_blocks(report: ReportInput) -> list[Block]:
     blocks: list[Block] = [Text(_opening(report), "lead")]
     blocks += [Warning(text) for text in registration_warnings(report)]
     blocks += [
+        *glance_blocks(report),
         Heading("The claim" if len(headlines) == 1 else "The claims", "claims"),
+        Text(_shared(headlines)),
         ClaimCards(tuple(card(report, c) for c in headlines)),
+        Bullets(_makings(report, headlines)),
     ]
     if len(claims) > 1:
         blocks += [Heading("All claims", "all-claims", 3), claims_table(report, claims)]
@@ -97,15 +102,16 @@ def registration_warnings(report: ReportInput) -> list[str]:
 def card(report: ReportInput, claim: Claim) -> ClaimCard:
     """One headline claim: number, intervals, how far beyond the data, grade; then what was measured."""
     digits = claim_places(claim)
-    facts = [] if claim.threshold is None else [
-        (f"chance above {number(claim.threshold)}", chance(1 - claim.distribution.cdf(claim.threshold)))
-    ]  # fmt: skip
-    facts.append(("made by", made_by(claim)))
+    facts = [(f"{100 * level:.0f} %", span(*claim.interval(level), digits)) for level in (0.5, 0.9)]
+    if claim.threshold is not None:
+        above = chance(1 - claim.distribution.cdf(claim.threshold))
+        facts.append((f"chance above {number(claim.threshold)}", above))
+    facts.append(("made by", kind_of(claim)))
     outcome, verdict, tone = _outcome(report, claim, digits)
     return ClaimCard(
         title=clean(claim_title(report.claims, claim)),
         value=fixed(claim.median, digits),
-        sentence=_sentence(claim, digits),
+        sentence=_sentence(report.headlines, claim),
         grade=f"{claim.grade}: not earned" if claim.grade in (Grade.REFUSED, Grade.UNEARNED) else str(claim.grade),
         facts=tuple(facts),
         outcome=outcome,
@@ -114,16 +120,31 @@ def card(report: ReportInput, claim: Claim) -> ClaimCard:
     )
 
 
-def _sentence(claim: Claim, digits: int) -> str:
-    """'At 6e12 FLOP, 97x beyond the data: 0.866 fraction, 50 % [..], 90 % [..]. Back-tested to 5.4x.'"""
-    unit = metric_named(claim.subject.metric).unit
-    half, wide = (span(*claim.interval(level), digits) for level in (0.5, 0.9))
-    tested = f"Back-tested to {times(claim.earned_factor)}." if claim.earned_factor else "Not back-tested."
-    value = fixed(claim.median, digits) + (f" {unit}" if unit and unit != "fraction" else "")
-    return (
-        f"At {compute(claim.target)}, {times(claim.factor)} beyond the data: {value}, in {half} with 50 % and in "
-        f"{wide} with 90 % probability. {tested}"
-    )
+def _shared(claims: Sequence[Claim]) -> str:
+    """What the cards need not repeat: where, how far beyond the data, how far tested; what the two intervals are."""
+    same = "Median, central 50 % and 90 % interval of what one run will measure"
+    where = dict.fromkeys(_where(c) for c in claims)
+    return f"{same}, {next(iter(where))}." if len(where) == 1 else f"{same}."
+
+
+def _where(claim: Claim) -> str:
+    """'at 6e12 FLOP, 97x beyond the data, back-tested to 5.4x'"""
+    tested = f"back-tested to {times(claim.earned_factor)}" if claim.earned_factor else "not back-tested"
+    return f"at {compute(claim.target)}, {times(claim.factor)} beyond the data, {tested}"
+
+
+def _sentence(claims: Sequence[Claim], claim: Claim) -> str:
+    """The unit; where it is claimed, if the cards differ in that: 'nats per token, at 6e12 FLOP, ...'"""
+    apart = len({_where(c) for c in claims}) > 1
+    return ", ".join(filter(None, [metric_named(claim.subject.metric).unit, _where(claim) if apart else ""]))
+
+
+def _makings(report: ReportInput, claims: Sequence[Claim]) -> tuple[str, ...]:
+    """Each way in which the headlines were made, once, with the claims that were made so."""
+    found: dict[str, list[str]] = {}
+    for claim in claims:
+        found.setdefault(made_by(claim), []).append(clean(claim_name(report.claims, claim)))
+    return tuple(f"Made by {how} ({listed(names)})." for how, names in found.items())
 
 
 def _outcome(report: ReportInput, claim: Claim, digits: int) -> tuple[str, str, str]:

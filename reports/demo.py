@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reports.project import Project, made_from, read_project, refreshed, report_input
+from reports.rl_runs import usable_runs
+from reports.rl_scores import score_runs
 from scaling.errors import InputError, StoreError
 from scaling.fitted import Grade
 from scaling.predictions import Question
-from scaling.registry import Entry, Ledger, book
+from scaling.registry import Entry, Ledger, binding, book, standing
 from scaling.signers import opened
 from scaling.trials import TrialState
 from sweeps.bound import begin
@@ -50,7 +52,7 @@ def demo(
     threads: int = 1,
     gpus: Sequence[str] = (),
     say: Callable[[str], None] = print,
-) -> book.Record:
+) -> standing.Record:
     """Do the main job in `folder`, or what is left of it. Returns the prediction with its outcome.
 
     `slots`, `threads` and `gpus` are those of `sweeps.run`; `say` hears one line per step. Writes report.html,
@@ -85,20 +87,24 @@ def demo(
         lambda: _resolved(ledger, entry), lambda: book.resolve_from_runs(ledger, entry, folder / "runs")
     )
     ledger.remember()
-    write_reports(refreshed(project), record)
+    project = refreshed(project)
+    if runs := usable_runs(project.folder, project.ladder, project.large):
+        say("score forecasts of RL runs from their beginnings")
+        score_runs(folder, runs)
+    write_reports(project, record)
     return record
 
 
-def finished(folder: Path, sweep: Sweep) -> book.Record | None:
+def finished(folder: Path, sweep: Sweep) -> standing.Record | None:
     """The resolved prediction of this sweep, if its reports stand too: nothing is left to do."""
     ledger = Ledger(folder / "ledger")
     entry = registered(ledger, sweep)
     if entry is None or not all((folder / name).is_file() and (folder / name).stat().st_size for name in REPORTS):
         return None
     store = Store(folder)
-    if any(store.trial(spec).state != TrialState.COMPLETE for spec in (*sweep.trials, *book.target_trials(entry))):
+    if any(store.trial(spec).state != TrialState.COMPLETE for spec in (*sweep.trials, *binding.target_trials(entry))):
         return None
-    record = book.find(ledger, entry.hash)
+    record = standing.find(ledger, entry.hash)
     return record if record.outcomes else None
 
 
@@ -106,11 +112,11 @@ def registered(ledger: Ledger, sweep: Sweep) -> Entry | None:
     """The prediction that this sweep already has."""
     if not (ledger.folder / "entries.jsonl").exists():
         return None
-    return next((r.entry for r in book.records(ledger) if r.entry.nonce == _nonce(sweep)), None)
+    return next((r.entry for r in standing.records(ledger) if r.entry.nonce == _nonce(sweep)), None)
 
 
-def _resolved(ledger: Ledger, entry: Entry) -> book.Record | None:
-    record = book.find(ledger, entry.hash)
+def _resolved(ledger: Ledger, entry: Entry) -> standing.Record | None:
+    record = standing.find(ledger, entry.hash)
     return record if record.outcomes else None
 
 
@@ -139,14 +145,14 @@ def register(ledger: Ledger, sweep: Sweep, project: Project) -> Entry:
         made,
         title=f"{sweep.name} sweep, instance {sweep.instance}: the target run",
         target=describe(sweep),
-        run_state=book.run_state(project.folder / "runs", project.target),
+        run_state=binding.run_state(project.folder / "runs", project.target),
         provenance=made_from(project),
         assumptions=ASSUMPTIONS,
         nonce=_nonce(sweep),
     )
 
 
-def write_reports(project: Project, record: book.Record) -> None:
+def write_reports(project: Project, record: standing.Record) -> None:
     """The reports of a project and its prediction."""
     import reports
 
@@ -159,7 +165,7 @@ def _nonce(sweep: Sweep) -> str:
     return f"sweep-{sweep.digest[:32]}"
 
 
-def summary(record: book.Record) -> dict[str, Any]:
+def summary(record: standing.Record) -> dict[str, Any]:
     """The prediction and its outcome in short: what README's table is made from."""
     claims = []
     for claim, score in zip(record.prediction.claims, record.scores, strict=True):

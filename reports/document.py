@@ -6,7 +6,7 @@ from reports.backtests import backtest_blocks
 from reports.blocks import Block, Document
 from reports.charts import bucket_blocks, fan_blocks, residual_blocks
 from reports.checklist import checklist_blocks
-from reports.choices import choice_blocks
+from reports.choices import appendix_blocks, choice_blocks
 from reports.claims import claim_blocks, score_blocks
 from reports.inputs import ReportInput
 from reports.laws_found import hard_blocks, parameter_blocks
@@ -47,6 +47,7 @@ def forecast_document(report: ReportInput) -> Document:
         *provenance_blocks(report),
         *note_blocks(report.notes),
         *checklist_blocks(report),
+        *appendix_blocks(report),
     ]
     made_at = report.made_at or _registered_at(report)
     return Document(title, _subtitle(report), tuple(blocks), made_at, _facts(report), report.proof)

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from reports.axes import LINEAR, TAG_SIZE, View, compute_axis, decades, place_tags, value_axis
+from reports.axes import LINEAR, TAG_SIZE, View, axis_title, compute_axis, decades, place_tags, value_axis
 from reports.blocks import Panel
 from reports.inputs import RunLook
 from reports.series import FITTED, Series, residual_rows
@@ -23,10 +23,13 @@ from reports.svg import GRID, INK, MUTED, PALETTE, PAPER, style, to_svg
 from reports.text import clean, number, shorten, whole
 from scaling.trajectories import TAIL
 
+Values = Sequence[float] | np.ndarray
 BANDS = ((0.025, 0.975), (0.1, 0.9), (0.25, 0.75))  # 95, 80, 50 %: each drawn over the wider one
 BAND_ALPHA = 0.16
 STACK_ROW, STACK_MARGINS = 0.22, 0.64  # inches: one bar; above and below them
 NAME_LENGTH = 44
+MOST_NAMED = 60  # points that say what they are; of more, the misses alone do (all stand in the table)
+EDGE = "largest run fitted"
 
 
 def panel(
@@ -85,6 +88,7 @@ def residuals(series: Series, ax: Axes | None = None) -> Axes:
     reach = max(2.6, 1.15 * max(abs(v) for v in z))
     ax.set_ylim(-reach, reach)
     ax.set_ylabel("residual / run-to-run sd", fontsize=7.5)
+    ax.set_xlabel(axis_title(series.subject), fontsize=7.5)
     ax.set_title(shorten(series.subject.label, 44), loc="left", fontsize=8, color=INK, pad=5)
     return ax
 
@@ -101,7 +105,11 @@ def backtest(rows: Sequence[Any], ax: Axes | None = None) -> Axes:
         y = [min(max(r.offset, -reach * 0.97), reach * 0.97) for r in part]
         # many points share a factor: a fixed pattern spreads them, so that each is seen
         x = [r.factor * 1.012 ** ((7 * i) % 11 - 5) for i, r in enumerate(part)]
-        ax.plot(x, y, "o", ms=4, color=PALETTE[role], mec=PAPER, mew=0.5, gid=f"points-{name}")
+        if name == "inside" and len(rows) > MOST_NAMED:
+            dots(ax, x, y, PAPER, 4.5)
+            dots(ax, x, y, PALETTE[role], 3.5)
+        else:
+            ax.plot(x, y, "o", ms=4, color=PALETTE[role], mec=PAPER, mew=0.5, gid=f"points-{name}")
     ax.set_xscale("log")
     factors = [r.factor for r in rows]
     decades(ax, min(factors) / 1.15, max(factors) * 1.15, lambda v: f"{number(v)}x", fine=True)
@@ -140,8 +148,9 @@ def run_fan(look: RunLook, share: float, ax: Axes | None = None) -> Axes:
         ax.fill_between(look.x_G, look.level(low), look.level(high), color=colour, alpha=BAND_ALPHA, lw=0)
     ax.plot(look.x_G, look.level(0.5), color=colour, lw=1.2)
     known = run.x_n <= share * run.last
-    ax.plot(run.x_n[known], run.y_n[known], "o", ms=1.6, color=INK)
-    ax.plot(run.x_n[~known], run.y_n[~known], "o", ms=1.6, color=PAPER, mec=MUTED, mew=0.4)
+    dots(ax, run.x_n[known], run.y_n[known], INK, 2.0)
+    dots(ax, run.x_n[~known], run.y_n[~known], MUTED, 2.2)
+    dots(ax, run.x_n[~known], run.y_n[~known], PAPER, 1.3)
     ax.axvline(share * run.last, color=MUTED, lw=0.6, ls=":")
     ax.plot([(1 - TAIL) * run.last, run.last], [run.ending] * 2, color=PALETTE["outcome"], lw=2)
     ax.set_xlim(0, 1.02 * run.last)
@@ -190,6 +199,19 @@ def part_colour(source: str) -> str:
 def label_room(names: Sequence[str]) -> float:
     """Inches that names left of the axes need."""
     return 0.12 + 0.60 * 7.5 / 72 * max(min(len(name), NAME_LENGTH) for name in names)
+
+
+def dots(ax: Axes, x_n: Values, y_n: Values, colour: str, size: float) -> None:
+    """Many dots as one path, a tenth of the bytes of as many marks: strokes of no length with round ends."""
+    strokes(ax, x_n, y_n, y_n, color=colour, lw=size, solid_capstyle="round")
+
+
+def strokes(ax: Axes, x_n: Values, low_n: Values, high_n: Values, **look: Any) -> None:
+    """Upright strokes as one path."""
+    x = np.stack([x_n, x_n, np.full(len(x_n), math.nan)], axis=1).ravel()
+    y = np.stack([low_n, high_n, np.full(len(x_n), math.nan)], axis=1).ravel()
+    (line,) = ax.plot(x, y, **look)
+    line.get_path().should_simplify = False
 
 
 # -- parts -------------------------------------------------------------------------------------------------------
@@ -251,9 +273,13 @@ def _draw_edge(ax: Axes, series: Sequence[Series], view: View, labels: bool) -> 
     first = view.shown(series[0].at_level(0.5))
     top = first[-1] > first[0]
     if labels:
-        ax.annotate("largest run fitted", (edge, 1.0 if top else 0.0), xycoords=("data", "axes fraction"),
-                    xytext=(-3, -1 if top else 2), textcoords="offset points", ha="right",
-                    va="top" if top else "bottom", fontsize=6.5, color=MUTED)  # fmt: skip
+        left = (ax.transData + ax.transAxes.inverted()).transform((edge, 0))[0] * ax.get_window_extent().width
+        fits = left / ax.figure.dpi > 0.60 * 6.5 / 72 * len(EDGE)
+        top = top if fits else not top  # right of the line the curves leave the other corner free
+        ax.annotate(EDGE, (edge, 1.0 if top else 0.0), xycoords=("data", "axes fraction"),
+                    xytext=(-3 if fits else 3, -1 if top else 2), textcoords="offset points",
+                    ha="right" if fits else "left", va="top" if top else "bottom", fontsize=6.5,
+                    color=MUTED)  # fmt: skip
 
 
 def _groups(s: Series, view: View) -> list[tuple[str, list[Any]]]:
@@ -269,7 +295,7 @@ def _error_bars(ax: Axes, points: Sequence[Any], view: View, colour: str) -> Non
     low = view.shown([p.value - p.se for p in known])
     high = view.shown([p.value + p.se for p in known])
     keep = np.isfinite(low) & np.isfinite(high)
-    ax.vlines(np.array([p.x for p in known])[keep], low[keep], high[keep], color=colour, lw=0.8)
+    strokes(ax, np.array([p.x for p in known])[keep], low[keep], high[keep], color=colour, lw=0.8)
 
 
 def _draw_censored(ax: Axes, series: Sequence[Series], view: View) -> None:

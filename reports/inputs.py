@@ -12,9 +12,10 @@ from scaling.fitted import LEVELS, BacktestRow, Fit, Forecast, Subject
 from scaling.gates import Gate
 from scaling.labels import Course
 from scaling.observations import OVERALL, Observations
-from scaling.predictions import Claim, Prediction, Question, Resolution, Score
+from scaling.predictions import Claim, Prediction, Question, Resolution
+from scaling.scoring import Score
 from scaling.sensitivities import Sensitivities
-from scaling.trajectories import RunForecast, Trajectory
+from scaling.trajectories import Quantity, RunForecast, Trajectory
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ class RunLook:
 
 
 @dataclass(frozen=True)
+class RunScore:
+    """The end of one RL run as foretold from a share of its steps by one method, and the end that came."""
+
+    trial: str
+    share: float
+    method: str
+    end: float
+    foretold: Quantity
+
+
+@dataclass(frozen=True)
 class ReportInput:
     """Everything is optional but the title: a report shows what there is and says what is missing.
 
@@ -58,6 +70,8 @@ class ReportInput:
     `gates`       checks on the ladder as they stand now; those of the prediction win
     `sensitivities`  the headline questions' forecasts under other choices, one table per question and law
     `rl_runs`     some RL runs, each foretold to its own end from its beginning
+    `rl_scores`   how such forecasts did, by share and method, on these runs or on all of the project
+    `run_names`   what a run is called, by trial id
     `proof`       the ledger's proof of the prediction, carried in the file for `scaling verify FILE`
     `course`      what the ledger says of the prediction's run; None: not known
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
@@ -80,6 +94,8 @@ class ReportInput:
     sensitivities: Sequence[Sensitivities] = ()
     gates: Sequence[Gate] = ()
     rl_runs: Sequence[RunLook] = ()
+    rl_scores: Sequence[RunScore] = ()
+    run_names: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
     proof: Mapping[str, Any] | None = None

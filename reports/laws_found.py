@@ -20,18 +20,23 @@ def hard_blocks(report: ReportInput) -> list[Block]:
     said = [_said(report, fit, forecast) for fit, forecast in pairs]
     shared = [t for t in (said[0] if said else []) if len(said) > 1 and all(t in other for other in said)]
     rows, tones = [], []
+    factors = {_tested(fit, forecast) for fit, forecast in pairs}
     for name, (fit, forecast), remarks in zip(names, pairs, said, strict=True):
         grade = str(forecast.grade) if forecast else MISSING
         reasons = _reasons(fit, [t for t in remarks if t not in shared], grade)
         law = forecast.law if forecast else fit.law if fit else MISSING
-        tested = forecast.earned_factor if forecast else fit.earned_factor if fit else None
-        rows.append([name, clean(law), clean(fit.verdict) if fit else MISSING, times(tested), grade, reasons or "none"])
+        tested = [times(_tested(fit, forecast))] if len(factors) > 1 else []
+        rows.append([name, clean(law), clean(fit.verdict) if fit else MISSING, *tested, grade, reasons or "none"])
         unsure = fit is not None and fit.status != FitStatus.CONVERGED
         tones.append("bad" if grade in ("REFUSED", "UNEARNED") or unsure else "")
     if not rows:
         return []
     hard = [r[0] for r, tone in zip(rows, tones, strict=True) if tone]
     text = f"Not earned, or not well determined: {listed(hard)}." if hard else "No forecast was refused."
+    apart = ["back-tested to"] if len(factors) > 1 else []
+    headers = ["what", "law", "verdict", *apart, "grade", "what speaks against it"]
+    same = next(iter(factors))
+    text += f" Every one was back-tested to {times(same)}." if not apart and same else ""
     explained = mixed_kinds(forecast.law for _, forecast in pairs if forecast)
     statuses = dict.fromkeys(fit.status for fit, _ in pairs if fit and fit.status != FitStatus.CONVERGED)
     explained += [f"{status}: {status.says}." for status in statuses]
@@ -39,9 +44,12 @@ def hard_blocks(report: ReportInput) -> list[Block]:
         Heading("What is hard to predict, and why", "hard"),
         Text(" ".join([text, *explained])),
         *([Text("Of every forecast here:"), Bullets(tuple(shared))] if shared else []),
-        Table.of(["what", "law", "verdict", "back-tested to", "grade", "what speaks against it"], rows, tones=tones,
-                 wide=[5]),
-    ]  # fmt: skip
+        Table.of(headers, rows, tones=tones, wide=[len(headers) - 1]),
+    ]
+
+
+def _tested(fit: Fit | None, forecast: Forecast | None) -> float | None:
+    return forecast.earned_factor if forecast else fit.earned_factor if fit else None
 
 
 def _pairs(report: ReportInput) -> list[tuple[Fit | None, Forecast | None]]:

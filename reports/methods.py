@@ -16,12 +16,17 @@ MIXED = {
     "a misfit, a smooth departure of the truth from it.",
     "two-stage": "Two-stage: a law of the loss, then a map from a run's loss to its metric.",
 }
-LONGEST = 160  # characters on a card
+LONGEST = 240  # characters
 _DETAIL = re.compile(r" ?\([^()]*\)|; [^;]* because .*\Z")
 
 
+def kind_of(one: Named) -> str:
+    """For a card: 'pool', 'average', 'one law, power'."""
+    return made_by(one) if law_of(one.law) else clean(one.law)
+
+
 def made_by(one: Named) -> str:
-    """For a card: 'pool: 75 % two-stage: power law of the loss, then pass_map; 25 % one law: pass_rate'."""
+    """Once below the cards: 'pool: 75 % two-stage: power law of the loss, then pass_map; 25 % one law: pass_rate'."""
     if law := law_of(one.law):
         return law_title(one.law) if law.straight else f"one law, {clean(one.law)}"
     brief = shorten(_DETAIL.sub("", clean(one.method)), LONGEST)

@@ -15,7 +15,8 @@ from typing import Any
 import fits
 from fits.backtests import with_backtests
 from reports.inputs import Receipt, ReportInput
-from reports.rl_runs import run_looks
+from reports.rl_runs import run_looks, run_scores, usable_runs
+from reports.run_names import run_names
 from scaling.compute import inputs_of, trial_flop
 from scaling.errors import InputError, StoreError
 from scaling.fitted import BacktestRow, Fit, Forecast
@@ -23,7 +24,7 @@ from scaling.gates import gates_path
 from scaling.observations import OVERALL, Observations
 from scaling.provenance import provenance
 from scaling.records import file_digest, parse
-from scaling.registry import Entry, Ledger, book, proofs
+from scaling.registry import Entry, Ledger, proofs, standing
 from scaling.sensitivities import Sensitivities
 from scaling.trials import BESIDE, TrialSpec
 from scaling.units import parse_compute
@@ -116,10 +117,13 @@ def trials_in(folder: Path) -> list[Trial]:
     return found
 
 
-def report_input(project: Project, record: book.Record | None = None, *, notes: Sequence[str] = ()) -> ReportInput:
+def report_input(project: Project, record: standing.Record | None = None, *, notes: Sequence[str] = ()) -> ReportInput:
     """All that the report of a project shows; `record` is its prediction in the ledger, if there is one."""
     task = project.target["pretrain"].task
     proof, proven = _proof(project.folder, record)
+    names = run_names(project.ladder, project.large)
+    runs = usable_runs(project.folder, project.ladder, project.large)
+    looks = run_looks(runs, names)
     return ReportInput(
         title=f"{task.name} {task.instance}: a GRPO-LoRA run predicted before it was trained",
         observations=project.observations,
@@ -137,13 +141,15 @@ def report_input(project: Project, record: book.Record | None = None, *, notes: 
         backtests=project.backtests,
         sensitivities=project.sensitivities(),
         gates=project.observations.gates,
-        rl_runs=run_looks(project.folder, project.ladder, project.large),
+        rl_runs=looks,
+        rl_scores=run_scores(project.folder, runs, looks),
+        run_names=names,
         notes=(*notes, *(record.remarks if record else ()), *changes(project, record)),
         proof=proof,
     )
 
 
-def shown_forecasts(project: Project, record: book.Record | None) -> list[Forecast]:
+def shown_forecasts(project: Project, record: standing.Record | None) -> list[Forecast]:
     """After registration the registered forecasts, read back from the ledger, and those not claimed (refused). A ledger
     does not keep what they are made of: that is told of those that come out the same again."""
     if record is None:
@@ -205,7 +211,7 @@ def costs(project: Project) -> dict[str, float]:
     return found
 
 
-def _proof(folder: Path, record: book.Record | None) -> tuple[dict[str, Any] | None, proofs.Proven | None]:
+def _proof(folder: Path, record: standing.Record | None) -> tuple[dict[str, Any] | None, proofs.Proven | None]:
     if record is None:
         return None, None
     made = proofs.prove(Ledger(folder / "ledger", create=False), record.entry.hash)
@@ -224,7 +230,7 @@ def _provenance(made: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "commit": code.get("commit"), "dirty": code.get("uncommitted")}
 
 
-def changes(project: Project, record: book.Record | None) -> list[str]:
+def changes(project: Project, record: standing.Record | None) -> list[str]:
     """What a reader must know where today's program would forecast otherwise than the registered one did."""
     if record is None:
         return []
@@ -246,7 +252,7 @@ def report_of(path: Path, *, at: str | None = None, prediction: str = "latest") 
             raise InputError("--at goes with a CSV", "a folder's target stands in its target.json")
         ledger = path / "ledger"
         known = (ledger / "entries.jsonl").exists()
-        record = book.find(Ledger(ledger, create=False), prediction) if known else None
+        record = standing.find(Ledger(ledger, create=False), prediction) if known else None
         return report_input(read_project(path), record)
     observations = Observations.read(path)
     compute = parse_compute(at, where="--at") if at else None

@@ -115,9 +115,9 @@ def take(folders: Sequence[Path], example: Path) -> None:
     """Summaries of the newest predictions of finished folders, and the first one's figure, into examples/ and docs/."""
     from reports.demo import summary
     from reports.project import read_project, report_input
-    from scaling.registry import Ledger, book
+    from scaling.registry import Ledger, standing
 
-    records = [book.find(Ledger(folder / "ledger", create=False), book.LATEST) for folder in folders]
+    records = [standing.find(Ledger(folder / "ledger", create=False), standing.LATEST) for folder in folders]
     write_atomic(example, canonical({"v": 1, "runs": [summary(record) for record in records]}) + b"\n")
     write_atomic(ROOT / "docs" / "forecast.svg", picture(report_input(read_project(folders[0]), records[0])))
 

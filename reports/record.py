@@ -8,6 +8,7 @@ from typing import Any
 
 from reports.blocks import Block, Bullets, Heading, KeyFacts, Table, Text, Warning
 from reports.inputs import Receipt, ReportInput
+from reports.run_names import SUFFIX, named
 from reports.text import MISSING, clean, compute, counted, duration, missing, moment, number, times
 from scaling.names import name_of
 from scaling.observations import OVERALL
@@ -33,29 +34,44 @@ def trial_blocks(report: ReportInput) -> list[Block]:
     bad = [t for t in trials if str(t.get("state", "")) not in GOOD_STATES]
     complete = sum(str(t.get("state")) == "COMPLETE" for t in trials)
     rows, tones = [], []
-    cheap_first = sorted((t for t in trials if t not in bad), key=lambda t: (t.get("C_pre") or 0, str(t.get("stage"))))
+    good = [t for t in trials if t not in bad]
+    cheap_first = sorted(good, key=lambda t: (t.get("C_pre") or 0, str(t.get("stage")), _run(report, t)))
     for t in [*bad, *cheap_first]:
         rows.append([
-            _plain(t.get("id")), _plain(t.get("stage")), number(t.get("N")), number(t.get("D")), _flop(t.get("C_pre")),
-            _flop(t.get("C_rl")), duration(t.get("wall_s")), _plain(t.get("state")), clean(t.get("reason") or ""),
+            _run(report, t), _plain(t.get("stage")), number(t.get("N")), number(t.get("D")), _flop(t.get("C_pre")),
+            _flop(t.get("C_rl")), duration(t.get("wall_s")), _plain(t.get("state")), *_digest(report, t),
+            clean(t.get("reason") or ""),
         ])  # fmt: skip
         tones.append("bad" if t in bad else "")
-    headers = ["run", "stage", "N", "D", "C_pre", "C_rl", "time", "state", "reason"]
+    headers = ["run", "stage", "N", "D [tokens]", "C_pre [FLOP]", "C_rl [FLOP]", "time", "state"]
+    headers += [*["trial"] * bool(report.run_names), "reason"]
     if not any(row[-1] for row in rows):
         headers, rows = headers[:-1], [row[:-1] for row in rows]
+    wide = [len(headers) - 1] if headers[-1] == "reason" else []
     text = f"{complete} of {counted(len(trials), 'run')} complete."
     if bad:
         text += f" {counted(len(bad), 'run')} failed or diverged and gave no observation: listed first."
-    blocks: list[Block] = [Heading("Runs", "runs"), Text(text), Table.of(headers, rows, tones=tones, wide=[8])]
+    blocks: list[Block] = [Heading("Runs", "runs"), Text(text), Table.of(headers, rows, tones=tones, wide=wide)]
     if marked := [t for t in trials if t.get("tripped")]:
         told = f"{counted(len(marked), 'run')} tripped a gate of health; what they measured stays in every fit."
-        found = [[_plain(t.get("id")), _plain(t.get("stage")), clean(gate)] for t in marked for gate in t["tripped"]]
+        found = [[_run(report, t), _plain(t.get("stage")), clean(gate)] for t in marked for gate in t["tripped"]]
         blocks += [
             Heading("Marked runs", "marked", 3),
             Text(told),
             Table.of(["run", "stage", "gate"], found, wide=[2], brief=BRIEF),
         ]
     return blocks
+
+
+def _run(report: ReportInput, trial: Mapping[str, Any]) -> str:
+    """What the run is called."""
+    return named(report.run_names, _plain(trial.get("id")))
+
+
+def _digest(report: ReportInput, trial: Mapping[str, Any]) -> list[str]:
+    """First digits of the digest and the seed, where the run is called otherwise: for who looks for its folder."""
+    digest, _, seed = _plain(trial.get("id")).rpartition("-")
+    return [f"{digest[:SUFFIX]}..-{seed}"] if report.run_names else []
 
 
 def _plain(value: Any) -> str:

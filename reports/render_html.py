@@ -21,6 +21,7 @@ from reports.svg import themed
 from scaling.laws import LAWS
 from scaling.records import plain
 
+URI_SAFE = " ,/:;()[]=+*!@-._~"  # characters that stand for themselves in a data: address inside quotes
 NAMED_ENTITIES = {"&ExponentialE;": "e", "&InvisibleTimes;": "&#8290;"}
 
 
@@ -38,7 +39,7 @@ def html_of(document: Document) -> str:
         css=Markup(css),
         script=Markup(script),
         policy=policy(css, script),
-        model=Markup(embedded_json(document.to_json(drawings=False))),
+        model=Markup(embedded_json(document.to_json(drawings=False, figures=False))),
     )
 
 
@@ -94,7 +95,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals.update(
         drawing=lambda p: Markup(themed(p["svg"], p["alt"], p["points"])),
-        csv_uri=lambda text: "data:text/csv;charset=utf-8," + quote(text),
+        csv_uri=lambda text: "data:text/csv;charset=utf-8," + quote(text, safe=URI_SAFE),
         formula=lambda b: mathml(b["law"], b["left"]) if b["law"] in LAWS else b["text"],
     )
     return environment

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reports.inputs import ReportInput, order_of
+from reports.run_names import named
 from reports.text import clean, compute, fixed, number, places, shorten
 from scaling.fitted import LEVELS, Fit, Subject
 from scaling.laws import LAWS
@@ -182,10 +183,11 @@ def _points(report: ReportInput, subject: Subject, fit: Fit | None, resolved: fl
         errors = fit.points.get("se") or [None] * fit.n_points
         names = fit.points.get("trial") or [""] * fit.n_points
         for x, value, se, trial in zip(fit.points["x"], fit.points["value"], errors, names, strict=True):
-            points.append(Point(float(x), float(value), _error(se), clean(trial), FITTED))
+            points.append(Point(float(x), float(value), _error(se), named(report.run_names, trial), FITTED))
     fitted = {(p.trial, p.x) for p in points}
     for row in _observed(report, subject):
-        point = Point(float(row[subject.axis]), float(row["value"]), _error(row["se"]), clean(row["trial"]), OTHER)
+        name = named(report.run_names, row["trial"])
+        point = Point(float(row[subject.axis]), float(row["value"]), _error(row["se"]), name, OTHER)
         is_target = resolved is not None and math.isclose(point.x, resolved, rel_tol=1e-6)
         if (point.trial, point.x) not in fitted and not is_target:
             points.append(point)

@@ -60,7 +60,10 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": "none",
 }
 
-_LONG = re.compile(r"-?\d+\.\d{3,}")
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_COUNTED = re.compile(r"[A-Za-z0-9.]+_\d+")
+_FAMILY = "font-family: 'DejaVu Sans'"
+_GEOMETRY = ("d", "x", "y", "transform", "width", "height")
 
 ET.register_namespace("", SVG_NS)
 ET.register_namespace("xlink", XLINK_NS)
@@ -78,22 +81,104 @@ def to_svg(figure: Figure, prefix: str) -> str:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has more fonts than we
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ET.fromstring(out.getvalue())  # our own output: no untrusted XML is ever parsed
+    unwanted = (f"{{{SVG_NS}}}metadata", f"{{{SVG_NS}}}style")  # `*{..}` would leak into the page
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag in (f"{{{SVG_NS}}}metadata", f"{{{SVG_NS}}}style"):  # `*{..}` would leak into the page
+            if child.tag in unwanted or _invisible(child):
                 parent.remove(child)
     for element in root.iter():
         element.text, element.tail = (t if t and t.strip() else None for t in (element.text, element.tail))
+        if element.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
         for key, value in element.attrib.items():
             element.set(key, _prefixed(key, _shorter(key, value), prefix))
+        _share_style(element)
+    _forget_names(root, prefix)
+    _plain_texts(root)
     return ET.tostring(root, encoding="unicode")
 
 
+def _invisible(element: ET.Element) -> bool:
+    """A background that is neither filled nor stroked."""
+    paths = list(element)
+    return len(paths) == 1 and paths[0].tag == f"{{{SVG_NS}}}path" and paths[0].get("style") == "fill: none"
+
+
+def _forget_names(root: ET.Element, prefix: str) -> None:
+    """Names that matplotlib counted up and nobody refers to, and groups that hold one element and say nothing."""
+    used = set(re.findall(r"#([^\")]+)", " ".join(v for e in root.iter() for v in e.attrib.values())))
+    for element in root.iter():
+        name = element.get("id", "")
+        if name not in used and _COUNTED.fullmatch(name.removeprefix(f"{prefix}-")):
+            del element.attrib["id"]
+    for parent in list(root.iter()):
+        for at, child in enumerate(list(parent)):
+            while child.tag == f"{{{SVG_NS}}}g" and not child.attrib and len(child) == 1:
+                child = child[0]
+                parent[at] = child
+
+
+def _plain_texts(root: ET.Element) -> None:
+    """The family of all texts stands once; a tick looks as its mark says."""
+    for element in root.iter():
+        look = element.get("style", "")
+        if element.tag == f"{{{SVG_NS}}}text":
+            element.set("style", look.replace(f"{_FAMILY}; ", ""))
+    root.set("style", _FAMILY)
+    ticks = [e for e in root.iter(f"{{{SVG_NS}}}path") if e.get("id") and not e.get("d", "").endswith("z")]
+    marks = {f"#{e.get('id')}": e.get("style", "") for e in ticks}  # open paths: what fills them is not seen
+    for use in root.iter(f"{{{SVG_NS}}}use"):
+        if "stroke: " in (mark := marks.get(use.get(f"{{{XLINK_NS}}}href", ""), "")) and mark in use.get("style", ""):
+            del use.attrib["style"]
+
+
+def _share_style(group: ET.Element) -> None:
+    """Marks that all look alike say how once, in their group."""
+    styles = {mark.get("style") for mark in group}
+    if len(group) > 1 and all(mark.tag == f"{{{SVG_NS}}}use" for mark in group) and len(styles) == 1:
+        (look,) = styles
+        if look and not group.get("style"):
+            group.set("style", look)
+            for mark in group:
+                del mark.attrib["style"]
+
+
 def _shorter(key: str, value: str) -> str:
-    """Hundredths of a point are enough for a coordinate."""
-    if key not in ("d", "x", "y", "transform", "width", "height"):
+    """A twentieth of a point, a tenth of a screen's pixel, is the most that a coordinate may be off."""
+    if key not in _GEOMETRY:
         return value
-    return " ".join(_LONG.sub(lambda m: f"{float(m[0]):.2f}", value).split())
+    text = " ".join(_NUMBER.sub(lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), value).split())
+    return _path(text) if key == "d" else text
+
+
+def _path(d: str) -> str:
+    """A path of straight lines by steps of tenths, rounded once, so that no error adds up; others as they are."""
+    if re.search(r"[^MLz0-9. -]", d):
+        return re.sub(r" ?([A-Za-z]) ?", r"\1", d)
+    found: list[str] = []
+    x = y = 0
+    first = (0, 0)
+    for command, pair in re.findall(r"([MLz]) ?([^MLz]*)", d):
+        if command == "z":
+            found.append("z")
+            x, y = first
+            continue
+        to_x, to_y = (round(10 * float(number)) for number in pair.split())
+        step = f"{_tenths(to_x - x)} {_tenths(to_y - y)}".replace(" -", "-")
+        same = command == "L" and found and found[-1][0] == "l"
+        found.append(f"{'' if step[0] == '-' else ' '}{step}" if same else f"{command.lower()}{step}")
+        if same:
+            found[-2:] = ["".join(found[-2:])]
+        x, y = to_x, to_y
+        first = (x, y) if command == "M" else first
+    return "".join(found)
+
+
+def _tenths(value: int) -> str:
+    """'-.3', '12', '0'"""
+    whole, tenth = divmod(abs(value), 10)
+    digits = (f"{whole}" if whole or not tenth else "") + (f".{tenth}" if tenth else "")
+    return f"-{digits}" if value < 0 else digits
 
 
 def _prefixed(key: str, value: str, prefix: str) -> str:
@@ -112,7 +197,7 @@ def themed(svg: str, alt: str, points: Mapping[str, Sequence[str]]) -> str:
     root.attrib.pop("height", None)
     root.set("role", "group" if points else "img")
     root.set("aria-label", alt)
-    root.set("style", f"aspect-ratio: {width} / {height}")
+    root.set("style", f"{root.get('style', '')}; aspect-ratio: {width} / {height}".removeprefix("; "))
     by_id = {e.attrib["id"]: e for e in root.iter() if "id" in e.attrib}
     for name, texts in points.items():
         marks = list(by_id[name].iter(f"{{{SVG_NS}}}use")) if name in by_id else []
@@ -121,7 +206,6 @@ def themed(svg: str, alt: str, points: Mapping[str, Sequence[str]]) -> str:
         for mark, text in zip(marks, texts, strict=True):
             mark.set("tabindex", "0")
             mark.set("role", "img")
-            mark.set("aria-label", text)
             mark.set("class", "point")
             ET.SubElement(mark, f"{{{SVG_NS}}}title").text = text
     for element in root.iter():

@@ -164,7 +164,7 @@ def _csv_cell(value: Any) -> str:
     if missing(value):
         return ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return repr(float(value)) if isinstance(value, float) else str(value)
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
     text = clean(value)
     if text.lstrip().startswith(FORMULA_STARTS):
         text = "'" + text

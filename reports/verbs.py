@@ -72,7 +72,7 @@ def demo(
     """
     from reports.demo import demo as main_job
     from reports.demo import summary
-    from scaling.verbs import scores_table
+    from scaling.standing_text import scores_table
     from sweeps.configs import NAME, read
     from sweeps.executors.local import gpus_of
     from sweeps.verbs import plan_text, planned

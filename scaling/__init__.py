@@ -18,7 +18,8 @@ _HOMES = {
         "LINK_SIGMOID", "M4", "NEG_LOG_PASS", "ONSET", "PASS_RATE", "POWER", "SHIFTED", "SIGMOID", "register_law",
     ),
     "observations": ("Observation", "Observations"),
-    "predictions": ("Claim", "Measured", "Prediction", "Question", "Resolution", "Score"),
+    "predictions": ("Claim", "Measured", "Prediction", "Question", "Resolution"),
+    "scoring": ("Score",),
     "registry": ("Ledger",),
     "trials": ("TrialSpec", "TrialState"),
 }  # fmt: skip

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scaling.cli import emit, folder_option, json_option, note
-from scaling.verbs import key_option, ledger_option
+from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, note
 
 if TYPE_CHECKING:
     from scaling.registry import Ledger
@@ -93,6 +92,7 @@ def _made(
     if request and reply:
         return rfc3161.anchor(book, request.read_bytes(), reply.read_bytes(), tsa_roots=roots)
     if repository:
+        git_anchor.check_repository(repository)
         return git_anchor.anchor(repository, book.remember(), tag=tag, push=push)
     assert ots is not None
     return opentimestamps.anchor(book, ots.read_bytes())
@@ -102,10 +102,12 @@ def told(ledger: Ledger, tsa_roots: Path | None, repository: Path | None) -> tup
     """What `scaling verify` says of a sound ledger's anchors: for JSON, and in lines. A bad one is a broken ledger."""
     from scaling.errors import LedgerError
     from scaling.registry import anchors
+    from scaling.registry.entries import Kind
     from scaling.registry.verify import Reason
 
     roots = tsa_roots.read_bytes() if tsa_roots else None
-    checked, known = anchors.check_all(ledger, anchors.Clocks(roots, repository))
+    clocks, none = anchors.Clocks(roots, repository), anchors.Clocks()
+    checked, known = anchors.check_all(ledger, clocks) if clocks != none or ledger.alone(Kind.ANCHOR) else ([], [])
     for one in checked:
         if one.finding.standing == anchors.Standing.BAD:
             raise LedgerError(f"{Reason.ANCHOR}: entry {one.entry.seq}: {one.finding.says}", index=one.entry.seq)

@@ -28,6 +28,16 @@ folder_option = click.option(
     type=click.Path(path_type=Path),
     help="The project's folder: sweep.toml, runs/, ledger/ and the reports.",
 )
+ledger_option = click.option(
+    "--ledger", type=click.Path(path_type=Path), help="Folder of the ledger.  [default: FOLDER/ledger]"
+)
+
+key_option = click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="Key file that signs: made by `scaling key new`, or an SSH Ed25519 key.  [default: scaling/key.pem in your "
+    "configuration folder, where the ledger knows it]",
+)
 output_option = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the result to this file.")
 
 

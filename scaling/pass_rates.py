@@ -20,6 +20,8 @@ LIKELIHOODS = {
     "means": "no likelihood: the mean of each run as one number",
 }
 
+CONTRADICTED = 0.01  # p-value of a form of difficulty on its own counts at which it is called wrong
+
 COUNTED = "counts of "  # how the method of a forecast from counts begins
 
 
@@ -30,7 +32,8 @@ class PassLaw:
     `weights` of the likelihoods that share it; `held_out` their log likelihood per unseen problem. `overdispersion`:
     correlation of two samples of one problem in one run beyond that law (0: none found). `floor`: posterior probability
     that part of the difficulty stays whatever the compute; `lack_of_fit` the p-value of none against one (None: not
-    tested). `status` speaks of the exponent."""
+    tested). `contradiction`: p-value of the form of difficulty, by counts redrawn from the fit (None: it is free, or
+    several share the law); a form that the counts contradict has no exponent. `status` speaks of the exponent."""
 
     likelihood: str
     exponent: float
@@ -41,6 +44,7 @@ class PassLaw:
     overdispersion: float
     floor: float
     lack_of_fit: float | None
+    contradiction: float | None
     runs: int
     problems: int
     never_solved: int
@@ -49,6 +53,10 @@ class PassLaw:
     def log_pass_identified(self) -> bool:
         """Is -E log p a finite number that the data bound? A problem never solved may have any p down to 0."""
         return self.never_solved == 0
+
+    @property
+    def contradicted(self) -> bool:
+        return self.contradiction is not None and self.contradiction <= CONTRADICTED
 
     def to_json(self) -> dict[str, Any]:
         return {n: getattr(self, n) for n in self.__dataclass_fields__}
@@ -59,6 +67,8 @@ class PassLaw:
             f"{COUNTED}{self.problems} problems in {self.runs} runs, likelihood {self.likelihood} ({shared})",
             f"exponent {format_value(self.exponent, self.exponent_se)} {self.status}",
         ]
+        if self.contradicted:
+            said.append(f"the counts contradict this likelihood (p = {self.contradiction:.2g})")
         if self.overdispersion:
             said.append(f"overdispersion {self.overdispersion:.2g}")
         if self.lack_of_fit is not None:

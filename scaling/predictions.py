@@ -1,4 +1,4 @@
-"""What is registered, how it is resolved, and how it is scored: values, and their JSON form in the ledger.
+"""What is registered and how it is resolved: values, and their JSON form in the ledger.
 
 A `Prediction` is a set of `Claim`s about ONE future run, under one ledger entry. Each claim is a distribution over the
 run's measured value of one metric, given by quantiles at the fixed `LEVELS`. Nothing here is ever edited: a resolution
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,12 @@ from scaling.errors import InputError
 from scaling.fitted import LEVELS, Forecast, Grade, Subject, check_version
 from scaling.gates import Gate
 from scaling.metrics import metric as metric_named
-from scaling.records import plain
+from scaling.records import EXACT_INTEGER, plain
 from scaling.scores import QuantileDistribution
 from scaling.units import format_compute, format_interval
 
 NOT_STARTED, STARTED, FINISHED = "not started", "started", "finished"
 MEDIAN = LEVELS.index(0.5)
-HIT_LEVELS = (0.5, 0.8, 0.9, 0.95)  # of the central intervals that are scored
 VERSION = 3  # of one whose claims state their prior; 2 with gates only, 1 with neither: as it was written then
 
 
@@ -227,7 +226,9 @@ class Prediction:
                 fields[name] = tuple(fields[name])
             fields["gates"] = tuple(Gate.from_json(g, what="a gate of the prediction") for g in body.get("gates", ()))
             return cls(**{**fields, "claims": tuple(Claim.from_json(c) for c in body["claims"])})
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
+            raise InputError(f"not a prediction: {error} is missing") from None
+        except TypeError as error:
             raise InputError(f"not a prediction: {error}") from None
 
 
@@ -237,6 +238,12 @@ class Measured:
     se: float | None = None
     n: int | None = None
     protocol: str = "unstated"
+
+    def __post_init__(self) -> None:
+        if self.n is not None and not (type(self.n) is int and 0 < self.n < EXACT_INTEGER):
+            raise InputError(f"n is {self.n:.6g}: it counts problems or samples", "give a whole number below 2^53")
+        if self.se is not None and not 0 <= self.se < math.inf:
+            raise InputError(f"the standard error is {self.se:g}", "give a finite number, 0 or more")
 
 
 @dataclass(frozen=True)
@@ -267,74 +274,3 @@ class Resolution:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"not a resolution: {error}") from None
-
-
-@dataclass(frozen=True)
-class Score:
-    """How one claim turned out. CRPS and weighted interval score (`wis`) in the metric's unit, the log score in nats;
-    lower is better. Of a point baseline both are its distance, and it has no log score."""
-
-    claim: str
-    value: float
-    median: float
-    crps: float
-    log_score: float
-    pit: float
-    hits: Mapping[str, bool]  # "50", "80", "90", "95" -> inside the central interval
-    baselines: Mapping[str, float]  # name -> CRPS
-    wis: float
-    baselines_wis: Mapping[str, float]  # name -> weighted interval score
-
-    @property
-    def error(self) -> float:
-        """Relative error of the median, (predicted - actual) / actual."""
-        return self.median / self.value - 1 if self.value else math.nan
-
-    @property
-    def beats(self) -> Mapping[str, bool]:
-        return {name: self.crps < other for name, other in self.baselines.items()}
-
-
-def score(claim: Claim, measured: Measured) -> Score:
-    """Score one claim by its registered quantiles alone. Another protocol or metric is refused by the caller's rule."""
-    if claim.subject.protocol not in (measured.protocol, "unstated"):
-        raise InputError(
-            f"claim {claim.id} was made for protocol {claim.subject.protocol}, measured was {measured.protocol}",
-            "measure with the same problem set, decoding and samples",
-        )
-    metric_named(claim.subject.metric).check(measured.value, f"outcome of {claim.id}")
-    distribution = claim.distribution
-    hits = {f"{100 * level:.0f}": _inside(distribution.interval(level), measured.value) for level in HIT_LEVELS}
-    others = {name: _distribution(claim, baseline) for name, baseline in claim.baselines.items()}
-    return Score(
-        claim=claim.id,
-        value=measured.value,
-        median=claim.median,
-        crps=distribution.crps(measured.value),
-        log_score=distribution.log_score(measured.value),
-        pit=distribution.cdf(measured.value),
-        hits=hits,
-        baselines={name: other.crps(measured.value) for name, other in others.items()},
-        wis=distribution.wis(measured.value),
-        baselines_wis={name: other.wis(measured.value) for name, other in others.items()},
-    )
-
-
-def scores(prediction: Prediction, resolution: Resolution) -> list[Score]:
-    """Scores of all resolved claims, in the prediction's order."""
-    known = {c.id for c in prediction.claims}
-    unknown = sorted(set(resolution.values) - known)
-    if unknown:
-        raise InputError(f"the prediction has no claim {unknown[0]!r}", f"claims: {', '.join(sorted(known))}")
-    return [score(c, resolution.values[c.id]) for c in prediction.claims if c.id in resolution.values]
-
-
-def _distribution(claim: Claim, baseline: float | tuple[float, ...]) -> QuantileDistribution:
-    """A baseline as a distribution; a point has all of its quantiles there."""
-    values = baseline if isinstance(baseline, tuple) else (baseline,) * len(LEVELS)
-    m = metric_named(claim.subject.metric)
-    return QuantileDistribution(LEVELS, values, m.low, m.high)
-
-
-def _inside(interval: Sequence[float], value: float) -> bool:
-    return bool(interval[0] <= value <= interval[1])

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,43 @@ def is_canonical(text: bytes, value: Any) -> bool:
     return (again.replace(f'"{_MARK}', _MARK).replace(f'{_MARK}"', "").replace(_MARK, "")) == spelled
 
 
+def as_canonical(text: bytes) -> Any:
+    """What `parse` reads, of canonical bytes only; a doubt is a `Doubtful` error, and for `parse` and `is_canonical`.
+
+    Most texts are written again by the C encoder of `json` just as they came. It differs from RFC 8785 in numbers that
+    Python spells otherwise: where the text may hold one of these, or what no canonical text holds, that is a doubt.
+    """
+    spelled = text.decode("utf-8", "replace")
+    if spelled[:1] not in ("{", "["):  # a number by itself
+        raise Doubtful
+    if any(map(spelled.__contains__, _DOUBTFUL)) or not (spelled.isascii() or max(spelled) <= "\uffff"):
+        raise Doubtful
+    try:
+        value, _ = _PLAIN.raw_decode(spelled)
+        if _SORTED.encode(value) != spelled:
+            raise Doubtful
+        if spelled.count("{") + spelled.count("[") >= MAX_DEPTH:
+            _check_depth_and_text(value, 1)  # it stands within another
+        return _LONG.raw_decode(spelled)[0] if _LONG_INTEGER.search(spelled) else value
+    except (ValueError, RecursionError):
+        raise Doubtful from None
+
+
+class Doubtful(Exception):
+    """A text that is perhaps not canonical."""
+
+
+# Integral and small numbers that Python would spell so, what only Python reads, escapes, bytes that are not UTF-8.
+_DOUBTFUL = (".0,", ".0}", ".0]", "e+", "e-0", "NaN", "Infinity", "\\u", "\ufffd")
+_LONG_INTEGER = re.compile(r"[:,\[]-?[0-9]{16}")  # 2^53 and more: read as a float
+
+
+def _long(text: str) -> int | float:
+    if len(text) >= 16 and _number(float(text)).decode() != text:
+        raise Doubtful
+    return _integer(text)
+
+
 _MARK = "\ue000"  # of private use: where a text has it, the long way is taken
 
 
@@ -101,6 +139,9 @@ def _number(value: float) -> bytes:
     size = abs(value)
     if 1e-4 <= size < 1e16 and not value.is_integer():
         return repr(value).encode()
+    if 1e16 <= size < 1e21:  # all its digits, then zeros
+        digits, _, exponent = repr(value).replace(".", "").partition("e+")
+        return digits.ljust(int(exponent) + 1 + (value < 0), "0").encode()
     if 0 < size < 1e-6:
         return repr(value).replace("e-0", "e-").encode()
     return canonical(value)
@@ -248,5 +289,7 @@ def _check_depth_and_text(value: Any, depth: int = 0) -> None:
 _STRICT = json.JSONDecoder(
     object_pairs_hook=_no_duplicates, parse_int=_integer, parse_float=_finite, parse_constant=_finite
 )
+_PLAIN = json.JSONDecoder()
+_LONG = json.JSONDecoder(parse_int=_long)
 _MARKING = json.JSONDecoder(parse_int=_marked, parse_float=_marked)
 _SORTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -11,8 +11,8 @@ from scaling.errors import InputError
 from scaling.fitted import Forecast, read_forecasts, read_made
 from scaling.metrics import metric
 from scaling.predictions import NOT_STARTED, Question
-from scaling.records import file_digest, parse
-from scaling.registry import Entry, Ledger, book
+from scaling.records import EXACT_INTEGER, file_digest, parse
+from scaling.registry import Entry, Ledger, binding, book
 from scaling.registry.complete import STATES
 
 
@@ -49,7 +49,7 @@ def register_file(path: Path, ledger: Ledger, stated: Stated, *, runs: Path, emb
     state = stated.run_state or ""
     if stated.target:
         described |= parse(stated.target.read_bytes(), what=str(stated.target))
-        found = book.run_state(runs, book.target_of(described, where=str(stated.target)))
+        found = binding.run_state(runs, binding.target_of(described, where=str(stated.target)))
         state = max(state or NOT_STARTED, found, key=STATES.index)  # the person may know of more than the folder shows
     return book.register(
         ledger,
@@ -73,6 +73,8 @@ def _provenance(path: Path, stated: Stated) -> dict[str, Any]:
     if stated.replay:
         found["replay"] = stated.replay
     if stated.seed is not None:
+        if not 0 <= stated.seed < EXACT_INTEGER:
+            raise InputError(f"--seed {stated.seed} would not be kept to its last digit", "0 up to 2^53 - 1 are")
         found["seed"] = stated.seed
     return found
 

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 from scaling.errors import InputError
 from scaling.fitted import Grade
 from scaling.metrics import metric as metric_named
-from scaling.predictions import HIT_LEVELS, NOT_STARTED, Claim, Score, check_deadline
+from scaling.predictions import NOT_STARTED, Claim, check_deadline
+from scaling.scoring import HIT_LEVELS, Score
 from scaling.units import format_value
 
 if TYPE_CHECKING:
-    from scaling.registry.book import Record, Sealed
     from scaling.registry.ledger import Ledger
+    from scaling.registry.standing import Record, Sealed
 
 EARNED, UNEARNED, LATE = "earned", "unearned", "late"
 GROUPS = (EARNED, UNEARNED, LATE)
@@ -174,7 +175,7 @@ class Scoreboard:
 def scoreboard(ledgers: Iterable[Ledger], *, today: str | None = None) -> Scoreboard:
     """Every prediction of the (sound) ledgers, scored where any of them has its outcome. One that is met in several
     counts once, with all that they hold of it; where they disagree, a remark says so."""
-    from scaling.registry import book
+    from scaling.registry import standing
     from scaling.registry.copies import unsigned
 
     date = today or dt.datetime.now(dt.UTC).date().isoformat()
@@ -183,7 +184,7 @@ def scoreboard(ledgers: Iterable[Ledger], *, today: str | None = None) -> Scoreb
     for ledger in ledgers:
         periods = ledger.keyring().periods.values()
         since = min((period.since for period in periods), default=None)
-        for one in book.known(ledger):
+        for one in standing.known(ledger):
             copies.setdefault(one.entry.hash, {})[str(ledger.folder)] = one
             bare.setdefault(one.entry.hash, []).extend(unsigned(one, since))
     rows = tuple(_merged(among, bare[name], date) for name, among in copies.items())
@@ -193,12 +194,12 @@ def scoreboard(ledgers: Iterable[Ledger], *, today: str | None = None) -> Scoreb
 
 
 def _merged(copies: Mapping[str, Record | Sealed], bare: Sequence[str], today: str) -> Row:
-    from scaling.registry import book
+    from scaling.registry import standing
     from scaling.registry.copies import united
 
     one, disagreements = united(copies)
     ledger, said = " and ".join(copies), (*disagreements, *dict.fromkeys(bare))
-    if isinstance(one, book.Record):
+    if isinstance(one, standing.Record):
         return _row(ledger, one, said, today)
     state = f"{EXPIRED}, {one.state}" if not one.withdrawn and _past(one.until, today) else one.state
     place, remarks = (ledger, one.entry.seq, one.entry.hash), (*one.remarks, *said)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scaling.cli import emit, folder_option, json_option, note, output_option
-from scaling.verbs import ledger_option
+from scaling.cli import emit, folder_option, json_option, ledger_option, note, output_option
 
 if TYPE_CHECKING:
     from scaling.predictions import Claim, Prediction
@@ -78,9 +77,9 @@ def export(
     """
     from scaling import exports
     from scaling.records import write_atomic
-    from scaling.registry import Ledger, book
+    from scaling.registry import Ledger, standing
 
-    record = book.find(Ledger(ledger or folder / "ledger", create=False), prediction)
+    record = standing.find(Ledger(ledger or folder / "ledger", create=False), prediction)
     said = [*record.labels, *record.remarks]
     for line in said:
         note(f"{record.entry.hash[:12]}: {line}")

@@ -8,24 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scaling.cli import emit, folder_option, json_option, note, table
-from scaling.errors import InputError
+from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, note, table
+from scaling.standing_text import labels_of, note_labels, place, scores_table, signatures, standing_row
 
 if TYPE_CHECKING:
-    from scaling.registry import Ledger
-    from scaling.registry.book import Record, Sealed
-    from scaling.registry.verify import Problem, VerifyReport
-
-ledger_option = click.option(
-    "--ledger", type=click.Path(path_type=Path), help="Folder of the ledger.  [default: FOLDER/ledger]"
-)
-
-key_option = click.option(
-    "--key",
-    type=click.Path(path_type=Path),
-    help="Key file that signs: made by `scaling key new`, or an SSH Ed25519 key.  [default: scaling/key.pem in your "
-    "configuration folder, where the ledger knows it]",
-)
+    pass
 
 
 @click.command()
@@ -96,15 +83,16 @@ def register(
         --target forecast/target.json
     """
     from scaling.registering import Stated, register_file
-    from scaling.registry import book
+    from scaling.registry import standing
+    from scaling.registry.embargo import path_of
     from scaling.signers import opened
 
     kept = opened(ledger or folder / "ledger", key=key)
     entry = register_file(forecasts, kept, Stated(**stated), runs=folder / "runs", embargo=embargo)
-    record = book.find(kept, entry.hash)
+    record = standing.find(kept, entry.hash)
     rows = [[c.id, c.sentence] for c in record.prediction.claims]
     if embargo:
-        note(f"sealed: keep {book.path_of(kept.folder, entry.body['commitment'])}, without it nothing can be revealed")
+        note(f"sealed: keep {path_of(kept.folder, entry.body['commitment'])}, without it nothing can be revealed")
     emit(
         {
             "hash": entry.hash,
@@ -116,7 +104,7 @@ def register(
         lambda: f"registered as entry {entry.seq}: {entry.hash}\n" + table(["claim", "registered"], rows),
         as_json=as_json,
     )
-    _note_labels(record)
+    note_labels(record)
 
 
 @click.command()
@@ -164,7 +152,7 @@ def resolve(
     scaling resolve 3f9c0a1b --runs forecast/runs
     """
     from scaling.records import file_digest
-    from scaling.registry import book
+    from scaling.registry import book, standing
     from scaling.signers import opened
 
     if (value is None) == (runs is None):
@@ -178,7 +166,7 @@ def resolve(
     else:
         assert value is not None
         entry = book.resolve(kept, prediction, value, n=n, se=se, protocol=protocol, evidence=files, note=remark)
-    record = book.find(kept, entry.body["prediction"])
+    record = standing.find(kept, entry.body["prediction"])
     for line in record.remarks:
         note(line)
     emit(
@@ -192,7 +180,7 @@ def resolve(
         lambda: scores_table(record),
         as_json=as_json,
     )
-    _note_labels(record)
+    note_labels(record)
 
 
 @click.command()
@@ -244,7 +232,8 @@ def verify(
     scaling verify --replay latest --data points.csv
     """
     from scaling.anchor_verbs import told
-    from scaling.registry import Ledger, book
+    from scaling.registry import Ledger, standing
+    from scaling.verifying import room, verify_file
 
     where = ledger or folder / "ledger"
     if data and not recomputed:
@@ -253,16 +242,16 @@ def verify(
         if file or tsa_roots or repository or (replayed and recomputed):
             raise click.UsageError("--replay-steps and --replay stand alone: check the others by another command")
         if recomputed:
-            again = _room("forecast", "pip install scaling")(recomputed, folder=folder, ledger=ledger, data=data)
+            again = room("forecast", "pip install scaling")(recomputed, folder=folder, ledger=ledger, data=data)
             emit(again, lambda: str(again), as_json=as_json)
             return 0
-        found = _room("run", "pip install 'scaling[train]'")(*(replayed or ()), folder=folder, ledger=ledger)
+        found = room("run", "pip install 'scaling[train]'")(*(replayed or ()), folder=folder, ledger=ledger)
         emit(found, lambda: "\n".join(map(str, found)), as_json=as_json)
         return 0
     if file:
         given = [context.get_parameter_source(name) for name in ("folder", "ledger")]
         asked = any(source is not click.core.ParameterSource.DEFAULT for source in given)
-        return _verify_file(file, Ledger(where, create=False) if asked else None, as_json=as_json)
+        return verify_file(file, Ledger(where, create=False) if asked else None, as_json=as_json)
     kept = Ledger(where, create=False)
     report = kept.verify()
     report_json: dict[str, Any] = {
@@ -277,61 +266,31 @@ def verify(
     for warning in report.warnings:
         note(f"warning: {warning}")
     if not report.ok:
-        emit(report_json, lambda: "\n".join(f"{_place(p)}{p}" for p in report.problems), as_json=as_json)
+        emit(report_json, lambda: "\n".join(f"{place(p)}{p}" for p in report.problems), as_json=as_json)
         report.raise_first()
-    known = book.known(kept)
+    known = standing.known(kept)
     clocks, anchored = told(kept, tsa_roots, repository)
-    kept.remember()
-    rows = [_standing(one) for one in known]
+    kept.remember(verified=report)
+    rows = [standing_row(one) for one in known]
     headers = ["entry", "hash", "prediction", "state", "starts", "seed", "claims", "in 90 %"]
     remarks = {one.entry.hash: one.remarks for one in known if one.remarks}
     says = "".join(f"\n{name[:12]} {line}" for name, lines in remarks.items() for line in lines)
     says += "".join(f"\n{line}" for line in anchored)
     predictions = [
-        dict(zip(headers, row, strict=True)) | {"labels": _labels(one)} for one, row in zip(known, rows, strict=True)
+        dict(zip(headers, row, strict=True)) | {"labels": labels_of(one)} for one, row in zip(known, rows, strict=True)
     ]
     emit(
         {**report_json, **clocks, "predictions": predictions, "remarks": remarks},
         lambda: (
-            f"good: {report.entries} entries, head {report.head.root.hex()}\n{_signatures(report)}\n"
+            f"good: {report.entries} entries, head {report.head.root.hex()}\n{signatures(report)}\n"
             + table(headers, rows)
             + says
         ),
         as_json=as_json,
     )
     for one in known:
-        _note_labels(one)
+        note_labels(one)
     return 0
-
-
-def _standing(one: Record | Sealed) -> list[Any]:
-    start = [one.entry.seq, one.entry.hash[:12]]
-    from scaling.registry.book import Sealed
-
-    if isinstance(one, Sealed):
-        return [*start, f"under embargo until {one.until}", one.state, len(one.starts), "", None, ""]
-    stands = [one.prediction.title, one.state, len(one.starts), _bound(one)]
-    return [*start, *stands, len(one.prediction.claims), _hits(one)]
-
-
-def _verify_file(file: Path, ledger: Ledger | None, *, as_json: bool) -> int:
-    from scaling.registry.exported import check_file
-
-    checked = check_file(file)
-    for warning in checked.warnings:
-        note(f"warning: {warning}")
-    says = list(checked.says)
-    if ledger:
-        ledger.verify(checked.heads).raise_first()
-        says.append(f"the ledger in {ledger.folder} is sound and continues that head")
-    emit({"ok": True, "what": checked.what, "says": says}, lambda: "\n".join([f"good: {checked.what}", *says]),
-         as_json=as_json)  # fmt: skip
-    return 0
-
-
-def _signatures(report: VerifyReport) -> str:
-    parts = [f"{count} signed by key {name[:16]}" for name, count in report.signed.items()]
-    return "signatures: " + ", ".join([*parts, f"{report.unsigned} unsigned"])
 
 
 @click.command()
@@ -360,61 +319,3 @@ def laws(as_json: bool) -> None:
     ]  # fmt: skip
     blocks = [f"{b['name']}: {b['formula']}\n  {b['says']}\n  source: {b['source']}" for b in body]
     emit(body, lambda: "\n\n".join(blocks), as_json=as_json)
-
-
-def _room(what: str, hint: str) -> Any:
-    """What repeats a `run` or a `forecast`, by a room that no import of this one may name: it brings itself as an entry
-    point."""
-    from importlib.metadata import entry_points
-
-    try:
-        return next(iter(entry_points(group="scaling.replay", name=what))).load()
-    except (StopIteration, ImportError) as error:
-        raise InputError(f"nothing here repeats a {what}: {error or 'no such part is installed'}", hint) from None
-
-
-def _place(problem: Problem) -> str:
-    return f"entry {problem.index}, line {problem.line}, byte {problem.offset}: " if problem.index is not None else ""
-
-
-def _hits(record: Record) -> str:
-    return "{} of {}".format(*record.inside["90"]) if record.scores else ""
-
-
-def _labels(one: Record | Sealed) -> list[str]:
-    """Of one under embargo nothing is known."""
-    return getattr(one, "labels", [])
-
-
-def _note_labels(one: Record | Sealed) -> None:
-    for label in _labels(one):
-        note(f"{one.entry.hash[:12]}: {label}")
-
-
-def _bound(record: Record) -> str:
-    if not record.resolution:
-        return ""
-    return "bound (stated; verify --replay-steps checks)" if record.resolution.bound else "not bound"
-
-
-def scores_table(record: Record) -> str:
-    from scaling.units import format_interval
-
-    rows = []
-    for claim, score in zip(record.prediction.claims, record.scores, strict=True):
-        middle, low, high = format_interval(*claim.interval(0.9), middle=claim.median)
-        rows.append(
-            [
-                claim.id,
-                middle,
-                f"[{low}, {high}]",
-                f"{score.value:.4g}",
-                f"{100 * score.error:+.1f} %",
-                "yes" if score.hits["90"] else "NO",
-                f"{score.crps:.4f}",
-                ", ".join(f"{n} {v:.4f}" for n, v in score.baselines.items()),
-            ]
-        )
-    headers = ["claim", "predicted", "90 %", "actual", "error", "inside", "CRPS", "baselines' CRPS"]
-    together = ", ".join(f"{k} of {n} inside {level} %" for level, (k, n) in record.inside.items())
-    return table(headers, rows) + (f"\ntogether: {together}" if together else "")

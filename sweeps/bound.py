@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from scaling.errors import InputError
-from scaling.registry import Entry, Ledger, book
+from scaling.registry import Entry, Ledger, binding, book, standing
 from scaling.trials import TrialSpec, TrialState
 from sweeps.store import Store, Trial
 
@@ -20,8 +20,8 @@ LOST = (TrialState.FAILED, TrialState.DIVERGED)
 
 def begin(ledger: Ledger, entry: Entry, folder: Path, *, retry_failed: bool = False) -> tuple[TrialSpec, ...]:
     """Enter the start of a prediction's run in a folder, before its first step, and return its bound specifications."""
-    prediction = book.find(ledger, entry.hash).prediction
-    specs, store = book.target_trials(entry, prediction), Store(folder)
+    prediction = standing.find(ledger, entry.hash).prediction
+    specs, store = binding.target_trials(entry, prediction), Store(folder)
     states = [store.trial(spec).state for spec in specs]
     if all(state is TrialState.COMPLETE for state in states):
         return specs  # nothing is begun: an entry now would be no start
@@ -33,13 +33,13 @@ def begin(ledger: Ledger, entry: Entry, folder: Path, *, retry_failed: bool = Fa
 def conclude(ledger: Ledger, entry: Entry, folder: Path, trials: Iterable[Trial]) -> Entry | None:
     """Enter the outcome once every trial of the run is complete; None before, and while it is under embargo;
     the one that stands if there is one already."""
-    if not (record := book.find(ledger, entry.hash)).outcomes:
+    if not (record := standing.find(ledger, entry.hash)).outcomes:
         if record.sealed or any(trial.state is not TrialState.COMPLETE for trial in trials):
             return None
         try:
             return book.resolve_from_runs(ledger, entry, folder / "runs")
         except InputError:  # another process was quicker, or the run did not measure what was claimed
-            record = book.find(ledger, entry.hash)
+            record = standing.find(ledger, entry.hash)
             if not record.outcomes:
                 raise
     return record.outcomes[0]

@@ -20,7 +20,7 @@ from scaling.compute import inputs_of
 from scaling.errors import InputError
 from scaling.gates import RECORD, SWEEP
 from scaling.records import MAX_BYTES, canonical, parse, write_atomic
-from scaling.registry.book import target_of
+from scaling.registry.binding import target_of
 from sweeps.recipes import RECIPES, Sweep, Target, arguments_of
 
 NAME, TARGET = SWEEP, "target.json"

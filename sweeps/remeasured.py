@@ -8,7 +8,7 @@ from pathlib import Path
 from scaling.errors import NotReplayed
 from scaling.observations import Observation
 from scaling.records import file_digest
-from scaling.registry import book
+from scaling.registry.standing import Record
 from scaling.results import OBSERVATIONS
 
 COMPARED = ("value", "se", "protocol", "problems")
@@ -31,7 +31,7 @@ def check_observations(trial: str, written: Iterable[Observation], again: Sequen
                 )
 
 
-def check_outcome(trial: str, again: Sequence[Observation], record: book.Record, hint: str) -> None:
+def check_outcome(trial: str, again: Sequence[Observation], record: Record, hint: str) -> None:
     """Where the outcome names this run: its values are those that are measured again."""
     outcome = record.resolution
     if outcome is None or trial not in outcome.trials:
@@ -48,7 +48,7 @@ def check_outcome(trial: str, again: Sequence[Observation], record: book.Record,
             )
 
 
-def check_evidence(record: book.Record, folder: Path) -> tuple[str, ...]:
+def check_evidence(record: Record, folder: Path) -> tuple[str, ...]:
     """The files that the outcome names have the digests it states: this run's must be here, of others those that are.
     Returns the names of those that are not."""
     outcome, own = record.resolution, folder.resolve().name

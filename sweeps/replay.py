@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 from scaling.errors import InputError, NotReplayed
 from scaling.provenance import machine, versions
 from scaling.records import parse
-from scaling.registry import Ledger, book
+from scaling.registry import Ledger, binding, standing
+from scaling.registry.standing import Record, Sealed
 from scaling.results import TRACE, read_result
 from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints
@@ -47,7 +48,8 @@ Row = Mapping[str, Any]
 class Replayed:
     """What was repeated and found the same. `entry`: the prediction whose hash gave the seed; None: a run of no
     prediction. `weights`: whether all steps were repeated and the checkpoint's weights came out; and with them what was
-    measured, `evaluated`. `unchecked`: evidence of the outcome that is not here."""
+    measured, `evaluated`. `embargo`: what cannot be told before the prediction is revealed; "" for one that anybody can
+    read. `unchecked`: evidence of the outcome that is not here."""
 
     trial: str
     stage: str
@@ -59,6 +61,7 @@ class Replayed:
     evaluated: bool
     entry: int | None
     prediction: str | None
+    embargo: str = ""
     unchecked: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -66,6 +69,7 @@ class Replayed:
         seed = "no prediction fixed its seed"
         if self.prediction:
             seed = f"its seed derives from entry {self.entry} ({self.prediction[:12]})"
+        seed += self.embargo and f", {self.embargo}"
         weights = ", and so do the final weights" if self.weights else ""
         measured = " and what they measure" if self.evaluated else "; the evaluation was not repeated"
         compared = f"{self.traced} traced updates, {self.logged} log rows"
@@ -87,13 +91,13 @@ def _folders(run: str, folder: Path, ledger: Ledger | None) -> list[Path]:
     for path in (Path(run), folder / "runs" / run):
         if (path / "spec.json").is_file():
             return [path]
-    if ledger is None or not (run == book.LATEST or set(run) <= set("0123456789abcdef")):
+    if ledger is None or not (run == standing.LATEST or set(run) <= set("0123456789abcdef")):
         raise InputError(
             f"{run!r:.80} is no trial: neither it nor {folder / 'runs' / run} holds a spec.json",
             "give a trial's folder, its id in FOLDER/runs, or the hash of a prediction",
         )
-    record = book.find(ledger, run)
-    found = [folder / "runs" / spec.id for spec in book.target_trials(record.entry, record.prediction)]
+    record = standing.find(ledger, run)
+    found = [folder / "runs" / spec.id for spec in binding.target_trials(record.entry, record.prediction)]
     for path in found:
         if not (path / "spec.json").is_file():
             raise InputError(f"{path} does not exist: the run of this prediction is not here", "train it first")
@@ -128,7 +132,7 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
     _compare(own, STEPS, logged, again.logged, again.steps, limit, hint)
     weights = not gpu and again.steps == own.steps and _same_weights(own, folder, result, again, hint)
     evaluated = weights and _same_measures(own, store, result, again, record, hint)
-    unchecked = check_evidence(record, folder) if record else ()
+    unchecked = check_evidence(record, folder) if isinstance(record, Record) else ()
     return Replayed(
         trial=own.id,
         stage=own.stage,
@@ -140,21 +144,28 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
         evaluated=evaluated,
         entry=record.entry.seq if record else None,
         prediction=record.entry.hash if record else None,
+        embargo=_embargo(record),
         unchecked=unchecked,
     )
 
 
-def _prediction(ledger: Ledger | None, own: TrialSpec) -> book.Record | None:
+def _prediction(ledger: Ledger | None, own: TrialSpec) -> Record | Sealed | None:
     """The prediction whose hash gave this run its seeds; None: no prediction is about its recipe. Of another seed than
-    every prediction of its recipe gives, it is the run of none: refused, whatever it logged."""
+    every prediction of its recipe gives, it is the run of none: refused, whatever it logged. One under embargo whose
+    secret is elsewhere is known by its seed alone."""
     other: NotReplayed | None = None
-    for record in book.records(ledger) if ledger else ():
-        for spec in book.target_trials(record.entry, record.prediction) if "specs" in record.prediction.target else ():
+    alone = {"rl": own, "pretrain": own.parent} if own.parent else {"pretrain": own}
+    for one in standing.readable(ledger) if ledger else ():
+        if isinstance(one, Sealed):
+            bound: Iterable[TrialSpec] = binding.bind(alone, one.entry.hash)
+        else:
+            bound = binding.target_trials(one.entry, one.prediction) if "specs" in one.prediction.target else ()
+        for spec in bound:
             if spec.id == own.id:
-                return record
-            if spec.recipe_digest == own.recipe_digest:
+                return one
+            if spec.recipe_digest == own.recipe_digest and not isinstance(one, Sealed):
                 other = NotReplayed(
-                    f"{own.id} is not bound to the prediction: entry {record.entry.seq} ({record.entry.hash[:12]}) "
+                    f"{own.id} is not bound to the prediction: entry {one.entry.seq} ({one.entry.hash[:12]}) "
                     f"gives this recipe {_from(spec)}, the run has {_from(own)}"
                 )
     if other:
@@ -164,6 +175,12 @@ def _prediction(ledger: Ledger | None, own: TrialSpec) -> book.Record | None:
 
 def _from(spec: TrialSpec) -> str:
     return f"the seed {spec.seed}" + (f" on {spec.parent.end}" if spec.parent else "")
+
+
+def _embargo(known: Record | Sealed | None) -> str:
+    if isinstance(known, Sealed):
+        return "which is under embargo: whether this is the run that it predicts, its reveal will show"
+    return "which is under embargo and was read with its secret" if known and known.sealed else ""
 
 
 @dataclass
@@ -280,7 +297,7 @@ def _same_weights(own: TrialSpec, folder: Path, result: Mapping[str, Any], again
 
 
 def _same_measures(
-    own: TrialSpec, store: Store, result: Mapping[str, Any], again: _Again, record: book.Record | None, hint: str
+    own: TrialSpec, store: Store, result: Mapping[str, Any], again: _Again, record: Record | Sealed | None, hint: str
 ) -> bool:
     """The repeated weights are measured again: every number is that of the observations and of the outcome."""
     from sweeps.evaluate import evaluate
@@ -291,7 +308,7 @@ def _same_measures(
         measured = evaluate(own, again.last.weights, base=base_of(store, own))
     rows = observations_of(own, measured, {}, again.steps)
     check_observations(own.id, store.trial(own).observations, rows, hint)
-    if record:
+    if isinstance(record, Record):
         check_outcome(own.id, rows, record, hint)
     return True
 

@@ -17,7 +17,7 @@ from sweeps.status import stands, status_text
 
 if TYPE_CHECKING:
     from scaling.registry import Ledger
-    from scaling.registry.book import Record
+    from scaling.registry.standing import Record
     from scaling.trials import TrialSpec
     from sweeps.recipes import Sweep
 
@@ -178,11 +178,11 @@ def run(
         trials = run_sweep(
             specs, folder, slots=slots, threads=threads, gpus=devices, minutes=minutes, retry_failed=retry_failed
         )
-        from scaling.registry import book
+        from scaling.registry import standing
 
         if known and ledger:
             conclude(ledger, known.entry, folder, trials)
-            known = book.find(ledger, known.entry.hash)
+            known = standing.find(ledger, known.entry.hash)
     left = not look and any(not trial.ended for trial in trials)
     if sweep and checked and not look and not left:
         from sweeps.stability import record
@@ -252,10 +252,10 @@ def _ledger(folder: Path, *, write: bool = False) -> Ledger:
 
 def _registered(folder: Path, prediction: str) -> tuple[Record, list[TrialSpec]]:
     """A registered prediction and its bound target."""
-    from scaling.registry import book
+    from scaling.registry import binding, standing
 
-    record = book.find(_ledger(folder), prediction)
-    specs, short = book.target_trials(record.entry, record.prediction), record.entry.hash[:12]
+    record = standing.find(_ledger(folder), prediction)
+    specs, short = binding.target_trials(record.entry, record.prediction), record.entry.hash[:12]
     note(f"prediction {short}: seeds {', '.join(str(spec.seed) for spec in specs)} derive from its hash")
     return record, list(specs)
 

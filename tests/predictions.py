@@ -9,6 +9,7 @@ import numpy as np
 from scaling.compute import DEFINITION
 from scaling.fitted import Forecast, Grade, Subject
 from scaling.predictions import Question
+from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
 
 UNTIL = "2030-01-01"
 VOIDS = ("another problem set",)
@@ -18,6 +19,11 @@ COMPLETE: dict[str, Any] = {
     "run_state": "not started",
     "provenance": {"replay": "python make.py", "seed": 0},
 }
+# what `scaling register` needs beside the file of forecasts
+REGISTER = (
+    "register f.json --title big --until 2030-01-01 --void 'other data' --run 'the big run' --run-state 'not started' "
+    "--replay 'python make.py' --seed 0 --ledger book"
+)
 
 
 def forecast(
@@ -46,3 +52,27 @@ def forecast(
 
 def ask(text: str = "q") -> Question:
     return Question(text, UNTIL, voids=VOIDS)
+
+
+def specs() -> dict[str, TrialSpec]:
+    """A target of two stages, without seeds."""
+    base = TrialSpec(
+        "pretrain",
+        TaskSpec("opchain", 1, 6, 5),
+        ModelSpec(1, 12, 3, 48, 4200, 24),
+        OptimSpec(0.02, (0.9, 0.98), "cosine"),
+        10,
+        24,
+    )
+    rl = TrialSpec(
+        "rl",
+        base.task,
+        base.model,
+        OptimSpec(8e-3, (0.9, 0.99), "linear"),
+        10,
+        256,
+        parent=base,
+        adapter=AdapterSpec(8, 16.0),
+        grpo=GRPOSpec(32, 8, 0.05),
+    )
+    return {"pretrain": base, "rl": rl}

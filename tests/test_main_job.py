@@ -11,7 +11,7 @@ import reports
 from reports.project import Project, read_project, report_input
 from scaling.__main__ import main
 from scaling.fitted import read_forecasts
-from scaling.registry import Ledger, book
+from scaling.registry import Ledger, binding, standing
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent
@@ -48,8 +48,8 @@ def test_every_trial_leaves_the_files_of_the_data_model(folder):
 def test_prediction_stands_before_the_start_and_the_target_is_bound_to_it(folder):
     ledger = Ledger(folder / "ledger", create=False)
     assert [e.kind for e in ledger] == ["prediction", "start", "outcome"]
-    (record,) = book.records(ledger)
-    bound = book.target_trials(record.entry)
+    (record,) = standing.records(ledger)
+    bound = binding.target_trials(record.entry)
     assert record.resolution.bound and record.resolution.trials == tuple(s.id for s in bound)
     for spec in bound:
         assert (folder / "runs" / spec.id / "result.json").exists()
@@ -64,7 +64,7 @@ def project(folder) -> Project:
 
 def test_the_registered_forecast_never_saw_the_target(folder, project):
     """Made again from the folder, which now holds the target, the forecasts are the registered ones bit for bit."""
-    (record,) = book.records(Ledger(folder / "ledger", create=False))
+    (record,) = standing.records(Ledger(folder / "ledger", create=False))
     again = {f.draws_digest for f in project.forecasts}
     assert {c.draws_digest for c in record.prediction.claims} <= again
     for claim in record.prediction.claims:
@@ -88,7 +88,7 @@ def test_another_sweep_in_the_same_folder_is_refused(folder, capsys):
 
 
 def test_a_report_of_the_folder_names_every_claim(folder, project, tmp_path):
-    (record,) = book.records(Ledger(folder / "ledger", create=False))
+    (record,) = standing.records(Ledger(folder / "ledger", create=False))
     text = reports.render(reports.forecast_document(report_input(project, record)), tmp_path / "a.html").read_text()
     assert record.entry.hash in text
     for claim in record.prediction.claims:

@@ -11,7 +11,7 @@ import pytest
 
 from scaling.__main__ import main
 from scaling.fitted import read_forecasts
-from scaling.registry import Ledger, book
+from scaling.registry import Ledger, standing
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent
@@ -65,7 +65,7 @@ def test_every_scaling_command_runs_in_order(tmp_path, monkeypatch, capfd):
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, f"{command}\n{capfd.readouterr().err}"
     assert (tmp_path / "report.html").stat().st_size > 50_000
-    (record,) = book.records(Ledger(tmp_path / "demo" / "ledger", create=False))
+    (record,) = standing.records(Ledger(tmp_path / "demo" / "ledger", create=False))
     assert record.entry.hash in (tmp_path / "report.html").read_text()
     assert all(f.max_x < f.target / 5 for f in read_forecasts(tmp_path / "forecasts.json"))
     session(tmp_path)

@@ -16,7 +16,7 @@ from benchmarks.kill_storm import children, demo, kinds, numbers
 from scaling.errors import InputError
 from scaling.gates import read_gates
 from scaling.records import file_digest
-from scaling.registry import Ledger, book
+from scaling.registry import Ledger, binding, book, standing
 from sweeps import configs
 from sweeps.recipes import smoke
 from sweeps.stability import extra
@@ -86,7 +86,7 @@ def test_kills_in_every_phase_change_no_digit(survivor, recipe, tmp_path):
     assert numbers(folder) == numbers(twin)
     assert len(numbers(folder)) == len(LADDER) + 2
     assert Ledger(folder / "ledger").verify().ok
-    mine, theirs = (book.records(Ledger(f / "ledger"))[0] for f in survivor)
+    mine, theirs = (standing.records(Ledger(f / "ledger"))[0] for f in survivor)
     assert mine.resolution.values == theirs.resolution.values
     assert list(mine.prediction.gates) == read_gates(folder) and len(mine.prediction.gates) == 4
     assert mine.prediction.provenance["data"]["gates.json"] == file_digest(folder / "gates.json")
@@ -113,7 +113,7 @@ def unresolved(folder: Path, path: Path) -> Path:
 def test_two_jobs_on_one_folder_enter_everything_once(survivor, recipe, tmp_path):
     folder = unresolved(survivor[0], tmp_path / "shared")
     (folder / "ledger" / "entries.jsonl").unlink()
-    for spec in book.target_trials(next(iter(Ledger(survivor[0] / "ledger")))):
+    for spec in binding.target_trials(next(iter(Ledger(survivor[0] / "ledger")))):
         shutil.rmtree(folder / "runs" / spec.id)
     for process in [started(folder, recipe) for _ in range(2)]:
         finish(process)
@@ -123,13 +123,13 @@ def test_two_jobs_on_one_folder_enter_everything_once(survivor, recipe, tmp_path
 
 
 def targets(folder: Path) -> list[Path]:
-    return [folder / "runs" / s.id for s in book.target_trials(next(iter(Ledger(folder / "ledger"))))]
+    return [folder / "runs" / s.id for s in binding.target_trials(next(iter(Ledger(folder / "ledger"))))]
 
 
 def test_a_second_outcome_is_refused_even_by_one_who_read_the_ledger_before(survivor, tmp_path, monkeypatch):
     folder = unresolved(survivor[0], tmp_path / "raced")
     ledger = Ledger(folder / "ledger")
-    before = book.records(ledger)[0]
+    before = standing.records(ledger)[0]
     first = book.resolve_from_runs(ledger, before.entry, folder / "runs")
     monkeypatch.setattr(book, "find", lambda *_: before)
     assert book.resolve_from_runs(ledger, before.entry, folder / "runs").hash == first.hash

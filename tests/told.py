@@ -4,18 +4,10 @@ import numpy as np
 
 from scaling.fitted import LEVELS, Forecast, Grade, Subject
 from scaling.predictions import Claim, Measured, Prediction, Question, Resolution
-from scaling.registry import Kind, book
-from scaling.trials import ModelSpec, OptimSpec, TaskSpec, TrialSpec
+from scaling.registry import Kind, binding
+from tests.predictions import UNTIL, specs
 
-UNTIL = "2030-01-01"
-SPEC = TrialSpec(
-    "pretrain",
-    TaskSpec("opchain", 1, 6, 5),
-    ModelSpec(1, 12, 3, 48, 4200, 24),
-    OptimSpec(0.02, (0.9, 0.98), "cosine"),
-    10,
-    24,
-)
+SPEC = specs()["pretrain"]
 NORMAL = np.sort(np.random.default_rng(0).standard_normal(500))
 
 
@@ -41,7 +33,7 @@ def predicted(ledger, *forecasts, title="q", **facts):
 
 def resolved(ledger, receipt, values, *, bound=True):
     measured = {name: Measured(value, n=64, protocol="p" * 16) for name, value in values.items()}
-    trials = book.bound_ids(receipt) if bound else ()
+    trials = binding.bound_ids(receipt) if bound else ()
     body = Resolution(receipt.hash, measured, traces(trials), trials, bound).body
     return ledger.append(Kind.OUTCOME, body)
 

@@ -74,7 +74,7 @@
     const point = event.target.closest && event.target.closest(".point");
     if (!point) return;
     const box = point.getBoundingClientRect();
-    tip.textContent = point.getAttribute("aria-label");
+    tip.textContent = point.querySelector("title").textContent;
     tip.hidden = false;
     const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
     tip.style.left = `${Math.max(4, left) + window.scrollX}px`;

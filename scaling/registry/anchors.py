@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from scaling import records
 from scaling.errors import InputError, LedgerError
 from scaling.registry.entries import HEX64, Entry, Kind, blob_digests, read_entry
+from scaling.registry.heads import Head
 from scaling.registry.journal import Line
 from scaling.registry.merkle import Checkpoint, Frontier, leaf_hash
-from scaling.registry.verify import Head
 
 if TYPE_CHECKING:
     from scaling.registry.ledger import Ledger
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 VERSION = 1
 CLOCK_TOLERANCE = timedelta(seconds=60)
 FIELDS = {"v", "method", "head", "evidence", "blobs"}
+SUFFIXES = {"request": "tsq", "reply": "tsr", "proof": "ots"}  # of the stored parts of an evidence
 
 
 class Method(enum.StrEnum):
@@ -181,6 +182,23 @@ def check(ledger: Ledger, anchor: Anchor, clocks: Clocks) -> Finding:
         return opentimestamps.check(anchor, ledger.get_blob)
     except (InputError, LedgerError) as error:
         return Finding(Standing.BAD, f"the {anchor.method} anchor of {anchor.head.size} entries is bad: {error}.")
+
+
+def lost(entry: Entry, digest: str, what: str) -> str:
+    """A stored part of an anchor's evidence is lost: which file, what it proved, and what can be done."""
+    anchor = Anchor.from_entry(entry)
+    part = next((name for name, value in anchor.evidence.items() if value == digest), "evidence")
+    name = f"{digest}.{SUFFIXES[part]}" if part in SUFFIXES else digest
+    seen, again = {
+        Method.RFC3161: (f"{anchor.evidence.get('url') or 'a time-stamp authority'} signed the head", "--tsa URL"),
+        Method.GIT: ("somebody else's git held the head", "--git FOLDER"),
+        Method.OPENTIMESTAMPS: ("a calendar or a Bitcoin block took the head in", "--ots FILE"),
+    }[anchor.method]
+    return (
+        f"the {part} of this {anchor.method} anchor, blobs/{name}, {what}; it was to prove that the first "
+        f"{anchor.head.size} entries existed when {seen} (entered {entry.time} by its writer's clock): restore the "
+        f"file from a copy; a new anchor (scaling ledger anchor {again}) proves them from now on only"
+    )
 
 
 def head_where(ledger: Ledger, wanted: Callable[[bytes], bool], what: str) -> Checkpoint:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from scaling.predictions import Prediction
-from scaling.registry.book import Record
 from scaling.registry.entries import Kind
 from scaling.registry.proofs import Proven
+from scaling.registry.standing import Record
 
 
 def record_of(proven: Proven, prediction: Prediction) -> Record:

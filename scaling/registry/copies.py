@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from scaling.errors import InputError
-from scaling.registry.book import Record, Sealed
 from scaling.registry.entries import Entry
+from scaling.registry.standing import Record, Sealed
 
 
 def united(copies: Mapping[str, Record | Sealed]) -> tuple[Record | Sealed, list[str]]:

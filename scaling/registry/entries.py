@@ -29,6 +29,12 @@ HEX64 = re.compile(r"\A[0-9a-f]{64}\Z")
 SIGNATURE = re.compile(r"\A[0-9a-f]{128}\Z")
 NONCE = re.compile(r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")
 TIME = re.compile(r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z", re.ASCII)
+TAIL = re.compile(
+    rb',"hash":"(?P<hash>[0-9a-f]{64})","kind":"(?P<kind>[a-z]+)","nonce":"(?P<nonce>[a-z0-9][a-z0-9._-]{0,63})",'
+    rb'"prev":"(?P<prev>[0-9a-f]{64})","seq":(?P<seq>0|[1-9][0-9]{0,14}),"sig":(?P<sig>null|"[0-9a-f]{128}"),'
+    rb'"time":"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)","v":1}\Z'
+)  # of a line behind its body
+TAIL_BYTES = 600
 FIELDS = {"body", "hash", "kind", "nonce", "prev", "seq", "sig", "time", "v"}
 
 
@@ -42,6 +48,9 @@ class Kind(enum.StrEnum):
     COMMIT = "commit"  # embargo: a salted hash, opened later by `reveal`
     REVEAL = "reveal"
     ANCHOR = "anchor"
+
+
+KINDS = {str(kind): kind for kind in Kind}
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,28 @@ def make_entry(
 
 def read_entry(line: bytes) -> Entry:
     """Read one line strictly: the stored bytes must be the canonical bytes, and the hash must be theirs."""
+    return _read_usual(line) or _read_any(line)
+
+
+def _read_usual(line: bytes) -> Entry | None:
+    """A line as almost all are: what follows its body is a fixed form. None: read it in full, to say what is wrong."""
+    found = TAIL.search(line, max(0, len(line) - TAIL_BYTES))
+    if not found or not line.startswith(b'{"body":{'):
+        return None
+    end = found.start()
+    digest, kind, nonce, prev, time = (found[name].decode() for name in ("hash", "kind", "nonce", "prev", "time"))
+    content = line[:end] + line[found.end("hash") + 1 : found.end("seq")] + line[found.end("sig") :]
+    if kind not in KINDS or records.sha256(HASH_TAG + content) != digest:
+        return None
+    try:
+        body = records.as_canonical(line[len(b'{"body":') : end])
+    except records.Doubtful:
+        return None
+    sig = found["sig"].decode()[1:-1] if found["sig"] != b"null" else None
+    return Entry(int(found["seq"]), time, KINDS[kind], nonce, prev, body, digest, line, sig)
+
+
+def _read_any(line: bytes) -> Entry:
     record = records.parse(line, what="entry")
     if not isinstance(record, dict) or set(record) != FIELDS:
         raise InputError(f"not an entry: the fields must be {', '.join(sorted(FIELDS))}")

@@ -7,6 +7,7 @@ those of the entry, and the outcomes those of the outcome entry; the drawn page 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -17,11 +18,11 @@ from scaling.errors import InputError, LedgerError
 from scaling.predictions import Prediction, Resolution
 from scaling.records import MAX_BYTES, parse, plain
 from scaling.registry import proofs
+from scaling.registry.as_proven import record_of
 from scaling.registry.embargo import check_opening
 from scaling.registry.entries import Kind
 from scaling.registry.merkle import Checkpoint
 from scaling.registry.proofs import Proven
-from scaling.registry.as_proven import record_of
 
 MODEL = "report-model"  # id of the script in HTML; with .json, the name of the attachment in PDF
 
@@ -40,6 +41,16 @@ class Checked:
 def check_file(path: Path) -> Checked:
     """Check a proof, a consistency proof or a report. `InputError`: not readable as one; `LedgerError`: it is false."""
     value = read(path)
+    try:
+        return _checked(value, path)
+    except LedgerError as error:
+        raise LedgerError(f"{path}: {error.message}", error.hint, index=error.index) from None
+    except InputError as error:
+        message = error.message if str(path) in error.message else f"{path}: {error.message}"
+        raise InputError(message, error.hint) from None
+
+
+def _checked(value: Any, path: Path) -> Checked:
     kind = value.get("type") if isinstance(value, Mapping) else None
     if kind == proofs.CONSISTENCY:
         old, new = proofs.check_consistency(value)
@@ -70,6 +81,7 @@ def _attached(data: bytes, path: Path) -> bytes:
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what is wrong is said here, once
     try:
         found = PdfReader(io.BytesIO(data)).attachments.get(f"{MODEL}.json", [])
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:

@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scaling.registry.entries import Kind
+from scaling.registry.entries import TAIL, TAIL_BYTES, Kind
 from scaling.registry.journal import Line, Writer
 
 NAME = ".index.sqlite"
 FROM_BYTES = 4 * 2**20  # a shorter ledger is read through sooner than a database is opened
 VERSION = "1"
-TAIL = re.compile(
-    rb',"hash":"([0-9a-f]{64})","kind":"([a-z]+)","nonce":"([a-z0-9._-]{1,64})","prev":"[0-9a-f]{64}","seq":\d+,'
-    rb'"sig":(?:null|"[0-9a-f]*"),"time":"[^"]*","v":1}\Z'
-)
-TAIL_BYTES = 600
 HASH, NONCE, KIND = range(3)
 KEPT = {Kind.KEY, Kind.REVEAL}  # found by kind: few, and appends ask for them
 
@@ -77,10 +71,10 @@ class Index:
     def _places(self, file: Writer, start: int) -> Iterator[tuple[int, int, int]]:
         for line in file.lines(start):
             if line.whole and (match := TAIL.search(line.data[-TAIL_BYTES:])):
-                yield HASH, _key(bytes.fromhex(match[1].decode())), line.offset
-                yield NONCE, _key(hashlib.sha256(match[3]).digest()), line.offset
-                if match[2].decode() in KEPT:
-                    yield KIND, _kind_key(Kind(match[2].decode())), line.offset
+                yield HASH, _key(bytes.fromhex(match["hash"].decode())), line.offset
+                yield NONCE, _key(hashlib.sha256(match["nonce"]).digest()), line.offset
+                if match["kind"].decode() in KEPT:
+                    yield KIND, _kind_key(Kind(match["kind"].decode())), line.offset
 
 
 @contextlib.contextmanager
@@ -140,7 +134,7 @@ def _kind_key(kind: Kind) -> int:
 
 def _hash(line: Line) -> str | None:
     match = TAIL.search(line.data[-TAIL_BYTES:])
-    return match[1].decode() if match else None
+    return match["hash"].decode() if match else None
 
 
 def _boot() -> str:

@@ -118,6 +118,11 @@ class Writer:
     def size(self) -> int:
         return os.fstat(self._descriptor).st_size
 
+    @property
+    def torn(self) -> bool:
+        size = self.size
+        return line_start(self._descriptor, size) != size
+
     def repair(self, completes: Callable[[bytes, Line | None], bool] = lambda tail, last: False) -> None:
         """Give a torn tail its newline if it `completes` the file (only that was lost), else move it to `torn-<ns>`."""
         end = self.size
@@ -142,6 +147,11 @@ class Writer:
     def line_before(self, end: int) -> Line | None:
         """The line that ends, newline included, at byte `end`."""
         return line_before(self._descriptor, end)
+
+    def holds(self, line: bytes, end: int) -> bool:
+        """Whether this line, with its newline, ends at byte `end`."""
+        start = end - len(line) - 1
+        return start >= 0 and os.pread(self._descriptor, len(line) + 1, start) == line + b"\n"
 
     def lines(self, start: int = 0) -> Iterator[Line]:
         """All lines, or those from byte `start` on (their index counts from there)."""

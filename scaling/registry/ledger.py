@@ -17,6 +17,7 @@ import contextlib
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +25,16 @@ from scaling import records
 from scaling.errors import InputError, LedgerError, ScalingError
 from scaling.registry import anchors, index, keys
 from scaling.registry import entries as entry_format
-from scaling.registry import verify as checks
 from scaling.registry.blobs import Blobs
-from scaling.registry.embargo import check_opening
-from scaling.registry.entries import HEX64, NONCE, Entry, Kind
+from scaling.registry.entries import NONCE, Entry, Kind
+from scaling.registry.heads import Head, Heads, check_not_cut
 from scaling.registry.index import Search
-from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, line_before, line_start, read_lines
+from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, read_lines
 from scaling.registry.keys import Keyring, Statement
+from scaling.registry.lookup import Lookup, placed, read_at
 from scaling.registry.merkle import Checkpoint
-from scaling.registry.references import references
 from scaling.registry.signing import SigningKey
-from scaling.registry.verify import Chain, Head, Inspection, Reason, VerifyReport
+from scaling.registry.verify import Chain, Inspection, Reason, VerifyReport
 
 if TYPE_CHECKING:
     from scaling.fitted import Forecast
@@ -50,7 +50,7 @@ class Ledger:
         """`key` signs every entry that is appended; it must be one that the ledger's key entries make valid."""
         self.folder, self.key = Path(folder), key
         self._entries = Journal(self.folder / "entries.jsonl")
-        self._heads = Journal(self.folder / "heads.jsonl")
+        self._heads = Heads(self.folder / "heads.jsonl")
         self._blobs = Blobs(self.folder / "blobs")
         if not create and not self._entries.path.exists():
             raise self._missing()
@@ -69,23 +69,32 @@ class Ledger:
         with self._entries.writing(create=True) as file:
             last = self._last_entry(file)
             with index.opened(self.folder / index.NAME, file) as places:
-                return self._appended(Search(file, places), kind, body, nonce, last)
+                return self._appended(Lookup(Search(file, places)), kind, body, nonce, last)
+
+    def check_ready(self) -> None:
+        """Refuse what the next `append` would refuse of the ledger as it stands: before anything is stored for it."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is not a folder", "name the folder of a ledger, or one to be made")
+        with contextlib.suppress(FileNotFoundError), self._entries.writing(create=False) as file:
+            last = self._whole_end(file)
+            if not file.torn:  # what a torn tail lacks may be its newline alone
+                check_not_cut(self._heads.newest(), last.seq + 1 if last else 0, file.path)
 
     def _appended(
-        self, seek: Search, kind: Kind, body: Mapping[str, Any], nonce: str | None, last: Entry | None
+        self, lookup: Lookup, kind: Kind, body: Mapping[str, Any], nonce: str | None, last: Entry | None
     ) -> Entry:
         """The entry as it was written now, or stood already."""
-        if nonce is not None and (found := self._find_nonce(seek, nonce)):
+        if nonce is not None and (found := lookup.of_nonce(nonce)):
             if (found.kind, records.canonical(found.body)) != (kind, records.canonical(body)):
                 raise InputError(
                     f"nonce {nonce} already stands in entry {found.seq} with other content",
                     "give every entry its own nonce, or none",
                 )
-            seek.file.sync()
+            lookup.seek.file.sync()
             return found
-        self._check_reference(seek, kind, body)
+        lookup.check_references(kind, body)
         statement = Statement.of(kind, body)
-        ring = self._keyring(seek) if self.key or statement else Keyring()
+        ring = lookup.keyring() if self.key or statement else Keyring()
         if self.key:
             keys.check_signer(ring, self.key.public, statement, str(self.folder))
         sign, time = self.key.sign if self.key else None, entry_format.utc_now()
@@ -97,28 +106,35 @@ class Ledger:
             )
         if statement:
             ring.follow(entry)  # refuses what nobody who may state it has signed
-        seek.file.write(entry.line, retry=f"try again with nonce={entry.nonce!r}: it cannot be entered twice")
+        lookup.seek.file.write(entry.line, retry=f"try again with nonce={entry.nonce!r}: it cannot be entered twice")
         return entry
 
     def keyring(self) -> Keyring:
         """The keys as the key entries state them, these entries' signatures checked (and nothing else)."""
+        return keys.followed(self.alone(Kind.KEY))
+
+    def alone(self, kind: Kind) -> list[Entry]:
+        """The entries of one kind, each checked by itself: their links, and all other entries, are not."""
+        needle = b'"kind":"%s"' % kind.encode()
         with self._reading() as (handle, size):
-            lines = [line for line in read_lines(handle, size) if line.whole and b'"kind":"key"' in line.data]
+            lines = [line for line in read_lines(handle, size) if line.whole and needle in line.data]
         found = []
         for line in lines:
             try:
                 found.append(entry_format.read_entry(line.data))
             except InputError as error:
-                raise _placed(line, error, self._entries.path) from None
-        return keys.followed([entry for entry in found if entry.kind == Kind.KEY])
+                raise placed(line, error, self._entries.path) from None
+        return [entry for entry in found if entry.kind == kind]
 
     def entries(self, kind: Kind | str | None = None) -> Iterator[Entry]:
-        """Entries in order, read lazily and checked link by link; the first bad one raises `LedgerError`."""
+        """Entries in order, read lazily, checked link by link: a bad one, or a cut, raises `LedgerError`."""
         wanted = None if kind is None else entry_format.read_kind(kind)
+        chain, newest = Chain(), self._heads.newest()  # before the length is noted: others may go on
         with self._reading() as (handle, size):
-            for entry in self._follow(Chain(), read_lines(handle, size)):
+            for entry in self._follow(chain, read_lines(handle, size)):
                 if wanted in (None, entry.kind):
                     yield entry
+        check_not_cut(newest, chain.frontier.size, self._entries.path)
 
     def __iter__(self) -> Iterator[Entry]:
         return self.entries()
@@ -135,26 +151,38 @@ class Ledger:
 
     def head(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
         """The state of the whole ledger: number of entries and RFC 9162 root over their lines. `visit` sees each."""
-        chain = Chain()
+        chain, newest = Chain(), self._heads.newest()
         with self._reading() as (handle, size):
             for entry in self._follow(chain, read_lines(handle, size)):
                 visit(entry)
+        check_not_cut(newest, chain.frontier.size, self._entries.path)
         return chain.head
 
-    def remember(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
-        """`head()`, also noted in heads.jsonl: call it for every head that is printed or handed out."""
+    def remember(
+        self, visit: Callable[[Entry], object] = lambda entry: None, verified: VerifyReport | None = None
+    ) -> Checkpoint:
+        """`head()`, also noted in heads.jsonl: call it for every head that is printed or handed out.
+
+        Others may append while the ledger is read; what came meanwhile is read on under the lock, and counted. What was
+        `verified` a moment ago is not read (nor visited) once more.
+        """
         chain = Chain()
+        if verified:
+            verified.raise_first()
+            chain = verified.chain
+        else:
+            with self._reading() as (handle, size):
+                for entry in self._follow(chain, read_lines(handle, size)):
+                    visit(entry)
         with self._existing(), self._entries.writing(create=False) as file:
+            if chain.previous and not file.holds(chain.previous.line, chain.end):
+                raise LedgerError(f"{self._entries.path} was changed while it was read", "run verify")
             file.sync()  # a head must not outlive the entries it counts
-            for entry in self._follow(chain, file.lines()):
+            behind = (replace(line, index=line.index + chain.frontier.size) for line in file.lines(chain.end))
+            for entry in self._follow(chain, behind):
                 visit(entry)
-            self._check_not_cut(chain.frontier.size)
-            with self._heads.writing(create=True) as heads:
-                heads.repair()
-                last = heads.last_line()
-                known = self._read_head(last) if last else None
-                if known is None or (known.size, known.root) != (chain.head.size, chain.head.root.hex()):
-                    heads.write(checks.head_line(chain.head, entry_format.utc_now()))
+            check_not_cut(self._heads.newest(), chain.frontier.size, file.path)
+            self._heads.note(chain.head)
         return chain.head
 
     def verify(self, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
@@ -162,7 +190,7 @@ class Ledger:
         outside = [Head(head.size, head.root.hex(), f"a head held outside ({head.origin})") for head in heads]
         try:
             with self._entries.reading() as (handle, size):
-                inside, torn = self._remembered()
+                inside, bad, torn = self._heads.read()
                 anchored = list(anchors.heads_in(read_lines(handle, size)))
                 heads_in = [head for _, head in anchored if isinstance(head, Head)]
                 inspection = Inspection([*inside, *outside, *heads_in], self._blobs)
@@ -173,12 +201,13 @@ class Ledger:
                     if isinstance(fault, InputError):
                         inspection.add(Reason.ANCHOR, line, fault.message)
         except FileNotFoundError:
-            inside, torn = self._remembered()
+            inside, bad, torn = self._heads.read()
             if not inside and not outside:
                 raise self._missing() from None
             inspection = Inspection([*inside, *outside], self._blobs)  # nothing is left: every head says so
-        for reason, message in torn:
-            inspection.add(reason, None, message)
+        for reason, messages in ((Reason.HEAD_NOT_CONSISTENT, bad), (Reason.TORN_TAIL, torn)):
+            for message in messages:
+                inspection.add(reason, None, message)
         inspection.warnings += [
             f"{path.name} holds {path.stat().st_size} bytes of an append that died"
             for path in sorted(self.folder.glob("torn-*"))
@@ -197,7 +226,7 @@ class Ledger:
         self, questions: Question | Sequence[Question], forecasts: Forecast | Sequence[Forecast], **facts: Any
     ) -> Entry:
         """Append a prediction: `book.register`."""
-        from scaling.registry import book  # the book is written in a ledger
+        from scaling.registry import book  # the book is written in a ledger, embargo, remarks, standing
 
         return book.register(self, questions, forecasts, **facts)
 
@@ -209,9 +238,15 @@ class Ledger:
 
     def _last_entry(self, file: Writer) -> Entry | None:
         """Set a torn tail aside, then read the last entry again: nothing is chained to what is not sound."""
+        self._whole_end(file)  # of a file that is none of ours nothing is set aside
         file.repair(completes=_is_next_entry)
+        last = self._whole_end(file)
+        check_not_cut(self._heads.newest(), last.seq + 1 if last else 0, file.path)
+        return last
+
+    def _whole_end(self, file: Writer) -> Entry | None:
         line = file.last_line()
-        last = self._read(file, line) if line else None
+        last = read_at(file, line) if line else None
         if line and last and (line.offset == 0) != (last.seq == 0):
             raise LedgerError(
                 f"{file.path}: its last entry has number {last.seq} but begins at byte {line.offset}",
@@ -219,86 +254,12 @@ class Ledger:
                 index=last.seq,
                 offset=line.offset,
             )
-        self._check_not_cut(last.seq + 1 if last else 0)
         return last
-
-    def _read(self, file: Writer, line: Line) -> Entry:
-        try:
-            return entry_format.read_entry(line.data)
-        except InputError as error:
-            if line.index < 0:  # found by its offset: count only now
-                line = next(other for other in file.lines() if other.offset == line.offset)
-            raise _placed(line, error, file.path) from None
-
-    def _find_nonce(self, seek: Search, nonce: str) -> Entry | None:
-        candidates = (self._read(seek.file, line) for line in seek.nonce(nonce))
-        return next((entry for entry in candidates if entry.nonce == nonce), None)
-
-    def _keyring(self, seek: Search) -> Keyring:
-        entries = (self._read(seek.file, line) for line in seek.kind(Kind.KEY))
-        return keys.followed([entry for entry in entries if entry.kind == Kind.KEY])
-
-    def _check_reference(self, seek: Search, kind: Kind, body: Mapping[str, Any]) -> None:
-        """Refuse what `verify` would name for ever: a reference to an entry that is not there, or not of its kind."""
-        for reference in references(kind, body):
-            found = self._of_hash(seek, reference.hash)
-            if found is None or found.kind not in reference.kinds:
-                raise InputError(f"{reference.dangling} in {self.folder}", reference.hint)
-            if reference.opened and found.kind == Kind.COMMIT and not self._is_opened(seek, found.hash):
-                raise InputError(f"{reference.sealed} in {self.folder}", f"first: scaling reveal {found.hash[:12]}")
-            if kind == Kind.REVEAL:
-                check_opening(found.body, body)
-
-    def _of_hash(self, seek: Search, digest: object) -> Entry | None:
-        if not isinstance(digest, str) or not HEX64.match(digest):
-            return None
-        candidates = (self._read(seek.file, line) for line in seek.hash(digest))
-        return next((entry for entry in candidates if entry.hash == digest), None)
-
-    def _is_opened(self, seek: Search, digest: str) -> bool:
-        reveals = (self._read(seek.file, line) for line in seek.kind(Kind.REVEAL))
-        return any(e.kind == Kind.REVEAL and e.body.get("commit") == digest for e in reveals)
 
     def _check_blobs(self, body: Mapping[str, Any]) -> None:
         for digest in entry_format.blob_digests(body):
             if not self._blobs.sound(digest):
                 raise InputError(f"no sound blob {digest} in {self._blobs.folder}", "store it first, with put_blob")
-
-    def _check_not_cut(self, size: int) -> None:
-        """Refuse to go on from a ledger that is shorter than the newest head we remember."""
-        with contextlib.suppress(FileNotFoundError), self._heads.reading() as (handle, end):
-            descriptor = handle.fileno()
-            line = line_before(descriptor, line_start(descriptor, end))
-            if line and (head := self._read_head(line)).size > size:
-                raise LedgerError(
-                    f"{self._entries.path} has {size} entries, but a head of {head.size} was printed at "
-                    f"{head.time}: the newest were cut off",
-                    "restore the file from a copy",
-                )
-
-    def _read_head(self, line: Line) -> Head:
-        try:
-            return checks.read_head(line.data, f"the head at byte {line.offset} of {self._heads.path.name}")
-        except InputError as error:
-            raise LedgerError(
-                str(error), "run verify; set the file aside only if a copy of it exists", offset=line.offset
-            ) from None
-
-    def _remembered(self) -> tuple[list[Head], list[tuple[Reason, str]]]:
-        """The heads of heads.jsonl, and what is wrong with its lines."""
-        heads: list[Head] = []
-        faults: list[tuple[Reason, str]] = []
-        with contextlib.suppress(FileNotFoundError), self._heads.reading() as (handle, end):
-            for line in read_lines(handle, end):
-                where = f"head {line.index} (line {line.index + 1}) of {self._heads.path.name}"
-                try:
-                    if line.whole:
-                        heads.append(checks.read_head(line.data, where))
-                    else:
-                        faults.append((Reason.TORN_TAIL, f"{where}: {len(line.data)} bytes without a newline"))
-                except InputError as error:
-                    faults.append((Reason.HEAD_NOT_CONSISTENT, str(error)))
-        return heads, faults
 
     def _follow(self, chain: Chain, lines: Iterable[Line]) -> Iterator[Entry]:
         for line in lines:
@@ -306,7 +267,7 @@ class Ledger:
                 try:
                     yield chain.follow(line)
                 except InputError as error:
-                    raise _placed(line, error, self._entries.path) from None
+                    raise placed(line, error, self._entries.path) from None
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Any, int]]:
@@ -346,13 +307,3 @@ def _is_next_entry(tail: bytes, last: Line | None) -> bool:
     except InputError:
         return False
     return True
-
-
-def _placed(line: Line, error: InputError, path: Path) -> LedgerError:
-    return LedgerError(
-        f"{path}: entry {line.index} (line {line.index + 1}, byte {line.offset}): {error.message}",
-        "run verify for the full list; restore the file from a copy",
-        index=line.index,
-        line=line.index + 1,
-        offset=line.offset,
-    )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaling.errors import InputError
-from scaling.registry.anchors import Anchor, Finding, Method, Standing, head_of_digest
+from scaling.registry.anchors import SUFFIXES, Anchor, Finding, Method, Standing, head_of_digest
 
 if TYPE_CHECKING:
     from scaling.registry.ledger import Ledger
@@ -82,7 +82,7 @@ def anchor(ledger: Ledger, data: bytes) -> Anchor:
     """The anchor of an .ots file over a head of this ledger; the file is stored as a blob."""
     proof = read(data)
     head = head_of_digest(ledger, proof.digest, "the .ots file")
-    stored = ledger.put_blob(data, "ots")
+    stored = ledger.put_blob(data, SUFFIXES["proof"])
     return Anchor(Method.OPENTIMESTAMPS, head, {"proof": stored}, (stored,))
 
 

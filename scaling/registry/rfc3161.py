@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from scaling.errors import InputError
-from scaling.registry.anchors import Anchor, Finding, Method, Standing, head_of_digest, written
+from scaling.registry.anchors import SUFFIXES, Anchor, Finding, Method, Standing, head_of_digest, written
 from scaling.registry.merkle import Checkpoint
 
 if TYPE_CHECKING:
@@ -86,7 +86,10 @@ def anchor(ledger: Ledger, request: bytes, reply: bytes, *, url: str = "", tsa_r
     _inspect(head.text.encode(), request, answer)
     if tsa_roots is not None and not _signed(head.text.encode(), answer, read_roots(tsa_roots)):
         raise InputError("the timestamp's signature does not lead to one of the roots given")
-    stored = {"request": ledger.put_blob(request, "tsq"), "reply": ledger.put_blob(reply, "tsr")}
+    stored = {
+        "request": ledger.put_blob(request, SUFFIXES["request"]),
+        "reply": ledger.put_blob(reply, SUFFIXES["reply"]),
+    }
     return Anchor(Method.RFC3161, head, {**stored, "url": url}, tuple(sorted(stored.values())))
 
 

@@ -7,17 +7,19 @@ root over as many present entries.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scaling import records
 from scaling.errors import InputError, LedgerError
+from scaling.registry import anchors
 from scaling.registry.blobs import Blobs
 from scaling.registry.embargo import check_opening
-from scaling.registry.entries import HEX64, TIME, Entry, Kind, blob_digests, check_link, read_entry
+from scaling.registry.entries import Entry, Kind, blob_digests, check_link, read_entry
+from scaling.registry.heads import Head
 from scaling.registry.journal import MAX_LINE, Line
 from scaling.registry.keys import Keyring
 from scaling.registry.merkle import Checkpoint, Frontier, leaf_hash
@@ -53,63 +55,6 @@ class Problem:
         return f"{self.reason}: {self.message}"
 
 
-@dataclass(frozen=True)
-class VerifyReport:
-    """The result of checking a ledger. `head` is over all whole lines, good or bad; warnings leave it valid.
-
-    `signed` counts entries by the public key (hex) that signed them, `unsigned` those without a signature.
-    """
-
-    entries: int
-    head: Checkpoint
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[str, ...] = ()
-    signed: Mapping[str, int] = field(default_factory=dict)
-    unsigned: int = 0
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def raise_first(self) -> None:
-        """Raise the first problem, in file order, as a `LedgerError`."""
-        for p in self.problems:
-            raise LedgerError(str(p), index=p.index, line=p.line, offset=p.offset)
-
-
-@dataclass(frozen=True)
-class Head:
-    """A head printed earlier: so many entries had this root (hex). `where` names who remembers it."""
-
-    size: int
-    root: str
-    where: str
-    time: str | None = None
-
-
-def head_line(head: Checkpoint, time: str) -> bytes:
-    return records.canonical({"root": head.root.hex(), "size": head.size, "time": time, "v": 1})
-
-
-def read_head(line: bytes, where: str) -> Head:
-    record = records.parse(line, what=where)
-    if not isinstance(record, dict) or set(record) != {"root", "size", "time", "v"} or repr(record["v"]) != "1":
-        raise InputError(f"{where} is no remembered head of version 1")
-    if records.canonical(record) != line:
-        raise InputError(f"{where}: stored bytes are not canonical JSON (RFC 8785)")
-    root, size, time = record["root"], record["size"], record["time"]
-    if not (
-        isinstance(root, str)
-        and HEX64.match(root)
-        and isinstance(time, str)
-        and TIME.match(time)
-        and type(size) is int
-        and size >= 0
-    ):
-        raise InputError(f"{where} is no remembered head: root, size or time is malformed")
-    return Head(size, root, where, time)
-
-
 class Chain:
     """The entries followed so far: what the next one is checked against. Each step raises what is wrong with it."""
 
@@ -117,9 +62,11 @@ class Chain:
         self.previous: Entry | None = None
         self.origin = "scaling-ledger/empty"
         self.frontier = Frontier()
+        self.end = 0  # byte behind the newest line
 
     def read(self, line: Line) -> Entry:
         self.frontier.add(leaf_hash(line.data))
+        self.end = line.offset + len(line.data) + 1
         if len(line.data) > MAX_LINE:
             raise InputError(f"line is longer than {MAX_LINE >> 20} MiB")
         entry = read_entry(line.data)
@@ -139,6 +86,31 @@ class Chain:
     @property
     def head(self) -> Checkpoint:
         return Checkpoint(self.origin, self.frontier.size, self.frontier.root())
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The result of checking a ledger. `head` is over all whole lines, good or bad; warnings leave it valid.
+
+    `signed` counts entries by the public key (hex) that signed them, `unsigned` those without a signature.
+    """
+
+    entries: int
+    head: Checkpoint
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    signed: Mapping[str, int] = field(default_factory=dict)
+    unsigned: int = 0
+    chain: Chain = field(default_factory=Chain, compare=False, repr=False)  # from which to read on
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def raise_first(self) -> None:
+        """Raise the first problem, in file order, as a `LedgerError`."""
+        for p in self.problems:
+            raise LedgerError(str(p), index=p.index, line=p.line, offset=p.offset)
 
 
 class Inspection:
@@ -176,7 +148,8 @@ class Inspection:
             self._ring.warnings.append(f"unsigned in a ledger with keys: {len(self._unsigned)} entries ({named})")
         warnings = (*self.warnings, *self._ring.warnings)
         unsigned = self._signed.pop("", 0)
-        return VerifyReport(size, self.chain.head, tuple(self.problems), warnings, dict(self._signed), unsigned)
+        problems, signed = tuple(self.problems), dict(self._signed)
+        return VerifyReport(size, self.chain.head, problems, warnings, signed, unsigned, self.chain)
 
     def add(self, reason: Reason, line: Line | None, message: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
@@ -254,12 +227,15 @@ class Inspection:
             if digest not in self._sound:
                 self._sound[digest] = self._blobs.sound(digest)
             if not self._sound[digest]:
-                bad = self._blobs.paths(digest)
-                self.add(
-                    Reason.BLOB_BAD if bad else Reason.BLOB_MISSING,
-                    line,
-                    f"{bad[0]} does not hold the bytes of its name" if bad else f"blob {digest} is not there",
-                )
+                self._add_lost(entry, line, digest)
+
+    def _add_lost(self, entry: Entry, line: Line, digest: str) -> None:
+        bad = self._blobs.paths(digest)
+        what = "does not hold the bytes of its name" if bad else "is not there"
+        if entry.kind == Kind.ANCHOR:
+            with contextlib.suppress(InputError):  # a malformed anchor is named as that
+                return self.add(Reason.ANCHOR, line, anchors.lost(entry, digest, what))
+        self.add(Reason.BLOB_BAD if bad else Reason.BLOB_MISSING, line, f"{bad[0] if bad else f'blob {digest}'} {what}")
 
     def _check_clock(self, entry: Entry) -> None:
         if entry.time < self._latest:

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from reference import published
+from scipy.special import comb
+from scipy.stats import betabinom
 
 import fits
 from benchmarks import pass_rates as worlds
+from fits import attempts
 from scaling.errors import InputError
 
 N = 100
@@ -38,6 +41,45 @@ def test_known_rates_lie_inside(a, b, zero):
         inside.append(low[0] <= truth <= high[0])
         assert found.low_K[0] <= truth + 0.02 and truth - 0.02 <= found.high_K[0]
     assert sum(inside) >= 4
+
+
+def test_hard_problems_may_be_solved_in_the_end():
+    """Half of the problems have one small rate: a hundred samples cannot tell it from 0, and the interval says so."""
+    inside, widths = [], []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        rates = np.where(np.arange(128) % 2, 3e-5, rng.beta(2, 12, 128))
+        found = fits.coverage(np.full(128, N), rng.binomial(N, rates), [10_000], draws=400, seed=seed)
+        low, high = found.interval(0.9)
+        truth = np.mean(1 - (1 - rates) ** 10_000)
+        inside.append(low[0] <= truth <= high[0])
+        widths.append(high[0] - low[0])
+    assert sum(inside) >= 5 and np.mean(widths) > 0.3
+
+
+def test_share_and_rate_of_hard_problems_against_plain_sums():
+    """The evidence of the beta form, summed anew with scipy's distributions."""
+    n, c = np.array([20.0, 20, 20, 20, 30]), np.array([0.0, 0, 3, 15, 1])
+    form = attempts._beta(n, c)
+    a_T, b_T = form.theta_TP.T
+    alone = betabinom.logpmf(c[:, None], n[:, None], a_T, b_T) - np.log(comb(n, c))[:, None]
+    for h in (0, 1, 40, 100):
+        share, rate = form.share_H[h], form.rate_H[h]
+        hard = share * rate ** c[:, None] * (1 - rate) ** (n - c)[:, None]
+        truth = np.log(hard + (1 - share) * np.exp(alone)).sum(0)
+        with np.errstate(divide="ignore"):
+            found = np.log(form.weight_HT[h]) + form.top - form.log_prior_H[h]
+        close = truth > truth.max() - 30
+        np.testing.assert_allclose(found[close], truth[close], atol=1e-6)
+    assert np.exp(form.log_prior_H).sum() == pytest.approx(1)
+
+
+def test_order_of_k_does_not_matter():
+    n, c, _ = counts(0.3, 20.0, 0.2, 4)
+    up, mixed = (fits.coverage(n, c, k, draws=200) for k in ([1, 100, 10_000], [10_000, 1, 100]))
+    np.testing.assert_allclose(mixed.median, up.median[[2, 0, 1]])
+    for one, other in ((up.low_K, mixed.low_K), (up.high_K, mixed.high_K)):
+        np.testing.assert_allclose(other, one[[2, 0, 1]])
 
 
 def test_more_attempts_never_solve_less():

@@ -86,7 +86,7 @@ def test_two_ladders_and_the_noise_that_they_share():
     r, pairs = shared_noise(a, b)
     assert pairs == 27 and 0.4 < r < 0.9
     assert shared_noise(ladder(1.0, seed=3), ladder(1.0, seed=4))[0] < 0.4
-    sides = [fits.forecast(fits.fit(POWER_LAW, o, resamples=400), 1e13, beyond=True) for o in (a, b)]
+    sides = [fits.forecast(fits.fit(POWER_LAW, o, resamples=400), 1e13) for o in (a, b)]
     paired, alone = versus_forecasts(*sides, shared=(r, pairs)), versus_forecasts(*sides)
     assert paired.sd < 0.8 * alone.sd and paired.detectable < 0.8 * alone.detectable
     assert paired.probability > alone.probability > 0.5
@@ -133,7 +133,7 @@ def test_bad_groups_are_refused():
     assert same.probability == 0.5 and same.regret == 0
     with pytest.raises(InputError, match="like with like"):
         versus_forecasts(
-            fits.forecast(fits.fit(POWER_LAW, ladder(1.0), resamples=50), 1e13, beyond=True),
+            fits.forecast(fits.fit(POWER_LAW, ladder(1.0), resamples=50), 1e13),
             fits.forecast(fits.fit(POWER_LAW, RISING.runs(NINE, stage="rl"), resamples=50), 1e13, beyond=True),
         )
 

@@ -64,8 +64,7 @@ def test_evaluation_is_taken_out_of_what_one_run_scatters():
 
 def test_one_law_has_the_seed_of_its_runs_and_parameters_that_more_runs_narrow():
     few, many = (
-        fits.forecast(fits.fit(LAWS["power"], POWER.runs(replicates(NINE, n), noise=0.04)), AT, beyond=True)
-        for n in (2, 16)
+        fits.forecast(fits.fit(LAWS["power"], POWER.runs(replicates(NINE, n), noise=0.04)), AT) for n in (2, 16)
     )
     assert set(few.parts) <= {"parameters", "misfit", "seed"}  # nothing is declared, and no other law is asked
     assert many.parts["parameters"] < 0.4 * few.parts["parameters"]

@@ -57,6 +57,25 @@ def test_too_few_samples_have_no_sampling_error():
     assert found.se > 0
 
 
+def test_problems_with_too_few_samples_are_left_out_and_counted():
+    n, c = np.array([4, 16, 16, 40]), np.array([1, 2, 9, 3])
+    ten = fits.pass_at(n, c, 10)
+    whole = fits.pass_at(n[1:], c[1:], 10)
+    np.testing.assert_array_equal(ten.value_I[1:], whole.value_I)
+    assert math.isnan(ten.value_I[0]) and ten.left_out == 1 and whole.left_out == 0
+    assert (ten.mean, ten.se) == (whole.mean, whole.se)
+    assert "1 of 4 problems left out" in str(ten) and "left out" not in str(whole)
+    np.testing.assert_array_equal(np.isfinite(ten.se_I), [False, False, False, True])  # 2 k samples
+
+
+def test_values_at_several_k_are_of_the_same_problems():
+    n, c = np.array([4, 16, 40]), np.array([4, 0, 0])  # the easy problem has few samples
+    alone, curve = ([fits.pass_at(n, c, k, upto=upto).mean for k in (1, 4, 10)] for upto in (None, 10))
+    assert alone[0] > alone[2]  # another set of problems: pass@k would fall
+    assert curve == pytest.approx([0, 0, 0], abs=1e-12)
+    assert [fits.pass_at(n, c, k, upto=10).left_out for k in (1, 4, 10)] == [1, 1, 1]
+
+
 def test_errors_of_a_mean():
     one = fits.log_pass(16, 4)
     assert one.se == one.se_fixed > 0
@@ -70,7 +89,10 @@ def test_errors_of_a_mean():
         (lambda: fits.log_pass(4, 5), "5 passes in 4"),
         (lambda: fits.log_pass(0, 0), "0 passes in 0"),
         (lambda: fits.pass_at(4, 1, 5), "at least 5 samples"),
-        (lambda: fits.pass_at(4, 1, 0), "k >= 1"),
+        (lambda: fits.pass_at(np.array([4, 8]), np.array([1, 1]), 9), "the most found are 8"),
+        (lambda: fits.pass_at(4, 1, 0), "1 <= k"),
+        (lambda: fits.pass_at(4, 1, 3, upto=2), "k <= upto"),
+        (lambda: fits.pass_at(4, 5, 1), "5 passes in 4"),
         (lambda: fits.log_pass_until(3, np.array([2])), "at least r attempts"),
     ],
 )

@@ -17,7 +17,7 @@ from scaling import provenance
 from scaling.__main__ import main
 from scaling.errors import InputError, NotReplayed
 from scaling.observations import Observations
-from scaling.registry import Kind, Ledger, book
+from scaling.registry import Kind, Ledger, book, standing
 from tests.predictions import ask
 
 STATED = ["--title", "big", "--until", "2030-01-01", "--void", "x", "--run", "r", "--run-state", "not started",
@@ -121,7 +121,7 @@ def test_elsewhere_the_last_digits_may_differ_and_no_more(project, monkeypatch):
     made = {**body["provenance"], "versions": {**body["provenance"]["versions"], "numpy": "1.0"}}
 
     def moved(share):
-        width = book.find(ledger, ledger_hash).prediction.claims[0].interval(0.9)
+        width = standing.find(ledger, ledger_hash).prediction.claims[0].interval(0.9)
         step = share * (width[1] - width[0])
         one = {**claim, "quantiles": [q + step for q in claim["quantiles"]], "draws_digest": "0" * 64}
         return ledger.append(Kind.PREDICTION, {**body, "provenance": made, "claims": [one]}).hash

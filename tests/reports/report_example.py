@@ -11,8 +11,9 @@ from reports.inputs import Receipt, ReportInput
 from scaling.fitted import LEVELS, BacktestRow, Fit, FitStatus, Forecast, Grade, Subject
 from scaling.laws import law_named
 from scaling.observations import Observation, Observations
-from scaling.predictions import Claim, Measured, Prediction, Question, Resolution, scores
+from scaling.predictions import Claim, Measured, Prediction, Question, Resolution
 from scaling.scores import QuantileDistribution
+from scaling.scoring import scores
 from scaling.sensitivities import Sensitivities, Sensitivity
 
 RUNGS = (2.1e9, 4.9e9, 1.15e10, 2.7e10, 6.2e10)

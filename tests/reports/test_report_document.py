@@ -47,10 +47,9 @@ def test_anchors_are_unique(document: Document) -> None:
 def test_the_headline_claim_says_everything(document: Document) -> None:
     card = next(c for c in document.find(ClaimCards)[0].cards if c.title == "pass_rate after RL")
     assert card.value == "0.866"
-    assert card.sentence == (
-        "At 6e12 FLOP, 97x beyond the data: 0.866, in [0.849, 0.884] with 50 % and in [0.828, 0.904] with 90 % "
-        "probability. Back-tested to 5.4x."
-    )
+    assert card.sentence == "fraction"
+    assert card.facts[:2] == (("50 %", "[0.849, 0.884]"), ("90 %", "[0.828, 0.904]"))
+    assert "at 6e12 FLOP, 97x beyond the data, back-tested to 5.4x." in said(document, Text)
     assert (card.outcome, card.verdict, card.tone) == (
         "0.862",
         "inside the 50 % interval, median off by +0.5 %",
@@ -60,6 +59,34 @@ def test_the_headline_claim_says_everything(document: Document) -> None:
     lead = document.find(Text)[0].text
     assert "before the run had started" in lead
     assert "efefefefefefefef" in lead
+
+
+def test_what_cards_share_is_said_once_and_what_differs_on_each(document: Document) -> None:
+    texts = said(document, Text, ClaimCards, Bullets)
+    assert texts.count("back-tested to 5.4x") == 1
+    assert texts.count("Made by one law, power (loss before RL).") == 1
+    apart = [replace(f, earned_factor=2.0 + i) for i, f in enumerate(example(registered=False).forecasts)]
+    other = forecast_document(example(registered=False, forecasts=apart))
+    cards = other.find(ClaimCards)[0].cards
+    assert [f"back-tested to {2 + i}x" in card.sentence for i, card in enumerate(cards)] == [True] * len(cards)
+
+
+def test_the_first_table_answers_how_far_how_sure_at_what_cost_and_whether_before() -> None:
+    def answers(**changes: Any) -> dict[str, str]:
+        return dict(forecast_document(example(**changes)).find(Table)[0].rows)
+
+    known = answers()
+    assert known["how far"] == "6e12 FLOP, 97x beyond the largest run fitted; back-tests held to 5.4x."
+    assert "10 claims EXTENDED" in known["how sure"] and "2 claims REFUSED" in known["how sure"]
+    assert "target 7.2e12 FLOP and 1.4 core-hours" in known["cost"] and "14x the sweep" in known["cost"]
+    assert known["said before the run?"].startswith("Yes, 2026-11-21 20:15:02 UTC, unsigned; the target's seeds derive")
+    assert answers(registered=False)["said before the run?"] == "No: not registered."
+    assert answers(costs={})["cost"] == "– (not stated)"
+    report = example()
+    assert report.prediction and report.resolution
+    late = replace(report.prediction, run_state=STARTED)
+    told = answers(prediction=late, resolution=replace(report.resolution, bound=False))["said before the run?"]
+    assert told.startswith("No, ") and "do not derive" in told
 
 
 def test_all_claims_in_one_table_with_hits(document: Document) -> None:

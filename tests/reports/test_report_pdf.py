@@ -12,18 +12,32 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
+import numpy as np
 import pypdf
 import pytest
+import typst
+from matplotlib.image import imread
 from report_example import HOSTILE, example
+from test_report_rl_runs import run_that
 
 from reports import Document, ReportInput, forecast_document, render
 from reports import render_pdf as pdf_module
 from reports.blocks import Figure, Heading, Panel, Table, Text
+from reports.inputs import RunLook
 from reports.render_plain import plain_pdf_of
+from reports.rl_runs import look_at, rl_run_blocks
+from reports.rl_scores import scores_of_looks
 from reports.text import clean
 from scaling.laws import LAWS
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+@pytest.fixture(scope="module")
+def looks() -> list[RunLook]:
+    """Four RL runs: two that end as they began to, twice."""
+    two = [look_at("as foretold", run_that(0.7)), look_at("collapsed", run_that(0.05))]
+    return two + [replace(look, name=f"{look.name}, again") for look in two]
 
 
 def text_of(reader: pypdf.PdfReader) -> str:
@@ -89,6 +103,42 @@ def test_drawings_use_embedded_matplotlib_fonts(pdf: pypdf.PdfReader) -> None:
 def test_pages_are_full_enough(pages: list[str]) -> None:
     assert 5 <= len(pages) <= 9
     assert all(len(p) > 300 for p in pages[:-1])
+
+
+def filled(document: Document) -> list[float]:
+    """How far down every page is printed on: 1 is the last line above the footer."""
+    job = pdf_module._job(document, (), [])
+    compiler = typst.Compiler(
+        input=job["source"].encode(), font_paths=job["fonts"], ignore_system_fonts=True, sys_inputs=job["inputs"]
+    )
+    found = []
+    for page in compiler.compile(format="png", ppi=36):
+        ink_HW = imread(io.BytesIO(page))[..., :3].min(axis=2) < 0.9
+        high = len(ink_HW)
+        top, bottom = round(high * 1.4 / 29.7), round(high * (1 - 1.6 / 29.7))
+        rows = np.flatnonzero(ink_HW[top:bottom].any(axis=1))
+        found.append((rows[-1] + 1) / (bottom - top) if len(rows) else 0.0)
+    return found
+
+
+@pytest.mark.parametrize("first", [3, 8, 99])
+def test_no_page_is_more_than_a_third_empty(first: int, looks: list[RunLook]) -> None:
+    document = forecast_document(example(first=first, rl_runs=looks, rl_scores=scores_of_looks(looks[:1])))
+    *before_last, _ = filled(document)
+    assert len(before_last) > 3
+    assert min(before_last) > 2 / 3, [round(f, 2) for f in before_last]
+
+
+@pytest.mark.parametrize("above", range(30, 48, 2))
+def test_a_heading_stays_with_its_figure(above: int, looks: list[RunLook]) -> None:
+    blocks = rl_run_blocks(ReportInput("t", rl_runs=looks))
+    assert isinstance(blocks[0], Heading) and isinstance(blocks[2], Figure)
+    filler = tuple(Text(f"Filler {i}.") for i in range(above))
+    pages = [p.extract_text() for p in pypdf.PdfReader(_stream(pdf_module.pdf_of(
+        Document("t", "s", (*filler, *blocks[:3]))
+    ))).pages]  # fmt: skip
+    heading = next(i for i, p in enumerate(pages) if blocks[0].text in p)
+    assert "as foretold" in pages[heading], above  # the title inside its first panel
 
 
 def test_bytes_reproduce_across_processes_zones_and_locales_and_without_torch(tmp_path: Path) -> None:

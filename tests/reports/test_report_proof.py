@@ -11,7 +11,7 @@ from reports import forecast_document, render
 from reports.project import _receipt
 from scaling.errors import InputError, LedgerError
 from scaling.predictions import Measured
-from scaling.registry import Ledger, book, exported, proofs
+from scaling.registry import Ledger, book, exported, proofs, remarks, standing
 from scaling.registry.keys import Action, Statement
 from scaling.registry.signing import SigningKey
 from tests.predictions import COMPLETE, ask
@@ -33,11 +33,11 @@ def report(ledger):
         replace(f, prior="no floor", sources={"points.csv": "a" * 64}) for f in plain.forecasts if f.grade != "REFUSED"
     ]
     told = book.register(ledger, [ask(f.subject.label) for f in made], made, **COMPLETE, protocol="all problems")
-    prediction = book.find(ledger, told.hash).prediction
+    prediction = standing.find(ledger, told.hash).prediction
     values = {c.id: Measured(c.median, n=100, protocol=c.subject.protocol) for c in prediction.claims}
     book.resolve(ledger, told, values)
-    book.amend(ledger, told.hash, 'a remark </script> with "marks" and ﷽')
-    record = book.find(ledger, told.hash)
+    remarks.amend(ledger, told.hash, 'a remark </script> with "marks" and ﷽')
+    record = standing.find(ledger, told.hash)
     proof = proofs.prove(ledger, told.hash)
     proven = proofs.check(proof)
     return replace(

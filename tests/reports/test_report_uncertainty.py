@@ -24,7 +24,8 @@ from scaling.parts import SOURCES
 def blocks_of(document: Document, anchor: str) -> list[Block]:
     """What stands under a heading, up to the next one of its level."""
     at = next(i for i, b in enumerate(document.blocks) if isinstance(b, Heading) and b.anchor == anchor)
-    end = next((i for i, b in enumerate(document.blocks[at + 1 :], at + 1) if isinstance(b, Heading) and b.level == 2))
+    later = enumerate(document.blocks[at + 1 :], at + 1)
+    end = next((i for i, b in later if isinstance(b, Heading) and b.level == 2), len(document.blocks))
     return list(document.blocks[at + 1 : end])
 
 
@@ -87,12 +88,15 @@ def test_every_source_has_a_colour_and_a_sentence() -> None:
 
 
 def test_the_deciding_choice_is_named_and_whether_it_leaves_the_interval(document: Document) -> None:
-    loss = told(document, "choices", Bullets).items[0]
-    assert loss == (
-        "loss before RL: moved most by another floor, 0: from 0.485 to 0.427 (-4.00 sd), beyond its 90 % interval "
-        "[0.461, 0.509]. 1 of 2 choices beyond its interval."
-    )
-    table = told(document, "choices", Table)
+    first = told(document, "choices", Table)
+    assert dict(zip(first.headers, first.rows[0], strict=True)) == {
+        "claim": "loss before RL", "own law": "power", "as fitted, 90 %": "0.485 [0.461, 0.509]",
+        "moved most by": "floor: 0", "to": "0.427", "by": "-4.00 sd", "leaves 90 % of": "its law",
+        "choices that do": "1 of 2",
+    }  # fmt: skip
+    assert first.tones[0] == "bad"
+    table = told(document, "all-choices", Table)
+    assert table.brief == len(table.rows)  # folded on screen, whole in print
     assert table.headers[:2] == ("choice", "loss before RL, law power")
     cells = {row[0]: row[1] for row in table.rows}
     assert cells["as fitted"] == "0.485 [0.461, 0.509]"
@@ -102,9 +106,9 @@ def test_the_deciding_choice_is_named_and_whether_it_leaves_the_interval(documen
 
 def test_a_mixed_forecast_is_examined_by_its_questions_own_law() -> None:
     document = forecast_document(with_law("pool", "50 % two-stage: a; 50 % one law: power"))
-    loss = told(document, "choices", Bullets).items[0]
-    assert "loss before RL: its own law, power, is moved most by" in loss
-    assert "beyond its 90 % interval [0.461, 0.509] and beyond the claim's [" in loss
+    assert told(document, "choices", Table).rows[0][1] == "power"
+    assert told(document, "choices", Table).rows[0][6] == "its law and the claim"
+    assert not {"choices", "all-choices"} & set(headings(forecast_document(example(sensitivities=()))))
     assert "choices" not in headings(forecast_document(example(sensitivities=())))
 
 
@@ -140,7 +144,9 @@ def with_law(law: str, method: str, **changes: Any) -> ReportInput:
 )  # fmt: skip
 def test_what_is_no_single_law_says_in_one_sentence_what_it_is(law: str, method: str, says: str, card: str) -> None:
     document = forecast_document(with_law(law, method, first=3))
-    assert dict(document.find(ClaimCards)[0].cards[0].facts)["made by"] == card
+    assert dict(document.find(ClaimCards)[0].cards[0].facts)["made by"] == law
+    making = told(document, "claims", Bullets).items
+    assert making == (f"Made by {card} (loss before RL, pass_rate before RL and pass_rate after RL).",)
     assert says in told(document, "hard", Text).text
     assert says in told(document, "parameters", Text).text
     assert f"loss before RL: {method}." in told(document, "parameters", Bullets).items
@@ -155,7 +161,7 @@ def test_what_is_no_single_law_says_in_one_sentence_what_it_is(law: str, method:
 
 def test_one_law_needs_no_such_sentence(document: Document) -> None:
     assert "mixes" not in said(document)
-    assert dict(document.find(ClaimCards)[0].cards[0].facts) == {"made by": "one law, power"}
+    assert dict(document.find(ClaimCards)[0].cards[0].facts)["made by"] == "one law, power"
     caption = next(f.caption for f in document.find(Figure) if f.anchor == "fan-loss")
     assert "single law" not in caption and "Not drawn" not in caption
 

@@ -15,7 +15,7 @@ from scaling.exports import OSF_FIELDS, Range, metaculus, osf, osf_markdown
 from scaling.fitted import Grade
 from scaling.labels import UNBOUND
 from scaling.predictions import FINISHED, Claim, Prediction, Question
-from scaling.registry import Kind, Ledger, book
+from scaling.registry import Kind, Ledger, standing
 
 
 def breaks_the_rules(cdf, where):
@@ -99,7 +99,7 @@ def test_osf_fields_are_all_there_and_unearned_claims_are_exploratory(tmp_path):
         provenance={"data": {"points.csv": "e" * 64}, "code": {"commit": "c" * 40, "uncommitted": "x"}},
     )  # fmt: skip
     entry = ledger.append(Kind.PREDICTION, prediction.body)
-    form = osf(entry, book.find(ledger, entry.hash).prediction)
+    form = osf(entry, standing.find(ledger, entry.hash).prediction)
     answers = form["registration_responses"]
     assert set(answers) == {q for _, page in OSF_FIELDS for q, _ in page} == {f"q{i}" for i in range(2, 24)}
     assert "P(above 0.49)" in answers["q2"] and "UNEARNED" not in answers["q2"] and "UNEARNED" in answers["q22"]
@@ -113,7 +113,7 @@ def test_osf_fields_are_all_there_and_unearned_claims_are_exploratory(tmp_path):
 def test_a_run_that_had_started_is_not_called_prior(tmp_path):
     ledger = Ledger(tmp_path)
     entry = told(ledger, None, run_state="started")
-    answers = osf(entry, book.find(ledger, entry.hash).prediction)["registration_responses"]
+    answers = osf(entry, standing.find(ledger, entry.hash).prediction)["registration_responses"]
     assert "the run had started" in answers["q8"] and "prior" not in answers["q8"]
 
 
@@ -138,7 +138,7 @@ def test_a_late_unbound_withdrawn_one_says_so_wherever_it_goes(tmp_path, capsys)
     answers = json.loads((shown := capsys.readouterr()).out)["registration_responses"]
     assert late in answers["q23"] and "it was bad" in answers["q23"] and late in shown.err
     assert "had finished" in answers["q9"] and "not among them" not in answers["q9"]
-    sound = osf(entry, book.find(ledger, told(ledger, None).hash).prediction)["registration_responses"]
+    sound = osf(entry, standing.find(ledger, told(ledger, None).hash).prediction)["registration_responses"]
     assert "had not started" in sound["q9"] and "not among them" in sound["q9"]
 
 

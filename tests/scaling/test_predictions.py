@@ -9,9 +9,10 @@ import pytest
 from scaling.errors import InputError
 from scaling.fitted import LEVELS, Forecast, Grade, Subject, read_forecasts, write_forecasts
 from scaling.gates import Gate
-from scaling.predictions import Claim, Measured, Prediction, Question, Resolution, score, scores
+from scaling.predictions import Claim, Measured, Prediction, Question, Resolution
 from scaling.records import canonical, parse
 from scaling.scores import QuantileDistribution
+from scaling.scoring import score, scores
 
 SUBJECT = Subject("pass_rate", "rl", "all", "p")
 

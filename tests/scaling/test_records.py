@@ -230,7 +230,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, name):
     assert path.read_bytes() == b"new"
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.floats(1e-8, 1e-3), min_size=1))
+@given(st.lists(FLOATS | st.floats(1e-8, 1e-3) | st.floats(-1e22, 1e22), min_size=1))
+@example([2.0**53, -(2.0**53) - 2, 1e16, -1.5e16, 1e20, 999999999999999900000.0, 1e21, -1e21])
 def test_a_column_of_numbers_is_written_as_the_library_writes_it(values):
     assert records.canonical_column(values) == records.canonical(values)
 
@@ -249,7 +250,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.data())
-def test_the_quick_check_of_canonical_text_is_the_slow_one(value, data):
+def test_the_quick_checks_of_canonical_text_are_the_slow_one(value, data):
     """On canonical text, on what plain JSON writers make of the value, and on canonical text with a byte changed."""
     text = records.canonical(value)
     place = data.draw(st.integers(0, len(text)))
@@ -261,7 +262,48 @@ def test_the_quick_check_of_canonical_text_is_the_slow_one(value, data):
     ]
     for attempt in (text, *others):
         try:
+            quick = [records.as_canonical(attempt)]
+        except records.Doubtful:
+            quick = []
+        try:
             read = records.parse(attempt)
         except InputError:
+            assert not quick, attempt
             continue
         assert records.is_canonical(attempt, read) == (records.canonical(read) == attempt), attempt
+        assert not quick or (repr(quick[0]), records.canonical(read)) == (repr(read), attempt), attempt
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "1",
+            "1.0",
+            "1e999",
+            "",
+            "[1 ]",
+            "[1.0]",
+            '{"a":1.0,"b":2}',
+            "[-0.0]",
+            "[-0]",
+            "[1e999]",
+            "[1e+16]",
+            "[1e16]",
+        ),
+        *("[1.5e+18]", "[1e-05]", "[1e-7]", "[NaN]", "[Infinity]", "[10000000000000001]", "[9007199254740993]"),
+        *('{"a":9007199254740993}', '{"a":1,"a":1}', '{"b":1,"a":1}', '["\\u00e9"]', '["\\/"]', "[" + "9" * 5000 + "]"),
+        *("[" * 66 + "]" * 66, "[" * 10**5, '{"\U0001f600":1,"\ufb33":2}', b"\xff", b'["\xed\xa0\x80"]'),
+    ],
+)
+def test_what_is_not_canonical_is_doubted(text):
+    with pytest.raises(records.Doubtful):
+        records.as_canonical(text if isinstance(text, bytes) else text.encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["[0.5,-3,1e-10,-2.5]", '{"C":1500000000000000000,"a":[123456789012345,1000000000000000]}', '["ö\u2028"]',
+             "[9007199254740992,-100000000000000000000]", "[[[]]]"]
+)  # fmt: skip
+def test_usual_canonical_texts_are_read_at_once(text):
+    assert repr(records.as_canonical(text.encode())) == repr(records.parse(text))

@@ -12,14 +12,15 @@ from told import UNTIL, forecast, predicted, resolved, told
 
 from scaling.__main__ import main
 from scaling.fitted import LEVELS, Grade
-from scaling.predictions import FINISHED, HIT_LEVELS
+from scaling.predictions import FINISHED
 from scaling.records import canonical, parse
-from scaling.registry import Kind, Ledger, book
+from scaling.registry import Kind, Ledger, book, remarks
 from scaling.registry.keys import Action, Statement
 from scaling.registry.signing import SigningKey
 from scaling.scoreboard import EARNED, LATE, UNEARNED, Mean, scoreboard
 from scaling.scoreboard_text import board_json, board_text
 from scaling.scores import QuantileDistribution
+from scaling.scoring import HIT_LEVELS
 from tests.predictions import COMPLETE, ask
 from tests.predictions import forecast as complete
 
@@ -37,7 +38,7 @@ def full(tmp_path):
     started = told(ledger, None)
     ledger.append(Kind.START, {"prediction": started.hash})
     gone = told(ledger, None)
-    book.withdraw(ledger, gone.hash, "a slip")
+    remarks.withdraw(ledger, gone.hash, "a slip")
     ledger.append(Kind.COMMIT, {"commitment": "c" * 64, "until": UNTIL, "v": 1})
     return ledger
 
@@ -125,8 +126,8 @@ def test_a_withdrawal_or_a_reveal_in_one_copy_counts_in_all(tmp_path):
     hidden = book.register(ledger, ask(), complete(), **COMPLETE, embargo=True)
     receipt = told(ledger, None)
     shutil.copytree(tmp_path / "A" / "ledger", tmp_path / "B")
-    book.reveal(ledger, hidden.hash)
-    book.withdraw(ledger, receipt.hash, "a slip")
+    remarks.reveal(ledger, hidden.hash)
+    remarks.withdraw(ledger, receipt.hash, "a slip")
     for among in itertools.permutations([ledger, Ledger(tmp_path / "B")]):
         board = scoreboard(among)
         assert board.counts == {"open": 1, "withdrawn": 1}

@@ -11,7 +11,7 @@ import pytest
 from scaling.__main__ import main
 from scaling.compute import inputs_of
 from scaling.labels import NO_CLOCK
-from scaling.registry import Ledger, book
+from scaling.registry import Ledger, book, remarks, standing
 from sweeps.attempts import Attempt
 from sweeps.bound import begin, conclude
 from sweeps.store import Store
@@ -57,7 +57,7 @@ def test_a_resumed_run_is_one_start_and_one_begun_anew_is_another(project):
     shutil.rmtree(folder / "runs")  # thrown away, and once more
     train()
     assert kinds(ledger) == ["prediction", "start", "start"]
-    record = book.find(ledger, entry.hash)
+    record = standing.find(ledger, entry.hash)
     assert record.state == "started" and "begun 2 times" in record.labels[0] and "not entered" in record.labels[1]
 
 
@@ -102,10 +102,25 @@ def test_a_run_under_embargo_gets_its_outcome_once_it_is_revealed(tmp_path, caps
     assert main(command) == 0
     assert f"scaling reveal {entry.hash[:12]}" in capsys.readouterr().err
     assert kinds(ledger) == ["commit", "start"]
-    book.reveal(ledger, "latest")
+    again = [
+        "verify",
+        "--folder",
+        str(tmp_path),
+        "--replay-steps",
+        "6",
+        standing.find(ledger, "latest").starts[0].body["trials"]["pretrain"],
+    ]
+    assert main(again) == 0
+    assert f"derives from entry 0 ({entry.hash[:12]}), which is under embargo and was read" in capsys.readouterr().out
+    secrets = (tmp_path / "ledger-secrets").rename(tmp_path / "elsewhere")
+    assert main(again) == 0  # anybody else sees whose seed it is, and no more
+    seen = capsys.readouterr().out
+    assert f"derives from entry 0 ({entry.hash[:12]}), which is under embargo: whether" in seen
+    secrets.rename(tmp_path / "ledger-secrets")
+    remarks.reveal(ledger, "latest")
     assert main(command) == 0
     assert kinds(ledger) == ["commit", "start", "reveal", "outcome"]
-    assert book.find(ledger, "latest").resolution.bound and book.find(ledger, "latest").labels == [NO_CLOCK]
+    assert standing.find(ledger, "latest").resolution.bound and standing.find(ledger, "latest").labels == [NO_CLOCK]
     capsys.readouterr()
     assert main(["verify", "--folder", str(tmp_path), "--replay-steps", "6", "latest", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["prediction"] == entry.hash

@@ -10,7 +10,7 @@ import pytest
 from scaling.compute import inputs_of
 from scaling.errors import InputError
 from scaling.registry import seed_for
-from scaling.registry.book import bind
+from scaling.registry.binding import bind
 from scaling.trials import BESIDE
 from sweeps import configs
 from sweeps.decisions import DECISIONS

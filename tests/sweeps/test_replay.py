@@ -20,7 +20,7 @@ from scaling.errors import InputError, NotReplayed, StoreError
 from scaling.labels import NO_CLOCK
 from scaling.observations import Observations
 from scaling.records import canonical, file_digest
-from scaling.registry import Ledger, book
+from scaling.registry import Ledger, binding, book, standing
 from scaling.results import seal
 from scaling.trials import GRPOSpec, TrialState
 from sweeps import optim
@@ -73,7 +73,7 @@ def honest(tmp_path_factory, other):
 def copy(honest, tmp_path):
     """(folder, bound base trial, bound RL trial) to do wrong to."""
     shutil.copytree(honest[0], tmp_path / "copy")
-    return tmp_path / "copy", *(tmp_path / "copy" / "runs" / s.id for s in book.target_trials(honest[1]))
+    return tmp_path / "copy", *(tmp_path / "copy" / "runs" / s.id for s in binding.target_trials(honest[1]))
 
 
 def test_an_honest_run_repeats_bit_by_bit_in_both_stages(honest):
@@ -86,9 +86,9 @@ def test_an_honest_run_repeats_bit_by_bit_in_both_stages(honest):
     assert (whole.steps, whole.logged, whole.weights) == (30, 30, True)
     assert "final weights and what they measure" in str(whole) and "derives from entry 0" in str(whole)
     assert rl.evaluated and not base.evaluated and "; the evaluation was not repeated" in str(base)
-    record = book.find(Ledger(folder / "ledger"), entry.hash)
+    record = standing.find(Ledger(folder / "ledger"), entry.hash)
     assert record.resolution.bound and record.labels == [NO_CLOCK]
-    assert {f"{s.id}/trace.jsonl" for s in book.target_trials(entry)} <= set(record.resolution.evidence)
+    assert {f"{s.id}/trace.jsonl" for s in binding.target_trials(entry)} <= set(record.resolution.evidence)
 
 
 def test_a_run_of_no_prediction_repeats_too_and_says_so(other):
@@ -98,7 +98,7 @@ def test_a_run_of_no_prediction_repeats_too_and_says_so(other):
 
 def test_every_seed_of_the_run_hangs_on_the_entry(tmp_path):
     """Initial weights, data order and drawn tokens: two predictions of one run share no step."""
-    one, two = (book.target_trials(register(tmp_path / name)) for name in "ab")
+    one, two = (binding.target_trials(register(tmp_path / name)) for name in "ab")
     for left, right in zip(one, two, strict=True):
         assert left.seed != right.seed and max(left.seed, right.seed) > 2**56
     run(tmp_path, [*one, *two])
@@ -187,7 +187,7 @@ def unresolved(honest, tmp_path):
     shutil.copytree(honest[0], folder)
     path = folder / "ledger" / "entries.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
-    return folder, Ledger(folder / "ledger"), entry, folder / "runs" / book.target_trials(entry)[0].id
+    return folder, Ledger(folder / "ledger"), entry, folder / "runs" / binding.target_trials(entry)[0].id
 
 
 def test_an_edited_evaluation_is_seen_when_all_steps_are_repeated(unresolved, capsys):
@@ -195,7 +195,7 @@ def test_an_edited_evaluation_is_seen_when_all_steps_are_repeated(unresolved, ca
     folder, ledger, entry, base = unresolved
     mend(base, loss_is)
     book.resolve_from_runs(ledger, entry, folder / "runs")
-    assert book.find(ledger, entry.hash).resolution.values["pretrain.loss.all"].value == 3.0
+    assert standing.find(ledger, entry.hash).resolution.values["pretrain.loss.all"].value == 3.0
     (part,) = replay(29, base.name, folder=folder)
     assert "the evaluation was not repeated" in str(part)
     with pytest.raises(NotReplayed, match=r"value of \S+\.loss\.all is 3 in observations\.jsonl, measured again"):
@@ -222,7 +222,7 @@ def test_every_row_of_the_observations_is_held_against_the_evaluation(unresolved
 def test_an_outcome_that_is_not_what_the_run_measured_is_seen(unresolved):
     """Entered past the folder: evidence and trials of the honest run, and another value."""
     folder, ledger, entry, base = unresolved
-    trials = book.bound_ids(entry)
+    trials = binding.bound_ids(entry)
     files = [f"{trial}/{name}.jsonl" for trial in trials for name in ("observations", "trace")]
     evidence = {name: file_digest(folder / "runs" / name) for name in files}
     book.resolve(ledger, entry, 3.0, trials=trials, bound=True, evidence=evidence)
@@ -258,7 +258,7 @@ def test_code_with_one_number_changed_is_seen(copy, monkeypatch, stage, step):
 
 def claimed(folder, entry, theirs):
     """The attack: runs trained before are laid where the prediction's bound run would be, ids and digests mended."""
-    for own, spec in zip((BASE, RL), book.target_trials(entry), strict=True):
+    for own, spec in zip((BASE, RL), binding.target_trials(entry), strict=True):
         new = folder / "runs" / spec.id
         shutil.copytree(theirs / "runs" / own.id, new)
         rows = (new / "observations.jsonl").read_text()
@@ -275,8 +275,8 @@ def claimed(folder, entry, theirs):
 def test_train_first_and_predict_later(other, tmp_path, capsys):
     """Hidden, it is seen by the bound seed alone; shown, it is labelled in every output."""
     shutil.copytree(other / "runs", tmp_path / "before" / "runs")
-    entry = register(tmp_path / "before", like=other / "runs", run_state=book.run_state(
-        tmp_path / "before" / "runs", book.target_of(TARGET, where="")))  # fmt: skip
+    entry = register(tmp_path / "before", like=other / "runs", run_state=binding.run_state(
+        tmp_path / "before" / "runs", binding.target_of(TARGET, where="")))  # fmt: skip
     assert entry.body["run_state"] == "finished"  # whoever leaves the run where it is says so
 
     folder = tmp_path / "hidden"
@@ -291,8 +291,8 @@ def test_train_first_and_predict_later(other, tmp_path, capsys):
     claimed(folder, entry, other)
     book.resolve_from_runs(ledger, entry, folder / "runs")
     assert ledger.verify(heads=[remembered]).ok  # the chain and a head are blind to it
-    assert book.find(ledger, entry.hash).labels == [NO_CLOCK]
-    for spec in book.target_trials(entry):  # the seed is not
+    assert standing.find(ledger, entry.hash).labels == [NO_CLOCK]
+    for spec in binding.target_trials(entry):  # the seed is not
         with pytest.raises((NotReplayed, StoreError), match="step 1: "):
             replay(1, spec.id, folder=folder)
     assert main(["verify", "--folder", str(folder), "--replay-steps", "1", "latest"]) == 4
@@ -302,7 +302,7 @@ def test_train_first_and_predict_later(other, tmp_path, capsys):
 
 def test_a_run_of_another_seed_is_no_run_of_the_prediction(honest, other):
     folder, entry = honest
-    seed = book.target_trials(entry)[0].seed
+    seed = binding.target_trials(entry)[0].seed
     for steps in (1, 16):  # before any step is compared
         says = rf"is not bound .* entry 0 .* gives this recipe the seed {seed}, the run has the seed 5"
         with pytest.raises(NotReplayed, match=says):
@@ -404,7 +404,7 @@ def test_another_seed_is_beyond_the_tolerance_of_a_gpu_too(honest, other, tmp_pa
     folder, entry = tmp_path / "project", honest[1]
     claimed(folder, entry, other)
     shutil.copytree(honest[0] / "ledger", folder / "ledger")
-    spec = book.target_trials(entry)[0]
+    spec = binding.target_trials(entry)[0]
     on_a_gpu(folder / "runs" / spec.id)
     with pytest.raises(NotReplayed, match=r"step \d+: (loss|grad_norm) is"):
         replay(16, spec.id, folder=folder)

@@ -1,12 +1,16 @@
 """Ledgers to test: a sound one of three entries, and the tools of an attacker who knows the format."""
 
 import json
+import shlex
 
 import pytest
 
 from scaling import records
+from scaling.__main__ import main
+from scaling.fitted import write_forecasts
 from scaling.registry import Ledger
 from scaling.registry.entries import Kind, make_entry, utc_now
+from tests.predictions import forecast
 
 
 @pytest.fixture
@@ -56,3 +60,20 @@ def rehash():
         return records.canonical(record) + b"\n"
 
     return edit
+
+
+@pytest.fixture
+def type_(tmp_path, monkeypatch, capsys):
+    """type_("verb ..." or its words) -> (exit code, output, errors), in a fresh folder with a forecast in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    write_forecasts("f.json", [forecast(middle=2.0)])
+    (tmp_path / "points.csv").write_text("C,loss\n1e19,3\n")
+
+    def run(line):
+        code = main(shlex.split(line) if isinstance(line, str) else line)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run

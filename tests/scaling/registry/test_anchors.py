@@ -13,7 +13,7 @@ import pytest
 
 from scaling.__main__ import main
 from scaling.errors import InputError
-from scaling.registry import Ledger, anchors, git_anchor, opentimestamps, rfc3161
+from scaling.registry import Ledger, Reason, anchors, git_anchor, opentimestamps, rfc3161
 from scaling.registry.anchors import Anchor, Clocks, Method, Standing
 from scaling.registry.merkle import Checkpoint
 
@@ -462,6 +462,34 @@ def test_bad_input_enters_nothing(book, tmp_path, monkeypatch, capsys, arguments
     err = capsys.readouterr().err
     assert says in err and "Traceback" not in err
     assert len(list(book)) == 3
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda p: p.unlink(), lambda p: p.write_bytes(b"torn"), lambda p: p.write_bytes(b"")]
+)
+@pytest.mark.parametrize("part", ["request", "reply", "proof"])
+def test_lost_evidence_says_what_it_proved_and_what_to_do(book, request, tmp_path, capsys, part, spoil):
+    if part == "proof":
+        entry = anchors.append(book, opentimestamps.anchor(book, ots(book.head().text.encode(), CALENDAR)))
+    else:
+        entry = request.getfixturevalue("stamped")
+    (path,) = (book.folder / "blobs").glob(f"{entry.body['evidence'][part]}.*")
+    whole = path.read_bytes()
+    spoil(path)
+    (problem,) = book.verify().problems
+    assert (problem.reason, problem.index, problem.line) == (Reason.ANCHOR, 3, 4) and problem.offset
+    for words in (
+        f"the {part} of this",
+        f"blobs/{path.name}",
+        "the first 3 entries",
+        "restore the file",
+        "ledger anchor --",
+    ):
+        assert words in problem.message
+    assert main(["verify", "--ledger", str(book.folder)]) == 4
+    assert "anchor missing or bad: entry 3 (line 4, byte" in capsys.readouterr().err
+    path.write_bytes(whole)
+    assert book.verify().ok
 
 
 def test_without_the_extra_it_says_what_to_install(book, authority, monkeypatch, stamped):

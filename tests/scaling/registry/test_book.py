@@ -13,34 +13,9 @@ from scaling.gates import Gate
 from scaling.observations import Observation
 from scaling.predictions import Question
 from scaling.records import canonical
-from scaling.registry import Ledger, book, entries, seed_for
+from scaling.registry import Ledger, binding, book, entries, seed_for, standing
 from scaling.results import seal
-from scaling.trials import AdapterSpec, GRPOSpec, ModelSpec, OptimSpec, TaskSpec, TrialSpec
-from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast
-
-
-def specs() -> dict[str, TrialSpec]:
-    base = TrialSpec(
-        "pretrain",
-        TaskSpec("opchain", 1, 6, 5),
-        ModelSpec(1, 12, 3, 48, 4200, 24),
-        OptimSpec(0.02, (0.9, 0.98), "cosine"),
-        10,
-        24,
-    )
-    rl = TrialSpec(
-        "rl",
-        base.task,
-        base.model,
-        OptimSpec(8e-3, (0.9, 0.99), "linear"),
-        10,
-        256,
-        parent=base,
-        adapter=AdapterSpec(8, 16.0),
-        grpo=GRPOSpec(32, 8, 0.05),
-    )
-    return {"pretrain": base, "rl": rl}
-
+from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast, specs
 
 COST = inputs_of(specs()["pretrain"])["C_pre"]
 
@@ -49,7 +24,7 @@ def test_register_resolve_score(tmp_path):
     ledger = Ledger(tmp_path)
     receipt = book.register(ledger, ask("loss of the big run"), forecast(), **COMPLETE)
     book.resolve(ledger, receipt, 0.505, n=100)
-    record = book.find(ledger, receipt.hash[:8])
+    record = standing.find(ledger, receipt.hash[:8])
     (score,) = record.scores
     assert record.state == "resolved"
     assert score.hits["90"] and abs(score.error - (score.median / 0.505 - 1)) < 1e-12
@@ -66,7 +41,7 @@ def test_what_was_known_of_the_gates_is_registered_once(tmp_path):
     made = [forecast(stage=stage, grade=Grade.UNEARNED).with_gates([before, after]) for stage in ("pretrain", "rl")]
     entry = book.register(ledger, [ask("a"), ask("b")], made, **COMPLETE)
     assert ledger.verify().ok
-    prediction = book.find(ledger, entry.hash).prediction
+    prediction = standing.find(ledger, entry.hash).prediction
     assert prediction.gates == (before, after)
     assert [c.warnings for c in prediction.claims] == [
         ("gate a: cannot tell",),
@@ -109,7 +84,7 @@ def test_the_seed_comes_from_the_entry_and_not_the_other_way_round(tmp_path):
     target = {"specs": {k: v.to_json() for k, v in specs().items()}}
     ledger = Ledger(tmp_path)
     made = [book.register(ledger, ask(t), forecast(at=COST), **COMPLETE | {"target": target}) for t in ("one", "two")]
-    first, second = (book.target_trials(e) for e in made)
+    first, second = (binding.target_trials(e) for e in made)
     assert first[0].seed == seed_for(made[0].hash, "pretrain") != second[0].seed
     assert first[1].parent == first[0]
     assert first[0].recipe_digest == specs()["pretrain"].recipe_digest
@@ -127,14 +102,14 @@ def test_resolving_from_a_folder_of_trials_takes_only_the_bound_run(tmp_path):
         made,
         **COMPLETE | {"target": target},
     )
-    base, rl = book.target_trials(receipt)
+    base, rl = binding.target_trials(receipt)
     write_run(tmp_path / "runs", base.with_seed(7), "loss", 0.9)
     with pytest.raises(InputError, match="train it first"):
         book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
     write_run(tmp_path / "runs", base, "loss", 0.49)
     write_run(tmp_path / "runs", rl, "pass_rate", 0.51)
     book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
-    record = book.find(ledger, receipt.hash)
+    record = standing.find(ledger, receipt.hash)
     assert record.resolution.bound
     assert {k: v.value for k, v in record.resolution.values.items()} == {
         "pretrain.loss.all": 0.49,
@@ -169,7 +144,7 @@ def test_latest_is_the_newest_prediction(tmp_path):
     ledger = Ledger(tmp_path)
     book.register(ledger, ask("one"), forecast(), **COMPLETE)
     second = book.register(ledger, ask("two"), forecast(), **COMPLETE)
-    assert book.find(ledger, "latest").entry.hash == second.hash
+    assert standing.find(ledger, "latest").entry.hash == second.hash
 
 
 def test_a_deadline_in_the_past_and_no_forecast_are_refused(tmp_path):
@@ -182,18 +157,18 @@ def test_a_deadline_in_the_past_and_no_forecast_are_refused(tmp_path):
 @pytest.mark.parametrize("target", [[], {}, {"specs": {}}, {"specs": {"pretrain": {"width": "x"}}}])
 def test_a_malformed_target_is_refused(target):
     with pytest.raises(InputError):
-        book.target_of(target, where="target.json")
+        binding.target_of(target, where="target.json")
 
 
 def test_run_state_sees_a_run_of_the_recipe_under_any_seed(tmp_path):
     target = specs()
-    assert book.run_state(tmp_path, target) == "not started"
+    assert binding.run_state(tmp_path, target) == "not started"
     folder = tmp_path / "x"
     folder.mkdir()
     (folder / "spec.json").write_bytes(canonical(target["pretrain"].with_seed(99).to_json()))
-    assert book.run_state(tmp_path, target) == "started"
+    assert binding.run_state(tmp_path, target) == "started"
     (folder / "result.json").write_text("{}")
-    assert book.run_state(tmp_path, target) == "finished"
+    assert binding.run_state(tmp_path, target) == "finished"
 
 
 def test_entries_gone_while_heads_remain_is_a_broken_ledger(tmp_path):
@@ -210,14 +185,14 @@ def test_questions_about_one_run_are_one_entry_scored_together(tmp_path):
     made = [forecast(), forecast("pass_rate", "rl"), forecast("neg_log_pass", "rl")]
     asked = [Question(f.subject.label, UNTIL, 0.5, VOIDS) for f in made]
     receipt = book.register(ledger, asked, made, **COMPLETE)
-    record = book.find(ledger, receipt.hash)
+    record = standing.find(ledger, receipt.hash)
     assert record.inside == {} and [c.threshold for c in record.prediction.claims] == [0.5, 0.5, 0.5]
     values = {c.id: book.Measured(0.5, protocol="p" * 16) for c in record.prediction.claims}
     with pytest.raises(InputError, match=r"no value for claim rl\.neg_log_pass"):
         book.resolve(ledger, receipt, dict(list(values.items())[:2]))
     values["rl.pass_rate.all"] = book.Measured(0.9, protocol="p" * 16)
     book.resolve(ledger, receipt, values)
-    assert book.find(ledger, receipt.hash).inside == dict.fromkeys(("50", "80", "90", "95"), (2, 3))
+    assert standing.find(ledger, receipt.hash).inside == dict.fromkeys(("50", "80", "90", "95"), (2, 3))
 
 
 def test_questions_about_two_runs_or_about_another_than_the_specified_one_are_refused(tmp_path):
@@ -253,7 +228,7 @@ def test_a_claim_to_be_bound_is_believed_only_of_the_trials_that_the_hash_gives(
         receipt.hash, {"pretrain.loss.all": book.Measured(0.5, protocol="p" * 16)}, trials=("mine-s1",), bound=True
     ).body
     ledger.append("outcome", body)  # past the book
-    record = book.find(ledger, receipt.hash)
+    record = standing.find(ledger, receipt.hash)
     assert not record.resolution.bound and labels.UNBOUND in record.labels
 
 
@@ -262,8 +237,8 @@ def test_every_start_anew_is_an_entry_and_a_run_without_an_outcome_is_shown(tmp_
     receipt = bound(ledger)
     for again, expected in ((False, 1), (False, 1), (True, 2), (True, 3)):
         book.start(ledger, receipt, again=again)
-        assert len(book.find(ledger, receipt.hash).starts) == expected
-    record = book.find(ledger, receipt.hash)
+        assert len(standing.find(ledger, receipt.hash).starts) == expected
+    record = standing.find(ledger, receipt.hash)
     assert record.state == "started" and [e.body.get("again") for e in record.starts] == [None, 1, 2]
     assert record.labels == [
         "The run was begun 3 times: each start is an entry.",
@@ -271,14 +246,14 @@ def test_every_start_anew_is_an_entry_and_a_run_without_an_outcome_is_shown(tmp_
         labels.NO_CLOCK,
     ]
     resolve_bound(ledger, receipt)
-    assert book.find(ledger, receipt.hash).labels == [
+    assert standing.find(ledger, receipt.hash).labels == [
         "The run was begun 3 times: each start is an entry.",
         labels.NO_CLOCK,
     ]
 
 
 def resolve_bound(ledger, receipt):
-    trials = book.bound_ids(receipt)
+    trials = binding.bound_ids(receipt)
     return book.resolve(ledger, receipt, 0.5, trials=trials, bound=True, evidence=traces(trials))
 
 
@@ -286,21 +261,21 @@ def test_an_outcome_of_a_bound_run_that_was_never_started_is_labelled(tmp_path):
     ledger = Ledger(tmp_path)
     receipt = bound(ledger)
     resolve_bound(ledger, receipt)
-    assert book.find(ledger, receipt.hash).labels == [labels.NO_START, labels.NO_CLOCK]
+    assert standing.find(ledger, receipt.hash).labels == [labels.NO_START, labels.NO_CLOCK]
 
 
 def test_bound_by_assertion_with_no_run_no_evidence_and_a_start_after_the_outcome(tmp_path, capsys):
     """The attack: the trials that the hash gives are named, and a start is entered once the outcome stands."""
     ledger = Ledger(tmp_path / "ledger")
     receipt = bound(ledger)
-    trials = book.bound_ids(receipt)
+    trials = binding.bound_ids(receipt)
     for evidence in ({}, {"eval.json": "a" * 64}, {f"{trials[0]}/trace.jsonl": "a" * 64}):  # of RL none
         with pytest.raises(InputError, match=r"the evidence names no \S+/trace\.jsonl"):
             book.resolve(ledger, receipt, 0.5, trials=trials, bound=True, evidence=evidence)
     measured = {"pretrain.loss.all": book.Measured(0.5, protocol="p" * 16)}
     ledger.append("outcome", book.Resolution(receipt.hash, measured, trials=trials, bound=True).body)  # past the book
     book.start(ledger, receipt)
-    record = book.find(ledger, receipt.hash)
+    record = standing.find(ledger, receipt.hash)
     assert not record.resolution.bound and labels.UNBOUND in record.labels
     assert main(["verify", "--folder", str(tmp_path)]) == 0
     shown = capsys.readouterr()
@@ -315,14 +290,14 @@ def test_only_a_start_of_the_bound_run_before_the_outcome_is_one(tmp_path, capsy
     ledger.append("start", {"prediction": receipt.hash})
     resolve_bound(ledger, receipt)
     book.start(ledger, receipt)
-    assert labels.NO_START in book.find(ledger, receipt.hash).labels
+    assert labels.NO_START in standing.find(ledger, receipt.hash).labels
     assert main(["verify", "--folder", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert "bound (stated; verify --replay-steps checks)" in shown.out and labels.NO_START in shown.err
     other = bound(ledger)
     book.start(ledger, other)
     resolve_bound(ledger, other)
-    assert labels.NO_START not in book.find(ledger, other.hash).labels
+    assert labels.NO_START not in standing.find(ledger, other.hash).labels
 
 
 def test_an_outcome_after_the_deadline_is_labelled(tmp_path, monkeypatch):
@@ -334,7 +309,7 @@ def test_an_outcome_after_the_deadline_is_labelled(tmp_path, monkeypatch):
             clock.setattr(entries, "utc_now", lambda day=day: f"{day}T12:00:00.000000Z")
             book.resolve(ledger, receipt, 0.5)
         said = f"The outcome was entered on {day}, after the deadline {UNTIL}."
-        assert (said in book.find(ledger, receipt.hash).labels) == late
+        assert (said in standing.find(ledger, receipt.hash).labels) == late
 
 
 def test_a_second_prediction_after_the_first_ones_run_is_late(tmp_path):
@@ -347,7 +322,7 @@ def test_a_second_prediction_after_the_first_ones_run_is_late(tmp_path):
     resolve_bound(ledger, first)
     target = {"specs": {k: v.with_seed(77).to_json() for k, v in specs().items()}}
     again = book.register(ledger, ask("q"), forecast(at=COST), **COMPLETE | {"target": target})
-    assert again.body["run_state"] == "finished" and "already finished" in book.find(ledger, again.hash).labels[0]
+    assert again.body["run_state"] == "finished" and "already finished" in standing.find(ledger, again.hash).labels[0]
     other = book.register(ledger, ask("q"), forecast(), **COMPLETE)  # a run in words: the ledger cannot tell
     assert other.body["run_state"] == "not started"
 
@@ -361,7 +336,7 @@ def test_a_prediction_entered_once_more_does_not_meet_its_own_run(tmp_path):
     assert book.register(ledger, ask("q"), forecast(at=COST), nonce="one", **facts) == entry
     hidden = Ledger(tmp_path / "hidden")
     sealed = book.register(hidden, ask("q"), forecast(at=COST), embargo=True, **facts)
-    book.start(hidden, sealed, book.find(hidden, sealed.hash).prediction)
+    book.start(hidden, sealed, standing.find(hidden, sealed.hash).prediction)
     assert bound(hidden).body["run_state"] == "started"  # its start names the recipe
 
 
@@ -373,11 +348,11 @@ def test_an_anchor_between_the_prediction_and_its_run_is_what_no_private_ledger_
     book.start(ledger, late)
     anchor(ledger, len(list(ledger)))
     book.start(ledger, early)
-    shown = {e.seq: labels.NO_CLOCK in book.find(ledger, e.hash).labels for e in (early, late, never)}
+    shown = {e.seq: labels.NO_CLOCK in standing.find(ledger, e.hash).labels for e in (early, late, never)}
     assert shown == {early.seq: False, late.seq: True, never.seq: False}  # the last: not run yet
     resolve_bound(ledger, never)
-    assert labels.NO_CLOCK not in book.find(ledger, never.hash).labels  # the second anchor saw it
-    assert book.find(ledger, early.hash).course == labels.Course(1, True, "", True)
+    assert labels.NO_CLOCK not in standing.find(ledger, never.hash).labels  # the second anchor saw it
+    assert standing.find(ledger, early.hash).course == labels.Course(1, True, "", True)
 
 
 def anchor(ledger, size):
@@ -392,5 +367,5 @@ def test_an_outcome_without_trials_is_not_bound(tmp_path):
         book.resolve(ledger, receipt, 0.5, bound=True)
     measured = {"pretrain.loss.all": book.Measured(0.5, protocol="p" * 16)}
     ledger.append("outcome", book.Resolution(receipt.hash, measured, bound=True).body)
-    record = book.find(ledger, receipt.hash)
+    record = standing.find(ledger, receipt.hash)
     assert not record.resolution.bound and record.labels == [labels.UNBOUND, labels.NO_CLOCK]

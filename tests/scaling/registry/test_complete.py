@@ -11,7 +11,7 @@ from scaling.errors import InputError
 from scaling.fitted import Subject, write_forecasts
 from scaling.labels import NO_CLOCK, UNBOUND
 from scaling.provenance import provenance
-from scaling.registry import Ledger, book, complete
+from scaling.registry import Ledger, book, complete, standing
 from scaling.verbs import register
 from tests.predictions import COMPLETE, UNTIL, ask, forecast
 
@@ -106,7 +106,7 @@ def test_the_verb_takes_every_thing_that_a_person_states(file, capsys):
     more = ["--assume", "no new data", "--threshold", "0.45"]
     assert main([*COMMAND, *words, *more, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["labels"] == []
-    (record,) = book.records(Ledger("book"))
+    (record,) = standing.records(Ledger("book"))
     (claim,) = record.prediction.claims
     assert (claim.threshold, claim.subject.protocol) == (0.45, "our test set, greedy")
     assert record.prediction.assumptions[0] == "no new data"
@@ -116,7 +116,7 @@ def test_the_verb_takes_every_thing_that_a_person_states(file, capsys):
     assert main(old) == 1 and "provenance.data" in capsys.readouterr().err
     assert main([*old, "--data", "points.csv"]) == 1 and "provenance.seed" in capsys.readouterr().err
     assert main([*old, "--data", "points.csv", "--seed", "0", "--replay", "make it"]) == 0
-    assert set(book.records(Ledger("book"))[1].prediction.provenance["data"]) == {"points.csv"}
+    assert set(standing.records(Ledger("book"))[1].prediction.provenance["data"]) == {"points.csv"}
     assert main([*old, "--data", "gone.csv"]) == 1 and "gone.csv" in capsys.readouterr().err
     assert main([*COMMAND, *words, "--threshold", "pass_rate=0.5"]) == 1 and "whose" in capsys.readouterr().err
     assert main([*COMMAND, *words, "--threshold", "-1"]) == 1 and "--threshold -1" in capsys.readouterr().err

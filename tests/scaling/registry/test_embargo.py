@@ -8,7 +8,7 @@ from test_book import specs
 from scaling import records
 from scaling.compute import inputs_of
 from scaling.errors import InputError, LedgerError
-from scaling.registry import Ledger, Reason, book, seed_for
+from scaling.registry import Ledger, Reason, book, remarks, seed_for, standing
 from scaling.registry.embargo import commitment, path_of
 from scaling.registry.entries import Kind, make_entry
 from tests.predictions import COMPLETE, ask, forecast
@@ -41,7 +41,7 @@ def test_nothing_of_it_stands_in_the_ledger(ledger, sealed):
     stored = json.loads(secret.read_bytes())
     assert commitment(stored["salt"], stored["opened"]) == sealed.body["commitment"]
     assert ledger.verify().ok
-    assert [s.entry for s in book.sealed(ledger)] == [sealed] and book.records(ledger) == []
+    assert [s.entry for s in standing.sealed(ledger)] == [sealed] and standing.records(ledger) == []
 
 
 def test_the_same_prediction_sealed_twice_gives_two_hashes(ledger):
@@ -56,7 +56,7 @@ def test_a_sealed_prediction_is_complete_too(ledger):
 
 
 def test_sealed_started_revealed_resolved(ledger, sealed):
-    record = book.find(ledger, "latest")
+    record = standing.find(ledger, "latest")
     assert record.sealed and record.state == "sealed" and record.prediction.title == SECRET_TEXT
     base, _ = book.start(ledger, sealed, record.prediction)
     assert base.seed == seed_for(sealed.hash, "pretrain")
@@ -64,10 +64,10 @@ def test_sealed_started_revealed_resolved(ledger, sealed):
         book.resolve(ledger, sealed, 0.5)
     with pytest.raises(InputError, match="not revealed before it"):
         ledger.append("outcome", {"prediction": sealed.hash})
-    shown = book.reveal(ledger, sealed.hash[:12])
-    assert book.reveal(ledger, "latest") == shown
+    shown = remarks.reveal(ledger, sealed.hash[:12])
+    assert remarks.reveal(ledger, "latest") == shown
     book.resolve(ledger, sealed, 0.5)
-    (record,) = book.records(ledger)
+    (record,) = standing.records(ledger)
     assert (record.entry, record.revealed, record.state) == (sealed, shown, "resolved")
     assert record.prediction.claims[0].forecast(ledger.get_blob(record.prediction.claims[0].draws_blob))
     assert record.remarks == [f"was under embargo from entry 0 to entry {shown.seq}"]
@@ -75,7 +75,7 @@ def test_sealed_started_revealed_resolved(ledger, sealed):
 
 
 def test_only_what_was_sealed_can_be_revealed(ledger, sealed):
-    body = dict(book.reveal(ledger, sealed.hash).body)
+    body = dict(remarks.reveal(ledger, sealed.hash).body)
     path = ledger.folder / "entries.jsonl"
     first = path.read_bytes().splitlines(keepends=True)[0]
     for change in (
@@ -94,7 +94,7 @@ def test_only_what_was_sealed_can_be_revealed(ledger, sealed):
         (problem,) = ledger.verify().problems
         assert (problem.reason, problem.index) == (Reason.BAD_REVEAL, 1)
         with pytest.raises(LedgerError, match="entry 1"):
-            book.records(ledger)
+            standing.records(ledger)
 
 
 def test_a_secret_that_is_lost_open_or_changed(ledger, sealed):
@@ -102,16 +102,16 @@ def test_a_secret_that_is_lost_open_or_changed(ledger, sealed):
     sound = path.read_bytes()
     path.chmod(0o644)
     with pytest.raises(InputError, match="open to others"):
-        book.reveal(ledger, sealed.hash)
+        remarks.reveal(ledger, sealed.hash)
     path.chmod(0o600)
     stored = json.loads(sound)
     for content in (b"", b"{}", sound[:-9], records.canonical({**stored, "salt": "11" * 32})):
         path.write_bytes(content)
         with pytest.raises(InputError):
-            book.reveal(ledger, sealed.hash)
+            remarks.reveal(ledger, sealed.hash)
     path.unlink()
     with pytest.raises(InputError, match=r"is sealed, and its secret is not here"):
-        book.find(ledger, sealed.hash)
+        standing.find(ledger, sealed.hash)
     assert ledger.verify().ok and sum(1 for _ in ledger) == 1
 
 
@@ -128,35 +128,35 @@ def test_a_full_disk_seals_nothing_and_leaves_no_secret(ledger, monkeypatch):
 def test_withdrawal_leaves_a_tombstone(ledger, sealed):
     open_one = book.register(ledger, ask(), forecast(), **COMPLETE)
     for entry in (sealed, open_one):
-        stone = book.withdraw(ledger, entry.hash, "the data were wrong")
+        stone = remarks.withdraw(ledger, entry.hash, "the data were wrong")
         with pytest.raises(InputError, match=f"withdrawn already .entry {stone.seq}"):
-            book.withdraw(ledger, entry.hash, "again")
-    (hidden,), (record,) = book.sealed(ledger), book.records(ledger)
+            remarks.withdraw(ledger, entry.hash, "again")
+    (hidden,), (record,) = standing.sealed(ledger), standing.records(ledger)
     assert hidden.state == "sealed, withdrawn" and record.state == "withdrawn"
     for one in (hidden, record):
         assert any("WITHDRAWN in entry" in line and "the data were wrong" in line for line in one.remarks)
     book.resolve(ledger, open_one, 0.5)
-    (record,) = book.records(ledger)
+    (record,) = standing.records(ledger)
     assert record.state == "resolved, withdrawn" and record.scores
     with pytest.raises(InputError, match=r"is resolved .* cannot be withdrawn"):
-        book.withdraw(ledger, open_one.hash, "too good to be true")
+        remarks.withdraw(ledger, open_one.hash, "too good to be true")
     with pytest.raises(InputError, match="needs a reason"):
-        book.withdraw(ledger, open_one.hash, " ")
+        remarks.withdraw(ledger, open_one.hash, " ")
     with pytest.raises(InputError, match="is a withdraw, not a prediction"):
-        book.withdraw(ledger, stone.hash, "x")
+        remarks.withdraw(ledger, stone.hash, "x")
     assert ledger.verify().ok
 
 
 def test_amendments_stand_beside_what_they_amend(ledger):
     told = book.register(ledger, ask(), forecast(), **COMPLETE)
     outcome = book.resolve(ledger, told, 0.5)
-    note = book.amend(ledger, outcome.hash[:10], "measured with half the problems")
+    note = remarks.amend(ledger, outcome.hash[:10], "measured with half the problems")
     assert note.body["amends"] == outcome.hash and note.prediction == told.hash
-    book.amend(ledger, "latest", "a remark")
-    (record,) = book.records(ledger)
+    remarks.amend(ledger, "latest", "a remark")
+    (record,) = standing.records(ledger)
     assert [line.split(": ")[1] for line in record.remarks] == ["measured with half the problems", "a remark"]
     with pytest.raises(InputError, match="needs a text"):
-        book.amend(ledger, told.hash, "")
+        remarks.amend(ledger, told.hash, "")
     with pytest.raises(InputError, match="no entry with this hash"):
         ledger.append("amend", {"amends": "f" * 64})
     assert ledger.verify().ok

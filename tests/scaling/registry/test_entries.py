@@ -4,11 +4,13 @@ import hashlib
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scaling import records
 from scaling.errors import InputError
 from scaling.registry import Kind, seed_for
-from scaling.registry.entries import GENESIS, check_link, make_entry, read_entry
+from scaling.registry.entries import GENESIS, _read_any, _read_usual, check_link, make_entry, read_entry
 
 TIME = "2026-03-01T12:00:00.000000Z"
 FIRST = make_entry(Kind.PREDICTION, {"compute_flop": 1e18, "name": "größer"}, "ab" * 16, TIME, None)
@@ -82,6 +84,43 @@ def edited(**changes):
 def test_strict_reading_names_the_reason(line, reason):
     with pytest.raises(InputError, match=reason):
         read_entry(line)
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3)),
+    st.sampled_from([None, lambda content: "0f" * 64]),
+    st.data(),
+)
+def test_quick_reading_is_the_full_one(body, sign, data):
+    """The same entry of a sound line; of a changed one the same, or nothing."""
+    line = make_entry(Kind.AMEND, body, "n", TIME, FIRST, sign).line
+    place, byte = data.draw(st.integers(0, len(line) - 1)), data.draw(st.sampled_from(b'0f"{},.-e\\ \n'))
+    changed = line[:place] + bytes([byte]) + line[place + 1 :]
+    for text in (line, changed, line[:place], line + line, line.replace(b'"seq":1', b'"seq":01')):
+        try:
+            full = _read_any(text)
+        except InputError:
+            assert _read_usual(text) is None
+        else:
+            quick = _read_usual(text) or full
+            assert (quick, quick.body, quick.content) == (full, full.body, full.content)
+
+
+def test_nesting_is_refused_at_the_same_depth_by_both():
+    for depth in range(60, 68):
+        body = {"a": 1.5}
+        for _ in range(depth):
+            body = {"a": body}
+        content = b'{"body":' + json.dumps(body, separators=(",", ":")).encode()
+        rest = b'"kind":"key","nonce":"n","prev":"%s","seq":0,%s"time":"%s","v":1}'
+        digest = records.sha256(b"scaling-entry-v1\0" + content + b"," + rest % (b"0" * 64, b"", TIME.encode()))
+        line = content + b',"hash":"%s",' % digest.encode() + rest % (b"0" * 64, b'"sig":null,', TIME.encode())
+        if depth < 63:  # with the entry and the innermost body 64 levels
+            assert _read_usual(line) == _read_any(line) == read_entry(line)
+        else:
+            assert _read_usual(line) is None
+            with pytest.raises(InputError, match="deeper than 64"):
+                read_entry(line)
 
 
 def test_links():

@@ -1,40 +1,14 @@
 """The ledger's verbs, as a user types them."""
 
 import json
-import shlex
 
 import pytest
 
-from scaling.__main__ import main
-from scaling.fitted import write_forecasts
 from scaling.ledger_verbs import amend, key, ledger, prove, reveal, withdraw
 from scaling.registry import Ledger, keyfiles
-from tests.predictions import forecast
+from tests.predictions import REGISTER
 
 VERBS = {"amend": amend, "key": key, "ledger": ledger, "prove": prove, "reveal": reveal, "withdraw": withdraw}
-
-
-@pytest.fixture
-def type_(tmp_path, monkeypatch, capsys):
-    """type_("verb ...") -> (exit code, standard output, standard error), in a fresh folder with a forecast in it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    write_forecasts("f.json", [forecast(middle=2.0)])
-    (tmp_path / "points.csv").write_text("C,loss\n1e19,3\n")
-
-    def run(line):
-        code = main(shlex.split(line))
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return run
-
-
-REGISTER = (
-    "register f.json --title big --until 2030-01-01 --void 'other data' --run 'the big run' --run-state 'not started' "
-    "--replay 'python make.py' --seed 0 --ledger book"
-)
 
 
 def test_the_whole_path_of_a_signed_prediction(type_, tmp_path):
