@@ -18,6 +18,7 @@ from scaling.errors import InputError, LedgerError
 from scaling.predictions import Prediction, Resolution
 from scaling.records import MAX_BYTES, parse, plain
 from scaling.registry import proofs
+from scaling.registry.as_proven import record_of
 from scaling.registry.embargo import check_opening
 from scaling.registry.entries import Kind
 from scaling.registry.merkle import Checkpoint
@@ -198,4 +199,13 @@ def sentences(proven: Proven) -> list[str]:
             f"{'WITHDRAWN' if other.kind == Kind.WITHDRAW else other.kind} in entry {other.seq}, dated {other.time}, "
             f"{f'signed by key {other_signer.id}' if other_signer else 'unsigned'}" + (f": {reason}" if reason else "")
         )
-    return says
+    return says + _labels(proven)
+
+
+def _labels(proven: Proven) -> list[str]:
+    """What makes the prediction worth less than it looks; that it cannot be read is no less."""
+    try:
+        prediction = prediction_of(proven)
+        return record_of(proven, prediction).labels if prediction else []
+    except InputError as error:
+        return [f"what it says cannot be read: {error.message}"]

@@ -163,7 +163,7 @@ class Ledger:
         return found[0]
 
     def about(self, prediction: Entry) -> list[Entry]:
-        """A prediction (or commit) and the entries that name it, in order; the others are not read."""
+        """A prediction (or commit), the entries that name it, and the anchors, in order; the others are not read."""
         with self._looking() as (lookup, _):
             return lookup.about(prediction)
 

@@ -38,11 +38,10 @@ class Lookup:
         return (entry for entry in self._read(self.seek.kind(kind)) if entry.kind == kind)
 
     def about(self, entry: Entry) -> list[Entry]:
-        """A prediction, and all that names it, in order."""
-        found = (
-            e for e in self._read(self.seek.about(entry.hash)) if entry.hash in (e.prediction, e.body.get("commit"))
-        )
-        return [entry, *(e for e in found if e.kind not in PREDICTED)]
+        """A prediction, all that names it, and the anchors (which say when it was seen), in order."""
+        named = (e for e in self._read(self.seek.about(entry.hash)) if e.kind not in PREDICTED)
+        found = [e for e in named if entry.hash in (e.prediction, e.body.get("commit")) and e.kind != Kind.ANCHOR]
+        return sorted([entry, *found, *self.of_kind(Kind.ANCHOR)], key=lambda e: e.seq)
 
     def newest(self, kind: Kind) -> Iterator[Entry]:
         """Of this kind, the newest first."""
@@ -67,7 +66,11 @@ class Lookup:
                 check_opening(found.body, body)
 
     def _is_opened(self, commit: Entry) -> bool:
-        return any(entry.kind == Kind.REVEAL for entry in self.about(commit))
+        return any(
+            e.kind == Kind.REVEAL
+            for e in self._read(self.seek.about(commit.hash))
+            if e.body.get("commit") == commit.hash
+        )
 
 
 def read_at(file: View, line: Line) -> Entry:
