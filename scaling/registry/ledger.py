@@ -157,6 +157,8 @@ class Ledger:
             raise InputError(f"{prefix!r:.80} is no entry hash", "give at least its first 8 lower-case hex digits")
         with self._looking() as (lookup, _):
             found = list(lookup.of_prefix(prefix))
+        if not found:
+            self.head()  # a broken ledger says so
         if len(found) != 1:
             what = f"means {len(found)} entries" if found else "is the hash of no entry"
             raise InputError(f"{prefix} {what} in {self.folder}", "give more digits" if found else "")
@@ -171,6 +173,8 @@ class Ledger:
         """The newest entry of one of these kinds that is `wanted`."""
         with self._looking() as (lookup, _):
             found = [next(filter(wanted, lookup.newest(kind)), None) for kind in kinds]
+        if not any(found):
+            self.head()  # a broken ledger says so
         return max((entry for entry in found if entry), key=lambda entry: entry.seq, default=None)
 
     def head(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:

@@ -196,7 +196,7 @@ def test_a_planted_link_pipe_or_folder_is_refused(tmp_path):
                 ask(Ledger(folder))
     assert (tmp_path / "real").read_bytes() == b"precious"
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError, match="could not be created"):
+    with pytest.raises(InputError, match="is not a folder"):
         Ledger(tmp_path / "file").append("key", {})
 
 
