@@ -2,29 +2,27 @@
 
 Git signs nothing here and its dates are the committer's own (a commit can be back-dated), so the anchor counts only
 where a remote on somebody else's machine has it: then its keeper can say since when. The commit stands on a branch of
-its own (`scaling-heads`); neither the working tree nor the index is touched.
+its own (`scaling-heads`); neither the working tree nor the index is touched. A repository may be handed over by whom it
+speaks for, so nothing is believed or run that it says of itself (git_outside.py).
 """
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from scaling.errors import InputError
 from scaling.registry.anchors import Anchor, Finding, Method, Standing
+from scaling.registry.git_outside import SCP_LIKE, Outside, addresses, git, outside, run
 from scaling.registry.merkle import Checkpoint
 
 BRANCH = "refs/heads/scaling-heads"
 FILE = "head"
-PATIENCE_S = 60.0
 OBJECT = re.compile(r"\A(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 REF = re.compile(r"\Arefs/(?:heads|tags)/[A-Za-z0-9][A-Za-z0-9._/-]{0,199}\Z")
-SCP_LIKE = re.compile(r"\A(?:[^@/:]+@)?([^@/:]{2,}):(?!:)(?!//)")  # host:path; one letter is a drive
 HERE = {"", "localhost", "127.0.0.1", "::1", "0.0.0.0"}
 
 
@@ -44,17 +42,19 @@ def anchor(repository: Path, head: Checkpoint, *, tag: str = "", push: str = "")
     ref = f"refs/tags/{tag}" if tag else BRANCH
     if not REF.match(ref):
         raise InputError(f"{tag!r:.80} is no name for a tag")
-    blob = _git(repository, "hash-object", "-w", "--stdin", given=head.text)
+    blob = git(repository, "hash-object", "-w", "--stdin", given=head.text)
     made = _tag(repository, tag, blob, head) if tag else _commit(repository, blob, head)
-    if push:
-        _git(repository, "push", "--quiet", "--end-of-options", push, f"{ref}:{ref}")
-    pushed = [h.url for h in holders(repository, made, ref) if h.holds]
+    with outside(repository) as asks:
+        if push:
+            named = addresses(repository, "pushurl").get(push) or addresses(repository).get(push) or [push]
+            asks.push(named[0], made, ref)
+        pushed = [h.url for h in holders(asks, made, ref) if h.holds]
     evidence = {"object": made, "ref": ref, "form": "tag" if tag else "commit", "pushed": sorted(set(pushed))}
     return Anchor(Method.GIT, head, evidence)
 
 
 def check_repository(repository: Path) -> None:
-    _git(repository, "rev-parse", "--git-dir")
+    git(repository, "rev-parse", "--git-dir")
 
 
 def check(anchor: Anchor, repository: Path | None) -> Finding:
@@ -70,13 +70,13 @@ def check(anchor: Anchor, repository: Path | None) -> Finding:
             Standing.NOT_PROVEN,
             f"Git {form} {made[:12]} is said to hold {about}, which was not checked (name the repository: --git).",
         )
-    if not _succeeds(repository, "cat-file", "-e", made):
-        says = f"Git {form} {made[:12]}, said to hold {about}, is not in {repository}: nothing was checked."
-        return Finding(Standing.NOT_PROVEN, says)
-    held = _git(repository, "cat-file", "blob", f"{made}:{FILE}" if form == "commit" else f"{made}^{{blob}}")
-    if held + "\n" != anchor.head.text:
-        raise InputError(f"git {form} {made[:12]} in {repository} does not hold the head")
-    asked = holders(repository, made, ref)
+    with outside(repository) as asks:
+        if asks.object(made) is None:
+            says = f"Git {form} {made[:12]}, said to hold {about}, is not in {repository}: nothing was checked."
+            return Finding(Standing.NOT_PROVEN, says)
+        if _held(asks, made, form) != anchor.text:
+            raise InputError(f"git {form} {made[:12]} in {repository} does not hold the head")
+        asked = holders(asks, made, ref)
     others = [h.url for h in asked if h.holds and h.elsewhere]
     if others:
         return Finding(
@@ -93,24 +93,38 @@ def check(anchor: Anchor, repository: Path | None) -> Finding:
     )
 
 
-def holders(repository: Path, made: str, ref: str) -> list[Holder]:
+def _held(asks: Outside, made: str, form: str) -> bytes | None:
+    """The bytes under a commit's FILE, or under a tag; each object on the way has the hash it goes by."""
+    kind, data = asks.object(made) or ("", b"")
+    if kind != form:
+        return None
+    first, _, name = data.partition(b"\n")[0].decode("ascii", "replace").partition(" ")
+    if first == "tree":
+        entry = b"100644 %s\0" % FILE.encode()
+        tree = (asks.object(name) or ("", b""))[1]
+        raw = tree.removeprefix(entry)
+        name = raw.hex() if tree.startswith(entry) and len(raw) * 2 == len(made) else ""
+    found = asks.object(name) if OBJECT.match(name) else None
+    return found[1] if found and found[0] == "blob" else None
+
+
+def holders(asks: Outside, made: str, ref: str) -> list[Holder]:
     """Ask every remote of the repository for the ref: it holds the object, or a commit that came after it."""
     found = []
-    for remote in _git(repository, "remote").split():
-        url = _git(repository, "ls-remote", "--get-url", remote)
-        shown, elsewhere = without_secret(url), is_elsewhere(url)
+    for address in dict.fromkeys(a for named in addresses(asks.repository).values() for a in named):
+        shown, elsewhere = without_secret(address), is_elsewhere(address)
         try:
-            answer = _git(repository, "ls-remote", "--end-of-options", url, ref).split()
+            tip = asks.tip(address, ref)
         except InputError:
-            found.append(Holder(shown, None, elsewhere, "could not be asked"))
+            found.append(Holder(shown, None, elsewhere, "could not be asked (by its address alone: what git's settings "
+                                "say of it is not used)"))  # fmt: skip
             continue
-        tip = answer[0] if answer else ""
         if tip in ("", made):
             found.append(Holder(shown, tip == made, elsewhere))
-        elif not _succeeds(repository, "cat-file", "-e", tip):
-            found.append(Holder(shown, None, elsewhere, "has a newer commit that is not here (git fetch, then again)"))
+        elif OBJECT.match(tip) and (after := asks.descends(tip, made)) is not None:
+            found.append(Holder(shown, after, elsewhere))
         else:
-            found.append(Holder(shown, _succeeds(repository, "merge-base", "--is-ancestor", made, tip), elsewhere))
+            found.append(Holder(shown, None, elsewhere, "has a newer commit that is not here (git fetch, then again)"))
     return found
 
 
@@ -139,46 +153,18 @@ def _here(host: str) -> bool:
 
 def _commit(repository: Path, blob: str, head: Checkpoint) -> str:
     """A commit of the head's text on its own branch, after the one before. The same head again is the same commit."""
-    tree = _git(repository, "mktree", given=f"100644 blob {blob}\t{FILE}\n")
-    there = _run(repository, ("rev-parse", "--verify", "--quiet", BRANCH), None)
-    old = there.stdout.strip() if there.returncode == 0 else ""
-    if old and _git(repository, "rev-parse", f"{old}^{{tree}}") == tree:
+    tree = git(repository, "mktree", given=f"100644 blob {blob}\t{FILE}\n")
+    there = run(repository, ("rev-parse", "--verify", "--quiet", BRANCH), b"")
+    old = there.stdout.decode().strip() if there.returncode == 0 else ""
+    if old and git(repository, "rev-parse", f"{old}^{{tree}}") == tree:
         return old
     parents = ["-p", old] if old else []
-    made = _git(repository, "commit-tree", tree, *parents, given=f"Head of {head.size} entries\n\n{head.text}")
-    _git(repository, "update-ref", BRANCH, made, old or "0" * len(made))
+    made = git(repository, "commit-tree", tree, *parents, given=f"Head of {head.size} entries\n\n{head.text}")
+    git(repository, "update-ref", BRANCH, made, old or "0" * len(made))
     return made
 
 
 def _tag(repository: Path, tag: str, blob: str, head: Checkpoint) -> str:
     message = f"Head of {head.size} entries\n\n{head.text}"
-    _git(repository, "tag", "-a", "-F", "-", "--end-of-options", tag, blob, given=message)
-    return _git(repository, "rev-parse", f"refs/tags/{tag}")
-
-
-def _succeeds(repository: Path, *arguments: str) -> bool:
-    return _run(repository, arguments, None).returncode == 0
-
-
-def _git(repository: Path, *arguments: str, given: str | None = None) -> str:
-    done = _run(repository, arguments, given)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        says = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "failed")
-        raise InputError(f"git {arguments[0]} in {repository}: {says}")
-    return done.stdout.removesuffix("\n")
-
-
-def _run(repository: Path, arguments: tuple[str, ...], given: str | None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    try:
-        return subprocess.run(
-            ["git", "-C", str(repository), *arguments],
-            input=given or "", capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise InputError("git is not installed", "install it, or anchor in another way") from None
-    except subprocess.TimeoutExpired:
-        raise InputError(f"git {arguments[0]} in {repository} took longer than {PATIENCE_S:g} s") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"git {arguments[0]} in {repository} failed: {error}") from None
+    git(repository, "tag", "-a", "-F", "-", "--end-of-options", tag, blob, given=message)
+    return git(repository, "rev-parse", f"refs/tags/{tag}")

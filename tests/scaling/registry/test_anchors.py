@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import zlib
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -296,6 +297,116 @@ def test_a_commit_of_another_text_is_bad_and_one_not_there_proves_nothing(book, 
     assert anchors.check(book, gone, Clocks(repository=repository)).standing == Standing.NOT_PROVEN
     for evidence in ({}, {**made.evidence, "object": "--upload-pack=x"}, {**made.evidence, "ref": "-x"}):
         assert anchors.check(book, Anchor(Method.GIT, made.head, evidence), Clocks()).standing == Standing.BAD
+
+
+COMMANDS = {
+    "core.sshCommand": "{run}; git-upload-pack {local} #",
+    "core.fsmonitor": "{run}",
+    "core.hooksPath": "{hooks}",
+    "gpg.program": "{run}",
+    "tag.gpgSign": "true",
+    "commit.gpgSign": "true",
+    "credential.helper": "!{run}",
+    "core.askPass": "{run}",
+    "core.gitProxy": "{run}",
+    "core.pager": "{run}",
+    "core.editor": "{run}",
+    "protocol.ext.allow": "always",
+    "remote.theirs.uploadpack": "{run};git-upload-pack",
+    "remote.theirs.receivepack": "{run};git-receive-pack",
+    "remote.theirs.promisor": "true",
+    "remote.vcs.url": "x",
+    "remote.vcs.vcs": "ext",
+    "remote.ext.url": "ext::{run}",
+    "url.ext::{run}.insteadOf": "https://example.invalid/",
+    "remote.led.url": "https://example.invalid/log.git",
+}
+
+
+def hand_over(repository, tmp_path):
+    """A repository in which everything that git lets a configuration name leaves a mark when it is run."""
+    mark, script, hooks = tmp_path / "mark", tmp_path / "run.sh", tmp_path / "hooks"
+    script.write_text(f"#!/bin/sh\necho $0 $* >> {mark}\nexit 1\n")
+    script.chmod(0o755)
+    hooks.mkdir()
+    for folder in (hooks, repository / ".git" / "hooks"):
+        for name in ("reference-transaction", "pre-push", "pre-commit", "post-update", "post-index-change"):
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(script.read_bytes())
+            (folder / name).chmod(0o755)
+    for name, value in COMMANDS.items():
+        words = {"run": script, "hooks": hooks, "local": tmp_path / "theirs.git"}
+        git(repository, "config", name.format(**words), value.format(**words))
+    return mark
+
+
+@pytest.mark.parametrize("tag", ["", "head-3"])
+def test_no_command_of_a_repository_that_was_handed_over_is_run(book, repository, elsewhere, tmp_path, tag):
+    git(repository, "remote", "add", "theirs", elsewhere)
+    mark = hand_over(repository, tmp_path)
+    made = git_anchor.anchor(repository, book.head(), tag=tag, push="theirs")
+    assert made.evidence["pushed"] == [elsewhere]
+    anchors.append(book, made)
+    found, _ = only(book, repository=repository)
+    assert found.standing == Standing.PROVEN, found.says
+    gone = Anchor(Method.GIT, made.head, {**made.evidence, "object": "a" * 40})
+    assert anchors.check(book, gone, Clocks(repository=repository)).standing == Standing.NOT_PROVEN
+    assert not mark.exists(), mark.read_text()
+
+
+@pytest.mark.parametrize("way", ["ssh command", "other address", "twice another"])
+def test_an_address_of_someone_else_that_leads_home_proves_nothing(book, repository, tmp_path, monkeypatch, way):
+    """The attack: a remote of somebody else's by name, and a configuration that turns it into a folder of ours."""
+    monkeypatch.setenv("GIT_SSH_COMMAND", "false")  # no network: the address itself leads nowhere
+    local = tmp_path / "fake.git"
+    git(tmp_path, "init", "--quiet", "--bare", str(local))
+    made = git_anchor.anchor(repository, book.head(), push=str(local))
+    anchors.append(book, made)
+    git(repository, "remote", "add", "origin", "git@example.invalid:me/log.git")
+    if way == "ssh command":
+        git(repository, "config", "core.sshCommand", f"sh -c 'git-upload-pack {local}'")
+    elif way == "other address":
+        git(repository, "config", f"url.{local}.insteadOf", "git@example.invalid:me/log.git")
+    else:
+        git(repository, "remote", "set-url", "origin", "x:me/log.git")
+        git(repository, "config", "url.https://example.invalid/.insteadOf", "x:")
+        git(repository, "config", f"url.{local}.insteadOf", "https://example.invalid/me/log.git")
+    found, _ = only(book, repository=repository)
+    assert found.standing == Standing.NOT_PROVEN and "could not be asked" in found.says
+    assert "is not used" in found.says
+
+
+def forge_object(repository, name, kind, data):
+    path = repository / ".git" / "objects" / name[:2] / name[2:]
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(data)) + data))
+
+
+@pytest.mark.parametrize("what", ["commit", "blob", "parent"])
+def test_objects_that_do_not_have_their_hash_are_seen(book, repository, elsewhere, what):
+    """The attack: an old commit of somebody else's, and here, under its name, other bytes."""
+    other = git_anchor.anchor(repository, replace(book.head(), root=bytes(32)))
+    git(repository, "push", "--quiet", elsewhere, git_anchor.BRANCH)
+    git(repository, "remote", "add", "theirs", elsewhere)
+    name = other.evidence["object"]
+    git(repository, "update-ref", "-d", git_anchor.BRANCH)
+    own = git_anchor.anchor(repository, book.head())
+    swapped = Anchor(Method.GIT, book.head(), {**other.evidence})
+    if what == "commit":
+        data = subprocess.run(["git", "cat-file", "commit", own.evidence["object"]], cwd=repository,
+                              capture_output=True, check=True).stdout  # fmt: skip
+        forge_object(repository, name, "commit", data)
+    elif what == "blob":
+        forge_object(repository, git(repository, "rev-parse", f"{name}:head"), "blob", book.head().text.encode())
+    else:  # the tip that they have is told to come after ours
+        data = git(repository, "cat-file", "commit", name).replace(
+            "author", f"parent {own.evidence['object']}\nauthor", 1
+        )
+        forge_object(repository, name, "commit", data.encode())
+        swapped = own
+    found = anchors.check(book, swapped, Clocks(repository=repository))
+    assert found.standing == Standing.BAD and "does not have the bytes of its name" in found.says, found.says
 
 
 @pytest.mark.parametrize(
