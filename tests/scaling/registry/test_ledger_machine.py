@@ -1,5 +1,8 @@
-"""Any order of appends, crashes, reopenings, heads and blobs leaves a ledger that verifies and has lost nothing."""
+"""Any order of appends, crashes, disk faults, reopenings, heads, keys, anchors and blobs leaves a ledger that verifies
+and has lost nothing."""
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,13 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from scaling import records
-from scaling.errors import InputError
-from scaling.registry import Ledger, Reason, index, proofs
+from scaling.errors import InputError, LedgerError
+from scaling.registry import Ledger, Reason, anchors, index, proofs
+from scaling.registry.anchors import Anchor, Method
 from scaling.registry.embargo import Secret
 from scaling.registry.entries import read_entry
 from scaling.registry.keys import Action, Statement
 from scaling.registry.merkle import Tree, leaf_hash, root, verify_consistency
 from scaling.registry.signing import SignedHead, SigningKey
+from tests.faults import failing
 
 FROM_BYTES = index.FROM_BYTES
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)
@@ -60,18 +65,73 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.told:
             self.keep(self.book.append(kind, {"prediction": data.draw(st.sampled_from(self.told))}))
 
-    @rule(sign=st.booleans())
-    def turn_keys(self, sign):
+    @rule(sign=st.booleans(), lost=st.booleans())
+    def turn_keys(self, sign, lost):
         """A first key, then another in its place; what follows is signed by the valid one, or not at all."""
         new, old = SigningKey.generate(), self.keys[-1] if self.keys else None
-        self.book.key = old or new
+        self.book.key = new if old is None else None if lost else old
         action = Action.ROTATE if old else Action.NEW
-        self.keep(self.book.append("key", Statement(action, new.public, old.public.hex if old else None).body))
+        body = Statement(action, new.public, old.public.hex if old else None, lost=bool(old) and lost).body
+        self.keep(self.book.append("key", body))
         if old:
-            with pytest.raises(InputError, match="was replaced"):
-                self.book.append("amend", {})
+            self.refuses(old, "was lost, and replaced" if lost else "was replaced")
         self.keys.append(new)
         self.book.key = new if sign else None
+
+    @rule(lost=st.booleans())
+    def revoke(self, lost):
+        """By itself, or without it where it is lost; then none is valid until another begins."""
+        if self.keys:
+            old = self.keys.pop()
+            self.book.key = None if lost else old
+            if lost:
+                with pytest.raises(InputError, match="without a signature"):
+                    self.book.append("key", Statement(Action.REVOKE, old.public).body)
+            self.keep(self.book.append("key", Statement(Action.REVOKE, old.public, lost=lost, reason="x").body))
+            self.refuses(old, "was lost, and revoked" if lost else "was revoked")
+            self.keys.clear()
+            self.book.key = None
+
+    def refuses(self, key, why):
+        with pytest.raises(InputError, match=why):
+            Ledger(self.home.name, key=key).append("amend", {})
+
+    @rule()
+    def a_stranger_signs(self):
+        self.refuses(SigningKey.generate(), "was never entered")
+
+    @rule(data=st.data(), number=st.integers(0, 3))
+    def anchor(self, data, number):
+        """Any head that was handed out; the same evidence again is the same entry."""
+        heads = [head for head in self.heads if head.size]
+        head = data.draw(st.sampled_from(heads)) if heads else self.book.head()
+        made = Anchor(Method.GIT, head, {"object": f"{number:040x}", "ref": "refs/heads/x", "form": "commit"})
+        entry = anchors.append(self.book, made)
+        if entry.line not in self.lines:
+            self.keep(entry)
+        assert anchors.append(self.book, made) == entry and Anchor.from_entry(entry) == made
+
+    @rule(
+        first=st.integers(1, 5), for_good=st.booleans(), half=st.booleans(),
+        names=st.sampled_from([("write",), ("fsync",), ("write", "fsync", "ftruncate")]),
+        code=st.sampled_from([errno.ENOSPC, errno.EIO]),
+    )  # fmt: skip
+    def disk_fault(self, first, for_good, half, names, code):
+        """Some calls of an append fail: what is acknowledged is there, and a retry enters it once."""
+        nonce, entry, said = f"fault-{len(self.lines)}", None, os.strerror(code)
+        with pytest.MonkeyPatch.context() as patch:
+            failing(patch, names, range(first, 1000 if for_good else first + 1), code, half)
+            try:
+                entry = self.book.append("amend", {"fault": first}, nonce)
+            except (InputError, LedgerError) as error:
+                said = str(error)
+        assert os.strerror(code) in said
+        again = self.book.append("amend", {"fault": first}, nonce)
+        assert entry in (None, again)
+        self.keep(again)
+        whole = {path.read_bytes() for path in self.path.parent.glob("torn-*")} - set(self.torn)
+        assert all(b'"fault"' in tail for tail in whole)
+        self.torn += whole
 
     @rule(body=BODIES)
     def seal(self, body):
