@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scaling.predictions import NOT_STARTED, Prediction, Resolution
+from scaling.predictions import NOT_STARTED, UNKNOWN, Prediction, Resolution
 
 UNBOUND = (
     "The target run's seeds are not bound to the ledger entry: that the run came after the registration rests on the "
@@ -39,6 +39,8 @@ def labels(prediction: Prediction, resolution: Resolution | None = None, course:
     found = []
     if prediction.run_state != NOT_STARTED:
         found.append(f"The prediction was registered when the run was already {prediction.run_state or 'unstated'}.")
+    if unknown := [name for name, value in prediction.target.items() if value == UNKNOWN]:
+        found.append(f"Of the run these were said to be unknown: {', '.join(unknown)}.")
     if resolution and not resolution.bound:
         found.append(UNBOUND)
     return found + (_of(course, prediction, resolution) if course else [])

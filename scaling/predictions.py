@@ -24,6 +24,7 @@ from scaling.scores import QuantileDistribution
 from scaling.units import format_compute, format_interval
 
 NOT_STARTED, STARTED, FINISHED = "not started", "started", "finished"
+UNKNOWN = "unknown"  # what somebody says of a run's field, instead of leaving it out
 MEDIAN = LEVELS.index(0.5)
 VERSION = 3  # of one whose claims state their prior; 2 with gates only, 1 with neither: as it was written then
 
@@ -180,8 +181,8 @@ class Claim:
 class Prediction:
     """The body of a `prediction` entry.
 
-    `target` describes the run to come (its seedless specifications by stage or, in words, `run`; compute with unit, and
-    of specifications model size, data, task, samples and decoding);
+    `target` describes the run to come (its seedless specifications by stage or, in words, `run`; compute with unit,
+    model size, data, task and, unless the loss alone is foretold, k, samples and decoding);
     `provenance` how the forecast came about (data files with digests, code commit and digest of uncommitted changes,
     versions, replay command); `run_state` whether the run had started when this was registered; `gates` what was known
     then of the assumptions that could be tested.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from scaling.errors import InputError
 from scaling.fitted import Forecast, read_forecasts, read_made
 from scaling.metrics import metric
-from scaling.predictions import NOT_STARTED, Question
+from scaling.predictions import NOT_STARTED, UNKNOWN, Question
 from scaling.records import EXACT_INTEGER, file_digest, parse
 from scaling.registry import Entry, Ledger, binding, book
 from scaling.registry.complete import STATES
@@ -28,6 +29,12 @@ class Stated:
     assumptions: Sequence[str] = ()
     target: Path | None = None
     run: str = ""
+    model: str = ""
+    train_data: str = ""
+    task: str = ""
+    k: str = ""
+    samples: str = ""
+    decoding: str = ""
     run_state: str | None = None
     protocol: str = ""
     data: Sequence[Path] = ()
@@ -45,7 +52,7 @@ def register_file(path: Path, ledger: Ledger, stated: Stated, *, runs: Path, emb
         )
         for f in made
     ]
-    described: dict[str, Any] = {"run": stated.run} if stated.run else {}
+    described = _described(stated)
     state = stated.run_state or ""
     if stated.target:
         described |= parse(stated.target.read_bytes(), what=str(stated.target))
@@ -63,6 +70,19 @@ def register_file(path: Path, ledger: Ledger, stated: Stated, *, runs: Path, emb
         protocol=stated.protocol,
         embargo=embargo,
     )
+
+
+def _described(stated: Stated) -> dict[str, Any]:
+    """What the person says of a run that has no specifications; counts as numbers."""
+    words = {"run": stated.run, "model": stated.model, "data": stated.train_data, "task": stated.task,
+             "k": stated.k, "samples": stated.samples, "decoding": stated.decoding}  # fmt: skip
+    found: dict[str, Any] = {name: value for name, value in words.items() if value}
+    for name in ("k", "samples"):
+        if name in found and found[name] != UNKNOWN:
+            if not (re.fullmatch("[0-9]{1,16}", found[name]) and 0 < int(found[name]) < EXACT_INTEGER):
+                raise InputError(f"--{name} {found[name]!r:.40} is no count", f"give a whole number, or {UNKNOWN!r}")
+            found[name] = int(found[name])
+    return found
 
 
 def _provenance(path: Path, stated: Stated) -> dict[str, Any]:

@@ -32,9 +32,15 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="The run's specifications (target.json of a sweep): its seeds will derive from the entry.",
 )
+@click.option("--run", default="", help="Without --target (needed, with what follows): which run it is, in words.")
 @click.option(
-    "--run", default="", help="Without --target (needed): the run in words: size, data, task, samples, decoding."
+    "--model", default="", help="Size of the run's model, in parameters; of this and what follows: or unknown."
 )
+@click.option("--train-data", default="", help="What it is trained on, and how many tokens.")
+@click.option("--task", default="", help="The problems it will be measured on.")
+@click.option("--k", default="", help="Attempts a problem that count as one, of pass@k (but for losses).")
+@click.option("--samples", default="", help="Samples a problem (but for losses).")
+@click.option("--decoding", default="", help="How answers are drawn: greedy, temperature 1, ... (but for losses).")
 @click.option(
     "--run-state",
     type=click.Choice(["not started", "started", "finished"]),
@@ -73,12 +79,14 @@ def register(
     Nothing can be added later, so an incomplete prediction is refused by the name of what is missing. FORECASTS brings
     data files with digests, fit, prior, factors, grade, seed and the command that made it; the program its commit,
     uncommitted changes, versions and lock file; you state the question (--title), the deadline (--until), what would
-    void it (--void), and the run (--target, or --run with --run-state and --protocol).
+    void it (--void), and the run: --target, or --run with --model, --train-data, --task, --k, --samples, --decoding,
+    --run-state and --protocol. Say `unknown` of what you do not know: it is shown beside the prediction.
 
     \b
     scaling forecast runs.csv --at "1e23 FLOP" -o forecasts.json
     scaling register forecasts.json --title "the big run" --until 2027-03-01 --void "another test set" \\
-        --run "7e10 parameters, 1.4e12 tokens of our mix" --run-state "not started" --protocol "our held-out text"
+        --run "the spring run" --model "7e10 parameters" --train-data "1.4e12 tokens of our mix" \\
+        --task "our held-out text" --run-state "not started" --protocol "loss on all of it"
     scaling register forecasts.json --title "the target" --until 2027-03-01 --void "another recipe" \\
         --target forecast/target.json
     """

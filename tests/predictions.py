@@ -15,13 +15,26 @@ UNTIL = "2030-01-01"
 VOIDS = ("another problem set",)
 # for book.register of forecasts made here: the run in words, its state, and what made them
 COMPLETE: dict[str, Any] = {
-    "target": {"run": "the big run"},
+    "target": {
+        "run": "the big run",
+        "model": "7e10 parameters",
+        "data": "1.4e12 tokens",
+        "task": "our problems",
+        "k": 1,
+        "samples": 8,
+        "decoding": "temperature 1",
+    },
     "run_state": "not started",
     "provenance": {"replay": "python make.py", "seed": 0},
 }
-# what `scaling register` needs beside the file of forecasts
+# how `scaling register` is told of a run that is none of this program's
+RUN = (
+    "--run 'the big run' --model '7e10 parameters' --train-data '1.4e12 tokens' --task 'our problems' "
+    "--k 1 --samples 8 --decoding 'temperature 1'"
+)
+# what it needs beside the file of forecasts
 REGISTER = (
-    "register f.json --title big --until 2030-01-01 --void 'other data' --run 'the big run' --run-state 'not started' "
+    f"register f.json --title big --until 2030-01-01 --void 'other data' {RUN} --run-state 'not started' "
     "--replay 'python make.py' --seed 0 --ledger book"
 )
 

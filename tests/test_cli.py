@@ -1,10 +1,12 @@
 """The command line teaches, and fails in one sentence with the right exit code."""
 
 import json
+import shlex
 
 import pytest
 
 from scaling.__main__ import cli, main
+from tests.predictions import RUN
 
 
 @pytest.mark.parametrize("verb", [None, *cli.list_commands(None)])
@@ -53,7 +55,7 @@ def test_register_and_resolve_ones_own_forecast(tmp_path, monkeypatch, capsys):
     points = [(10.0**e, 1.7 + 2 * 10 ** (-0.15 * (e - 18))) for e in range(18, 23)]
     (tmp_path / "points.csv").write_text("C,loss\n" + "".join(f"{c},{v}\n" for c, v in points))
     assert main(["forecast", "points.csv", "--at", "1e23 FLOP", "-o", "f.json"]) == 0
-    stated = ["--void", "x", "--run", "1e9 parameters", "--run-state", "not started", "--protocol", "our text"]
+    stated = ["--void", "x", *shlex.split(RUN), "--run-state", "not started", "--protocol", "our text"]
     command = ["register", "f.json", "--title", "big", "--ledger", "book", *stated]
     assert main([*command, "--until", "2030-01-01"]) == 0
     assert main([*command, "--until", "tomorrow"]) == 1

@@ -13,8 +13,9 @@ from typing import Any
 from scaling.compute import inputs_of
 from scaling.errors import InputError
 from scaling.fitted import Forecast
+from scaling.metrics import LOSS
 from scaling.observations import unit_of
-from scaling.predictions import FINISHED, NOT_STARTED, STARTED, Claim, Prediction
+from scaling.predictions import FINISHED, NOT_STARTED, STARTED, UNKNOWN, Claim, Prediction
 from scaling.registry.entries import HEX64
 from scaling.trials import TrialSpec
 from scaling.units import format_compute
@@ -22,8 +23,16 @@ from scaling.units import format_compute
 STATES = (NOT_STARTED, STARTED, FINISHED)
 UNSTATED = "unstated"
 AGAIN = "make the forecasts again: scaling forecast ... -o forecasts.json"
+OR = f"or {UNKNOWN!r}, which is shown beside the prediction"
+RUN, SAMPLED = ("model", "data", "task"), ("k", "samples", "decoding")  # SAMPLED: of any metric but the loss
 HOW = {
-    "target": "--target target.json of a sweep, or --run 'model size, data, task, samples and decoding of the run'",
+    "target": "--target target.json of a sweep, or --run 'which run it is' with --model, --train-data, --task, ...",
+    "target.model": f"--model 'size of the model, in parameters', {OR}",
+    "target.data": f"--train-data 'what it is trained on, and how many tokens', {OR}",
+    "target.task": f"--task 'the problems it will be measured on', {OR}",
+    "target.k": f"--k of pass@k (1: one attempt a problem), {OR}",
+    "target.samples": f"--samples a problem, {OR}",
+    "target.decoding": f"--decoding 'greedy', 'temperature 1', 'likeliest choice', ..., {OR}",
     "run_state": f"--run-state {' | '.join(map(repr, STATES))}",
     "voids": "--void 'what would void the prediction'",
     "assumptions": "--assume 'what the forecast rests on'",
@@ -55,7 +64,8 @@ def _missing(p: Prediction) -> Iterable[str]:
     made, run = p.provenance, p.target.get("run")
     code = made.get("code")
     stated = {
-        "target": bool(p.target.get("specs")) or (isinstance(run, str) and bool(run.strip())),
+        "target": bool(p.target.get("specs")) or _words(run),
+        **{f"target.{name}": _field(name, p.target.get(name)) for name in _fields(p)},
         "run_state": p.run_state in STATES,
         "voids": any(v.strip() for v in p.voids),
         "assumptions": any(a.strip() for a in p.assumptions),
@@ -72,6 +82,23 @@ def _missing(p: Prediction) -> Iterable[str]:
         own["protocol"] = claim.subject.protocol not in ("", UNSTATED)
         own |= {name: _digest(getattr(claim, name)) for name in ("fit_digest", "data_digest", "draws_digest")}
         yield from (f"claim {claim.id}: {field}" for field, there in own.items() if not there)
+
+
+def _fields(p: Prediction) -> tuple[str, ...]:
+    """What has to be said of a run that is none of this program's: its specifications say it otherwise."""
+    if p.target.get("specs"):
+        return ()
+    return RUN if all(c.subject.metric == LOSS.name for c in p.claims) else (*RUN, *SAMPLED)
+
+
+def _field(name: str, value: Any) -> bool:
+    if name in ("k", "samples"):
+        return value == UNKNOWN or (type(value) is int and value > 0)
+    return _words(value)
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _digest(value: Any) -> bool:
@@ -139,6 +166,7 @@ def _measured(specs: Mapping[str, TrialSpec]) -> dict[str, Any]:
         "model": {"N": inputs["N"], "unit": "parameters"},
         "data": {"D": inputs["D"], "unit": "tokens"},
         "task": f"{spec.task.name}, instance {spec.task.instance}",
+        "k": 1,
         "samples": k,
         "decoding": f"{k} samples a problem at temperature 1" if k else "exact pass probability by teacher forcing",
     }

@@ -69,8 +69,10 @@ def commitment(salt: str, opened: Mapping[str, Any]) -> str:
 
 
 def path_of(ledger: Path, wanted: str) -> Path:
-    """Where a commit's secret stands: in `<ledger>-secrets`, under its commitment."""
-    folder = ledger.absolute()
+    """Where a commit's secret stands: in `<ledger>-secrets`, under its commitment, however the ledger is named."""
+    folder = ledger.resolve()  # not `x/..` nor a link, beside which it could stand inside a ledger
+    if not folder.name:
+        raise InputError(f"{folder} has no folder beside it for secrets", "keep the ledger in a folder of its own")
     return folder.with_name(folder.name + "-secrets") / f"{wanted}.json"
 
 

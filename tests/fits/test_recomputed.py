@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 
@@ -18,9 +19,9 @@ from scaling.__main__ import main
 from scaling.errors import InputError, NotReplayed
 from scaling.observations import Observations
 from scaling.registry import Kind, Ledger, book, standing
-from tests.predictions import ask
+from tests.predictions import COMPLETE, RUN, ask
 
-STATED = ["--title", "big", "--until", "2030-01-01", "--void", "x", "--run", "r", "--run-state", "not started",
+STATED = ["--title", "big", "--until", "2030-01-01", "--void", "x", *shlex.split(RUN), "--run-state", "not started",
           "--protocol", "ours", "--ledger", "ledger"]  # fmt: skip
 
 
@@ -169,8 +170,9 @@ def test_the_main_jobs_prediction_is_made_again_by_its_rule(project, monkeypatch
     read = Observations.read("runs")
     made = fits.best_forecasts(read, "1e13 FLOP", beyond=True).forecasts
     facts = provenance.provenance(data=dict(read.sources), replay="scaling demo --folder x", seed=0)
-    book.register(Ledger("ledger"), [ask(f.law) for f in made], made, target={"run": "r"}, run_state="not started",
-                  provenance=facts, protocol="ours")  # fmt: skip
+    book.register(
+        Ledger("ledger"), [ask(f.law) for f in made], made, **COMPLETE | {"provenance": facts}, protocol="ours"
+    )
     assert recompute("latest", folder=project).exact
     gone = next((project / "runs").glob("*/observations.jsonl"))
     gone.unlink()

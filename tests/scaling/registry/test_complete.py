@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -13,10 +14,11 @@ from scaling.labels import NO_CLOCK, UNBOUND
 from scaling.provenance import provenance
 from scaling.registry import Ledger, book, complete, standing
 from scaling.verbs import register
-from tests.predictions import COMPLETE, UNTIL, ask, forecast
+from tests.predictions import COMPLETE, RUN, UNTIL, ask, forecast
 
 ASKED = ask()
 UNSTATED = Subject("loss", "pretrain", "all", "unstated")
+PASSED = Subject("pass_rate", "pretrain", "all", "p" * 16)
 
 
 def made(**left):
@@ -24,11 +26,22 @@ def made(**left):
     return {**COMPLETE, "provenance": {**COMPLETE["provenance"], **left}}
 
 
+def run(**changes):
+    """COMPLETE with something else said of its run; None: left out."""
+    said = {**COMPLETE["target"], **changes}
+    return COMPLETE | {"target": {name: value for name, value in said.items() if value is not None}}
+
+
 @pytest.mark.parametrize(
     ("field", "question", "changes", "facts"),
     [
         ("target", ASKED, {}, COMPLETE | {"target": {}}),
         ("target", ASKED, {}, COMPLETE | {"target": {"run": "  "}}),
+        *(("target." + name, ASKED, {}, run(**{name: value})) for name in ("model", "data", "task")
+          for value in (None, "", " ", 7)),
+        *(("target." + name, ASKED, {"subject": PASSED}, run(**{name: value})) for name in ("k", "samples")
+          for value in (None, 0, -1, 1.5, True, "many")),
+        ("target.decoding", ASKED, {"subject": PASSED}, run(decoding="")),
         ("run_state", ASKED, {}, COMPLETE | {"run_state": ""}),
         ("run_state", ASKED, {}, COMPLETE | {"run_state": "soon"}),
         ("voids", replace(ASKED, voids=()), {}, COMPLETE),
@@ -86,7 +99,7 @@ def file(tmp_path, monkeypatch):
 COMMAND = ["register", "made.json", "--title", "big", "--until", UNTIL, "--ledger", "book"]
 STATED = {
     "voids": ["--void", "another test set"],
-    "target": ["--run", "7e10 parameters"],
+    "target": shlex.split(RUN),
     "run_state": ["--run-state", "not started"],
     "protocol": ["--protocol", "our test set, greedy"],
 }
@@ -121,6 +134,30 @@ def test_the_verb_takes_every_thing_that_a_person_states(file, capsys):
     assert main([*COMMAND, *words, "--threshold", "pass_rate=0.5"]) == 1 and "whose" in capsys.readouterr().err
     assert main([*COMMAND, *words, "--threshold", "-1"]) == 1 and "--threshold -1" in capsys.readouterr().err
     assert sum(1 for _ in Ledger("book")) == 2
+
+
+def test_of_a_loss_neither_k_nor_samples_are_asked(tmp_path):
+    facts = run(k=None, samples=None, decoding=None)
+    assert "k" not in book.register(Ledger(tmp_path), ASKED, forecast(), **facts).body["target"]
+    with pytest.raises(InputError, match=r"target\.k"):
+        book.register(Ledger(tmp_path), [ASKED] * 2, [forecast(), forecast("pass_rate")], **facts)
+
+
+def test_unknown_is_said_and_labelled_wherever_the_prediction_is_shown(file, capsys):
+    words = [word for some in STATED.values() for word in some]
+    words[words.index("--task") + 1] = words[words.index("--k") + 1] = "unknown"
+    assert main([*COMMAND, *words, "--json"]) == 0
+    label = "Of the run these were said to be unknown: k, task."
+    assert json.loads(capsys.readouterr().out)["labels"] == [label]
+    for verb in ("verify --ledger book", "export latest --to osf --ledger book", "prove latest -o p.json --ledger book",
+                 "verify p.json"):  # fmt: skip
+        assert main(verb.split()) == 0
+        told = capsys.readouterr()
+        assert label in told.out + told.err, verb
+    for bad in ("0", "-1", "1.5", "١", "9" * 17, "many"):
+        words[words.index("--k") + 1] = bad
+        assert main([*COMMAND, *words]) == 1 and "is no count" in capsys.readouterr().err
+    assert sum(1 for _ in Ledger("book")) == 1
 
 
 def test_a_prediction_after_the_start_is_entered_and_labelled(file, capsys):

@@ -160,3 +160,14 @@ def test_amendments_stand_beside_what_they_amend(ledger):
     with pytest.raises(InputError, match="no entry with this hash"):
         ledger.append("amend", {"amends": "f" * 64})
     assert ledger.verify().ok
+
+
+@pytest.mark.parametrize("way", ["x/ledger/..", "x/.", "./x/../x", "link", "x/ledger/../../x"])
+def test_the_secret_is_never_inside_the_ledger_however_it_is_named(tmp_path, monkeypatch, way):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x" / "ledger").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "x", target_is_directory=True)
+    entry = book.register(Ledger(way), ask(), forecast(), embargo=True, **COMPLETE)
+    assert [path.name for path in (tmp_path / "x-secrets").glob("*.json")] == [f"{entry.body['commitment']}.json"]
+    assert not [path for path in (tmp_path / "x").rglob("*") if "secret" in str(path.relative_to(tmp_path / "x"))]
+    assert remarks.reveal(Ledger(tmp_path / "x"), entry.hash).kind == "reveal"
