@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import sqlite3
@@ -17,15 +18,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scaling.registry.entries import TAIL, TAIL_BYTES, Kind
+from scaling.registry import recipes
+from scaling.registry.entries import HEX64, TAIL, TAIL_BYTES, Kind
 from scaling.registry.journal import Line, View, Writer
 
 NAME, STAMP = ".index.sqlite", ".index.stamp"
 FROM_BYTES = 4 * 2**20  # a shorter ledger is read through sooner than a database is opened
-VERSION = "2"
-HASH, NONCE, KIND, ABOUT = range(4)
+VERSION = "3"
+HASH, NONCE, KIND, ABOUT, RECIPE = range(5)
 KEPT = {Kind.KEY, Kind.ANCHOR, Kind.PREDICTION, Kind.COMMIT}  # found by kind
 PREDICTED = {Kind.PREDICTION, Kind.COMMIT}
+SPECIFYING, SPECIFIES = {Kind.PREDICTION, Kind.REVEAL, Kind.START}, re.compile(rb'"(?:specs|recipe_digests)":\{')
 NAMED = re.compile(rb'"(?:prediction|commit)":"([0-9a-f]{64})"')  # the prediction that an entry is about
 
 
@@ -67,6 +70,9 @@ class Index:
     def about(self, digest: str) -> Iterator[int]:
         return self._at(ABOUT, _key(bytes.fromhex(digest)))
 
+    def recipes(self, digest: str) -> Iterator[int]:
+        return self._at(RECIPE, _key(bytes.fromhex(digest)))
+
     def _at(self, what: int, low: int, high: int | None = None, order: str = "ASC") -> Iterator[int]:
         rows = self._base.execute(
             f"SELECT offset FROM place WHERE what = ? AND key BETWEEN ? AND ? ORDER BY key, offset {order}",
@@ -95,6 +101,8 @@ class Index:
                 kind = match["kind"].decode()
                 if kind in KEPT:
                     yield KIND, _kind_key(Kind(kind)), line.offset
+                for digest in _recipes(kind, line):
+                    yield RECIPE, _key(bytes.fromhex(digest)), line.offset
                 if kind not in PREDICTED:
                     yield from ((ABOUT, _key(bytes.fromhex(d.decode())), line.offset) for d in NAMED.findall(line.data))
 
@@ -149,7 +157,11 @@ class Search:
         """That name this prediction or commit."""
         return self._found(b'":"%s"' % digest.encode(), self.index.about(digest) if self.index else None)
 
-    def _found(self, needle: bytes, offsets: Iterator[int] | None) -> Iterator[Line]:
+    def recipe(self, digest: str) -> Iterator[Line]:
+        """That may be about a run by this recipe, or start one."""
+        return self._found(SPECIFIES, self.index.recipes(digest) if self.index else None)
+
+    def _found(self, needle: bytes | re.Pattern[bytes], offsets: Iterator[int] | None) -> Iterator[Line]:
         if self.file is None:
             return iter(())
         if offsets is None:
@@ -158,7 +170,9 @@ class Search:
             file = self.file
             there = (next(file.lines(offset), None) for offset in offsets)
             lines = (replace(line, index=-1) for line in there if line)
-        return (line for line in lines if line.whole and needle in line.data)
+        if isinstance(needle, bytes):
+            return (line for line in lines if line.whole and needle in line.data)
+        return (line for line in lines if line.whole and needle.search(line.data))
 
 
 def _stamp(path: Path) -> str:
@@ -180,6 +194,15 @@ def _read_stamp(path: Path) -> str:
 
 def _key(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _recipes(kind: str, line: Line) -> Iterator[str]:
+    if kind in SPECIFYING and SPECIFIES.search(line.data):
+        try:
+            digests = recipes.named(Kind(kind), json.loads(line.data)["body"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return  # verify says what it is
+        yield from filter(HEX64.match, digests)
 
 
 def _kind_key(kind: Kind) -> int:

@@ -155,7 +155,7 @@ class View:
         return start >= 0 and os.pread(self._descriptor, len(line) + 1, start) == line + b"\n"
 
     def lines(self, start: int = 0) -> Iterator[Line]:
-        """All lines, or those from byte `start` on (their index counts from there)."""
+        """All lines, or those from byte `start` on (their index counts from there). One such walk at a time."""
         with open(self._descriptor, "rb", closefd=False) as handle:
             handle.seek(start)
             yield from read_lines(handle, self.size, start)

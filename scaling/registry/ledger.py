@@ -169,6 +169,11 @@ class Ledger:
         with self._looking() as (lookup, _):
             return lookup.about(prediction)
 
+    def of_recipes(self, digests: Iterable[str]) -> list[Entry]:
+        """The predictions about runs by one of these recipes, or whose starts name one."""
+        with self._looking() as (lookup, _):
+            return lookup.of_recipes(digests)
+
     def newest(self, *kinds: Kind, wanted: Callable[[Entry], bool] = lambda entry: True) -> Entry | None:
         """The newest entry of one of these kinds that is `wanted`."""
         with self._looking() as (lookup, _):

@@ -3,13 +3,13 @@ links, and all other entries, are not checked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scaling.errors import InputError, LedgerError
-from scaling.registry import keys
+from scaling.registry import keys, recipes
 from scaling.registry.embargo import check_opening
 from scaling.registry.entries import HEX64, Entry, Kind, read_entry
 from scaling.registry.index import Search
@@ -42,6 +42,16 @@ class Lookup:
         named = (e for e in self._read(self.seek.about(entry.hash)) if e.kind not in PREDICTED)
         found = [e for e in named if entry.hash in (e.prediction, e.body.get("commit")) and e.kind != Kind.ANCHOR]
         return sorted([entry, *found, *self.of_kind(Kind.ANCHOR)], key=lambda e: e.seq)
+
+    def of_recipes(self, digests: Iterable[str]) -> list[Entry]:
+        """The predictions about runs by one of these recipes, or with starts by one; each once."""
+        about: dict[object, None] = {}
+        for digest in digests:
+            for e in self._read(self.seek.recipe(digest)):
+                if digest in recipes.named(e.kind, e.body):
+                    about[e.hash if e.kind == Kind.PREDICTION else e.prediction or e.body.get("commit")] = None
+        found = [self.of_hash(name) for name in about]
+        return [entry for entry in found if entry and entry.kind in PREDICTED]
 
     def newest(self, kind: Kind) -> Iterator[Entry]:
         """Of this kind, the newest first."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
+from scaling.errors import InputError
 from scaling.predictions import FINISHED, NOT_STARTED, STARTED
+from scaling.records import canonical, parse
+from scaling.registry import binding
+from scaling.registry.entries import Kind
 from scaling.trials import TrialSpec
 
 if TYPE_CHECKING:
     from scaling.registry.ledger import Ledger
-    from scaling.registry.standing import Record, Sealed
 
 
 def state_in(ledger: Ledger, target: Mapping[str, TrialSpec], *, but: str | None = None) -> str:
@@ -18,21 +22,33 @@ def state_in(ledger: Ledger, target: Mapping[str, TrialSpec], *, but: str | None
     prediction that is entered once more, whose own run does not count."""
     from scaling.registry import standing
 
-    wanted, found = {spec.recipe_digest for spec in target.values()}, NOT_STARTED
-    for one in standing.known(ledger) if (ledger.folder / "entries.jsonl").exists() else ():
-        if one.entry.nonce != but and (one.starts or one.outcomes) and wanted & set(_recipes(one)):
-            if one.outcomes:
-                return FINISHED
+    if not (ledger.folder / "entries.jsonl").exists():
+        return NOT_STARTED
+    found = NOT_STARTED
+    for entry in ledger.of_recipes({spec.recipe_digest for spec in target.values()}):
+        one = standing.known_as(ledger, entry)
+        if entry.nonce != but and one.outcomes:
+            return FINISHED
+        if entry.nonce != but and one.starts:
             found = STARTED
     return found
 
 
-def _recipes(one: Record | Sealed) -> Iterator[str]:
-    """Digests of the recipes that a prediction is about, and of those that its starts name: of a sealed one these."""
-    from scaling.registry import binding, standing
+def named(kind: Kind, body: Mapping[str, Any]) -> frozenset[str]:
+    """Digests of the recipes that a prediction is about, opened or not sealed, or that a start names."""
+    if kind == Kind.START:
+        digests = body.get("recipe_digests")
+        return frozenset(map(str, digests.values())) if isinstance(digests, Mapping) else frozenset()
+    told = body.get("opened") if kind == Kind.REVEAL else body if kind == Kind.PREDICTION else None
+    target = told.get("target") if isinstance(told, Mapping) else None
+    specs = target.get("specs") if isinstance(target, Mapping) else None
+    return _digests(canonical(specs)) if specs else frozenset()
 
-    for start in one.starts:
-        named = start.body.get("recipe_digests")
-        yield from map(str, named.values()) if isinstance(named, dict) else ()
-    if isinstance(one, standing.Record) and "specs" in one.prediction.target:
-        yield from (spec.recipe_digest for spec in binding.target_of(one.prediction.target, where="").values())
+
+@lru_cache(maxsize=256)
+def _digests(specs: bytes) -> frozenset[str]:
+    try:
+        described = binding.target_of({"specs": parse(specs)}, where="")
+    except InputError:
+        return frozenset()  # of another program
+    return frozenset(spec.recipe_digest for spec in described.values())

@@ -3,16 +3,19 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from scaling.compute import inputs_of
 from scaling.errors import InputError, LedgerError
 from scaling.registry import Kind, Ledger, blobs, book, index, lookup, nonces, remarks, standing
 from scaling.registry.keyfiles import create
 from scaling.registry.keys import Action, Statement
+from scaling.registry.recipes import state_in
 from scaling.registry.signing import SigningKey
-from tests.predictions import COMPLETE, REGISTER, ask, forecast
+from tests.predictions import COMPLETE, REGISTER, ask, forecast, specs
 
 
 def filled(folder, others=40):
@@ -40,6 +43,32 @@ def test_a_prediction_is_found_and_resolved_without_reading_the_other_entries(tm
     assert len({e.hash for e in read}) <= 3, "the prediction, its remark, its outcome"
     monkeypatch.undo()
     assert standing.find(kept, told.hash).remarks and kept.verify().ok
+
+
+@pytest.mark.parametrize("long", [True, False])
+@pytest.mark.parametrize("embargo", [True, False])
+def test_an_earlier_run_of_the_recipe_is_found_among_other_predictions(tmp_path, monkeypatch, long, embargo):
+    """By a start or by an outcome alone, of a prediction that was open or sealed; and only the predictions that are
+    about it are read."""
+    monkeypatch.setattr(index, "FROM_BYTES", 1 if long else 2**30)
+    cost = inputs_of(specs()["pretrain"])["C_pre"]
+    kept, _ = filled(tmp_path, 5)
+    facts = COMPLETE | {"target": {"specs": {"pretrain": specs()["pretrain"].to_json()}}}
+    first = book.register(kept, ask(), forecast(at=cost), embargo=embargo, **facts)
+    assert state_in(kept, specs()) == "not started"
+    if embargo:
+        remarks.reveal(kept, first.hash)
+    book.resolve(kept, first, 0.5)
+    assert state_in(kept, specs()) == "finished" and state_in(kept, specs(), but=first.nonce) == "not started"
+    second = book.register(kept, ask(), forecast(at=cost), **facts)
+    assert second.body["run_state"] == "finished"
+    other = {"pretrain": replace(specs()["pretrain"], steps=11)}
+    assert state_in(kept, other) == "not started"
+    kept.append("start", {"prediction": first.hash, "recipe_digests": {"pretrain": other["pretrain"].recipe_digest}})
+    kept.append("start", {"prediction": second.hash, "recipe_digests": ["no", 1]})
+    assert state_in(kept, other) == "finished"
+    monkeypatch.setattr(Ledger, "entries", lambda *a: pytest.fail("the whole ledger was read"))
+    assert state_in(kept, specs()) == "finished"
 
 
 def test_what_is_found_is_what_the_whole_ledger_says(tmp_path, monkeypatch):
