@@ -10,6 +10,7 @@ import click
 from scaling.anchor_verbs import anchor
 from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, note, output_option
 from scaling.key_verbs import key_new, key_revoke, key_show, reason_option
+from scaling.standing_text import note_unless_remembered
 
 if TYPE_CHECKING:
     from scaling.registry.proofs import Proven
@@ -64,6 +65,7 @@ def ledger_head(key: Path | None, folder: Path, ledger: Path | None, as_json: bo
 
     book = opened(ledger or folder / "ledger", create=False, key=key)
     signed = SignedHead.sign(book.remember(), book.key)
+    note_unless_remembered(book, signed.head)
     emit(
         {"origin": signed.head.origin, "size": signed.head.size, "root": signed.head.root.hex(), "text": signed.text},
         lambda: signed.text.removesuffix("\n"),

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, note, table
-from scaling.standing_text import labels_of, note_labels, place, scores_table, signatures, standing_row
+from scaling.standing_text import (
+    labels_of,
+    note_labels,
+    note_unless_remembered,
+    place,
+    scores_table,
+    signatures,
+    standing_row,
+)
 
 if TYPE_CHECKING:
     pass
@@ -254,7 +262,7 @@ def verify(
         report.raise_first()
     known = standing.known(kept)
     clocks, anchored = told(kept, tsa_roots, repository)
-    kept.remember(verified=report)
+    note_unless_remembered(kept, kept.remember(verified=report))
     rows = [standing_row(one) for one in known]
     headers = ["entry", "hash", "prediction", "state", "starts", "seed", "claims", "in 90 %"]
     remarks = {one.entry.hash: one.remarks for one in known if one.remarks}

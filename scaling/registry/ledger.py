@@ -27,9 +27,9 @@ from scaling.registry import anchors, index, keys
 from scaling.registry import entries as entry_format
 from scaling.registry.blobs import Blobs
 from scaling.registry.entries import NONCE, Entry, Kind
-from scaling.registry.heads import Head, Heads, check_not_cut
+from scaling.registry.heads import Head, Heads, Held, check_not_cut
 from scaling.registry.index import Search
-from scaling.registry.journal import MAX_LINE, Journal, Line, Writer, read_lines
+from scaling.registry.journal import MAX_LINE, Journal, Line, Unwritable, Writer, read_lines
 from scaling.registry.keys import Keyring, Statement
 from scaling.registry.lookup import Lookup, placed, read_at
 from scaling.registry.merkle import Checkpoint
@@ -129,9 +129,10 @@ class Ledger:
     def entries(self, kind: Kind | str | None = None) -> Iterator[Entry]:
         """Entries in order, read lazily, checked link by link: a bad one, or a cut, raises `LedgerError`."""
         wanted = None if kind is None else entry_format.read_kind(kind)
-        chain, newest = Chain(), self._heads.newest()  # before the length is noted: others may go on
+        chain, held = Chain(), self._heads.held()  # before the length is noted: others may go on
+        newest = self._heads.newest()
         with self._reading() as (handle, size):
-            for entry in self._follow(chain, read_lines(handle, size)):
+            for entry in self._follow(chain, read_lines(handle, size), held):
                 if wanted in (None, entry.kind):
                     yield entry
         check_not_cut(newest, chain.frontier.size, self._entries.path)
@@ -151,39 +152,47 @@ class Ledger:
 
     def head(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
         """The state of the whole ledger: number of entries and RFC 9162 root over their lines. `visit` sees each."""
-        chain, newest = Chain(), self._heads.newest()
-        with self._reading() as (handle, size):
-            for entry in self._follow(chain, read_lines(handle, size)):
-                visit(entry)
-        check_not_cut(newest, chain.frontier.size, self._entries.path)
-        return chain.head
+        return self._read_through(visit).head
 
     def remember(
         self, visit: Callable[[Entry], object] = lambda entry: None, verified: VerifyReport | None = None
     ) -> Checkpoint:
         """`head()`, also noted in heads.jsonl: call it for every head that is printed or handed out.
 
-        Others may append while the ledger is read; what came meanwhile is read on under the lock, and counted. What was
-        `verified` a moment ago is not read (nor visited) once more.
+        It continues every head that was remembered, or raises. Others may append while the ledger is read; what came
+        meanwhile is read on under the lock, and counted. What was `verified` a moment ago is not read (nor visited)
+        once more. Of a ledger that cannot be written the head is read only: see `remembers`.
         """
-        chain = Chain()
         if verified:
             verified.raise_first()
             chain = verified.chain
         else:
-            with self._reading() as (handle, size):
-                for entry in self._follow(chain, read_lines(handle, size)):
-                    visit(entry)
-        with self._existing(), self._entries.writing(create=False) as file:
+            chain = self._read_through(visit)
+        with contextlib.suppress(Unwritable), self._existing(), self._entries.writing(create=False) as file:
             if chain.previous and not file.holds(chain.previous.line, chain.end):
                 raise LedgerError(f"{self._entries.path} was changed while it was read", "run verify")
             file.sync()  # a head must not outlive the entries it counts
             behind = (replace(line, index=line.index + chain.frontier.size) for line in file.lines(chain.end))
-            for entry in self._follow(chain, behind):
+            for entry in self._follow(chain, behind, Held(())):
                 visit(entry)
-            check_not_cut(self._heads.newest(), chain.frontier.size, file.path)
+            newest = self._heads.newest()
+            check_not_cut(newest, chain.frontier.size, file.path)
+            Held([newest] if newest else []).check(chain.frontier, file.path)
             self._heads.note(chain.head)
         return chain.head
+
+    def remembers(self, head: Checkpoint) -> bool:
+        """Whether it is the newest head that was remembered: it is not where the folder cannot be written."""
+        newest = self._heads.newest()
+        return newest is not None and (newest.size, newest.root) == (head.size, head.root.hex())
+
+    def _read_through(self, visit: Callable[[Entry], object]) -> Chain:
+        chain, held, newest = Chain(), self._heads.held(), self._heads.newest()
+        with self._reading() as (handle, size):
+            for entry in self._follow(chain, read_lines(handle, size), held):
+                visit(entry)
+        check_not_cut(newest, chain.frontier.size, self._entries.path)
+        return chain
 
     def verify(self, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
         """Check every byte: entries, chain, references, blobs; each head in heads.jsonl, in anchors and in `heads`."""
@@ -261,13 +270,15 @@ class Ledger:
             if not self._blobs.sound(digest):
                 raise InputError(f"no sound blob {digest} in {self._blobs.folder}", "store it first, with put_blob")
 
-    def _follow(self, chain: Chain, lines: Iterable[Line]) -> Iterator[Entry]:
+    def _follow(self, chain: Chain, lines: Iterable[Line], held: Held) -> Iterator[Entry]:
         for line in lines:
             if line.whole:
                 try:
-                    yield chain.follow(line)
+                    entry = chain.follow(line)
                 except InputError as error:
                     raise placed(line, error, self._entries.path) from None
+                held.check(chain.frontier, self._entries.path)
+                yield entry
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Any, int]]:

@@ -55,7 +55,7 @@ def prove(ledger: Ledger, digest: str, key: SigningKey | None = None) -> dict[st
     The whole ledger is read and checked link by link: nothing is proven out of a broken one.
     """
     read = _Reading(digest)
-    head = _printed(ledger, read)
+    head = ledger.remember(read)
     if digest not in {e.hash for e in read.kept}:
         raise InputError(f"{digest} is the hash of no entry in {ledger.folder}")
     tree = Tree(read.leaves)
@@ -103,7 +103,7 @@ def check(proof: Any) -> Proven:
 def prove_consistency(ledger: Ledger, old: SignedHead, key: SigningKey | None = None) -> dict[str, Any]:
     """The proof that the ledger continues an earlier head, as a JSON value; `LedgerError` if it does not."""
     read = _Reading("")
-    head = _printed(ledger, read)
+    head = ledger.remember(read)
     if old.head.size > head.size:
         raise LedgerError(
             f"head not consistent: {ledger.folder} has {head.size} entries, the head held has {old.head.size}: "
@@ -140,9 +140,6 @@ class _Reading:
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
-        self.begin()
-
-    def begin(self) -> None:
         self.leaves: list[bytes] = []
         self.kept: list[Entry] = []
 
@@ -154,15 +151,6 @@ class _Reading:
 
 def _named(entry: Entry) -> set[object]:
     return {r.hash for r in references(entry.kind, entry.body)}
-
-
-def _printed(ledger: Ledger, read: _Reading) -> Checkpoint:
-    """The head, remembered because it leaves the house; not remembered where the folder cannot be written."""
-    try:
-        return ledger.remember(read)
-    except InputError:
-        read.begin()
-        return ledger.head(read)
 
 
 def _included(item: Any, head: Checkpoint) -> Entry:

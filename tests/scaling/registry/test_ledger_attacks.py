@@ -213,7 +213,7 @@ def test_damaged_heads_are_named_never_skipped(book):
         assert first(book).reason == reason
     file.write_bytes(b"garbage\n")
     for call in (Ledger.remember, CALLS[-1]):
-        with pytest.raises(LedgerError, match=r"head at byte 0 of heads\.jsonl"):
+        with pytest.raises(LedgerError, match=r"byte 0\)? of heads\.jsonl"):
             call(book)
     file.write_bytes(sound + sound[:30])
     book.append("key", {})
