@@ -60,11 +60,11 @@ def ledger_head(key: Path | None, folder: Path, ledger: Path | None, as_json: bo
     \b
     scaling ledger head --folder forecast > head.txt
     """
-    from scaling.registry.signing import SignedHead
+    from scaling.registry import proofs
     from scaling.signers import opened
 
     book = opened(ledger or folder / "ledger", create=False, key=key)
-    signed = SignedHead.sign(book.remember(), book.key)
+    signed = proofs.signed_head(book)
     note_unless_remembered(book, signed.head)
     emit(
         {"origin": signed.head.origin, "size": signed.head.size, "root": signed.head.root.hex(), "text": signed.text},

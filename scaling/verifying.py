@@ -11,15 +11,12 @@ from scaling.registry import Ledger
 
 
 def verify_file(file: Path, ledger: Ledger | None, *, as_json: bool) -> int:
-    from scaling.registry.exported import check_file
+    from scaling.registry.exported import against, check_file
 
     checked = check_file(file)
     for warning in checked.warnings:
         note(f"warning: {warning}")
-    says = list(checked.says)
-    if ledger:
-        ledger.verify(checked.heads).raise_first()
-        says.append(f"the ledger in {ledger.folder} is sound and continues that head")
+    says = [*checked.says, *(against(checked, ledger) if ledger else filter(None, [checked.alone]))]
     emit({"ok": True, "what": checked.what, "says": says}, lambda: "\n".join([f"good: {checked.what}", *says]),
          as_json=as_json)  # fmt: skip
     return 0

@@ -9,19 +9,23 @@ from pathlib import Path
 
 from scaling import records
 from scaling.errors import InputError, LedgerError
-from scaling.registry.entries import HEX64, TIME, utc_now
+from scaling.registry.entries import HEX64, is_time, utc_now
 from scaling.registry.journal import Journal, Line, line_before, line_start, read_lines
 from scaling.registry.merkle import Checkpoint, Frontier
 
 
 @dataclass(frozen=True)
 class Head:
-    """A head printed earlier: so many entries had this root (hex). `where` names who remembers it."""
+    """A head printed earlier: so many entries had this root (hex). `where` names who remembers it.
+
+    `origin` is the ledger that it names, where it names one.
+    """
 
     size: int
     root: str
     where: str
     time: str | None = None
+    origin: str | None = None
 
 
 def head_line(head: Checkpoint, time: str) -> bytes:
@@ -39,7 +43,7 @@ def read_head(line: bytes, where: str) -> Head:
         isinstance(root, str)
         and HEX64.match(root)
         and isinstance(time, str)
-        and TIME.match(time)
+        and is_time(time)
         and type(size) is int
         and size >= 0
     ):
@@ -55,8 +59,8 @@ class Held:
         for head in heads:
             self._by_size.setdefault(head.size, []).append(head)
 
-    def against(self, frontier: Frontier) -> Iterator[str]:
-        """What is wrong with the entries read so far: a head of so many had another root."""
+    def against(self, frontier: Frontier, origin: str = "") -> Iterator[str]:
+        """What is wrong with the entries read so far: a head of so many had another root, or is not of this ledger."""
         if frontier.size in self._by_size:
             root = frontier.root().hex()
             for head in self._by_size[frontier.size]:
@@ -65,6 +69,8 @@ class Held:
                         f"{head.where} says that {head.size} entries had the root {head.root[:16]}..., "
                         f"they now have {root[:16]}...: the ledger was rewritten"
                     )
+                elif origin and head.origin not in (None, origin):
+                    yield f"{head.where} is of {head.origin}, and this ledger is {origin}: the name was changed"
 
     def beyond(self, size: int) -> Iterator[str]:
         """What is wrong with a ledger that ends here: heads of more entries."""

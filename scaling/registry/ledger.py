@@ -196,7 +196,10 @@ class Ledger:
 
     def verify(self, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
         """Check every byte: entries, chain, references, blobs; each head in heads.jsonl, in anchors and in `heads`."""
-        outside = [Head(head.size, head.root.hex(), f"a head held outside ({head.origin})") for head in heads]
+        outside = [
+            Head(head.size, head.root.hex(), f"a head held outside ({head.origin})", origin=head.origin)
+            for head in heads
+        ]
         try:
             with self._entries.reading() as (handle, size):
                 inside, bad, torn = self._heads.read()

@@ -239,5 +239,5 @@ class Inspection:
         self._latest = max(self._latest, entry.time)
 
     def _compare_heads(self) -> None:
-        for message in self._held.against(self.chain.frontier):
+        for message in self._held.against(self.chain.frontier, self.chain.origin):
             self.add(Reason.HEAD_NOT_CONSISTENT, None, message)
