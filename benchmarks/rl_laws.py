@@ -1,6 +1,6 @@
 """RL laws against published numbers: ScaleRL's table of sigmoids, its grid, and Tan et al. across sizes.
 
-    SCALING_PUBLIC_DATA=folder python -m benchmarks.rl_laws [--runs 40]
+    SCALING_PUBLIC_DATA=folder python -m benchmarks.rl_laws [--runs 40] [--alone]
 
 ScaleRL: curves from the published A, B and C_mid, R_0 = .30 given, noise of sd .004; 1,500 GPU-hours are one epoch of
 about 1,100 steps, and one evaluation every 100 steps is one every 136 GPU-hours. Fitted from 1,500 to 8,000 GPU-hours,
@@ -118,6 +118,33 @@ def tan(lines: Path, points: Path) -> tuple[SizeLaw, RLSurface, Trajectory]:
     return law, rl_surface({n: run for n, run in runs.items() if n < largest}), runs[largest]
 
 
+def _inside(hits: np.ndarray) -> str:
+    """Share of intervals that hold the truth, with its binomial standard error (of one more hit and one more miss)."""
+    p = (hits.sum() + 1) / (len(hits) + 2)
+    return f"{hits.mean():.3f} ± {np.sqrt(p * (1 - p) / len(hits)):.3f}"
+
+
+def _pooled(hits_RN: np.ndarray) -> str:
+    """As _inside, over R published runs that share N draws of noise: the draws are what is independent."""
+    each_N = hits_RN.mean(0)
+    return f"{each_N.mean():.3f} ± {each_N.std(ddof=1) / np.sqrt(len(each_N)):.3f}"
+
+
+def _alone(path: Path, runs: int) -> str:
+    """The sigmoid taken at its word: RMS errors and 90 % coverage of each published run and of all together."""
+    rows, every = [], []
+    for name, a, b, mid in scalerl_rows(path):
+        found = recovered(a, b, mid, runs, others=False)
+        every.append(found)
+        said = (
+            f for n in ("A", "B", "R") for f in (f"{np.sqrt((found[n] ** 2).mean()):.4f}", _inside(found[f"in {n}"]))
+        )
+        rows.append([name, f"{LAST / mid:.1f}x", *said])
+    pooled = (f for n in ("A", "B", "R") for f in ("", _pooled(np.array([e[f"in {n}"] for e in every]))))
+    rows.append(["all", "", *pooled])
+    return table(["run", "window", "RMS A", "in 90 %", "RMS B", "in 90 %", "RMS R(16k)", "in 90 %"], rows)
+
+
 def _scalerl(path: Path, runs: int) -> str:
     rows = []
     for name, a, b, mid in scalerl_rows(path):
@@ -151,9 +178,13 @@ def _tan(lines: Path, points: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=40, help="simulated curves a published run")
+    parser.add_argument("--alone", action="store_true", help="ScaleRL's sigmoid only, coverage with its errors")
     options = parser.parse_args(arguments)
     names = ("scalerl_table1.csv", "tan2509_lines_digitised.csv", "tan2509_points_digitised.csv")
     files = [published.data_file(name) for name in names]
+    if options.alone:
+        print(_alone(files[0], options.runs) if files[0] else f"{names[0]} is not there")
+        return
     if files[0]:
         print(_scalerl(files[0], options.runs), "\n")
     if files[1] and files[2]:

@@ -79,7 +79,6 @@ def forecast(
     scaling forecast forecast/runs --at "1e13 FLOP" --metric pass_rate --threshold 0.8 --parts
     scaling forecast points.csv --at "3 PF-day" -o forecasts.json
     """
-    from fits.combined import best_forecasts
     from fits.forecasts import solve
     from scaling.fitted import Grade, write_forecasts
     from scaling.names import name_of
@@ -92,15 +91,9 @@ def forecast(
     def where(of_stage: str, on: str) -> float:
         return compute_of(target, of_stage, on) if target else parse_compute(compute or "", where="--at")
 
-    tables = [one.below(where(one.one_metric()[1], one.axis)) for one in choice.subjects()]
     if threshold is not None:
-        _check_threshold(threshold, tables)
-
-    def best() -> Best:
-        """The combined rule. The whole table is read: the base trials' loss serves every other metric."""
-        return best_forecasts(choice.whole(), where, seed=choice.seed, only=choice.only, likelihood=likelihood)
-
-    made, drawn = _by_law(choice, tables, where, best) if choice.law else _by_rule(best())
+        _check_threshold(threshold, choice.subjects())
+    made, drawn = forecasts_of(choice, where, likelihood)
     needed = [] if value is None else [solve(by, value) for by in drawn]
     if beyond:
         made = [replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in made]
@@ -128,6 +121,21 @@ def forecast(
         write_forecasts(output, kept, provenance(data=sources, replay=command(), seed=choice.seed))
         note(f"{len(kept)} forecasts written to {output}; next: scaling register {output}")
     return 0
+
+
+def forecasts_of(
+    choice: Choice, where: Callable[[str, str], float], likelihood: str
+) -> tuple[list[Forecast], list[Predictive]]:
+    """The forecasts of a choice, refused ones too, and what draws them: by the rule, or by the law that was named."""
+    from fits.combined import best_forecasts
+
+    tables = [one.below(where(one.one_metric()[1], one.axis)) for one in choice.subjects()]
+
+    def best() -> Best:
+        """The combined rule. The whole table is read: the base trials' loss serves every other metric."""
+        return best_forecasts(choice.whole(), where, seed=choice.seed, only=choice.only, likelihood=likelihood)
+
+    return _by_law(choice, tables, where, best) if choice.law else _by_rule(best())
 
 
 def _check_threshold(threshold: float, tables: list[Observations]) -> None:

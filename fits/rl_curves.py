@@ -8,8 +8,8 @@ each with a misfit process for how it is wrong and with autocorrelated noise (co
 Monte Carlo (sampling.py) under the prior of rl_members.py, and weighed by a power of its evidence as in averaging.py.
 
 What is honest about an asymptote: before the midpoint the laws give it away to the prior, which is all of the range. It
-is CONVERGED only where the run has passed the midpoint in all but a twentieth of the draws and the 90 % interval is
-narrower than .15 of the range; else NOT_IDENTIFIED, with the estimate.
+is CONVERGED only where the run has moved in rows enough, has passed the midpoint in all but a twentieth of the draws
+and the 90 % interval is narrower than .15 of the range; else NOT_IDENTIFIED, with the estimate.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scaling.fitted import FitStatus
 from scaling.laws import Law
 from scaling.trajectories import TAIL, Quantity, RunForecast, Trajectory
 
-PARTICLES, MOVES = 1024, 3
+PARTICLES, MOVES = 1024, 5
 FEW = 8  # rows, counted as independent ones
 KNOWN = 0.15  # of the range: an asymptote whose 90 % interval is wider is not known
 PASSED = 0.95  # share of draws whose midpoint lies behind the last row
@@ -85,14 +85,21 @@ class RunAverage:
         passed = float(np.mean(drawn["midpoint"] <= rows.last))
         asymptote = Quantity.of(drawn["asymptote"])
         low, high = asymptote.interval()
-        known = passed >= PASSED and high - low <= KNOWN * (rows.high - rows.low)
+        status, share = self._status(effective), min(1.0, float(np.var(late) / np.var(self._prior(middle))))
+        told = status not in (FitStatus.NOT_IDENTIFIED, FitStatus.TOO_FEW_POINTS)
+        known = told and passed >= PASSED and high - low <= KNOWN * (rows.high - rows.low)
         return RunForecast(
             rows.metric, rows.axis, rows.low, rows.high, rows.last, end, len(rows), effective, rho,
             Quantity.of(drawn["sigma"]), Quantity.of(now), Quantity.of(final), Quantity.of(then - now), asymptote,
             Quantity.of(drawn["midpoint"]), FitStatus.CONVERGED if known else FitStatus.NOT_IDENTIFIED,
-            self._status(effective),
-            {m.law.name: w for m, w in zip(self.members, self.weights, strict=True)}, rows.notes,
+            status, share, {m.law.name: w for m, w in zip(self.members, self.weights, strict=True)}, rows.notes,
         )  # fmt: skip
+
+    def _prior(self, x: float) -> np.ndarray:
+        """Draws of the level at x as if there were no row."""
+        rng = np.random.default_rng([self.seed, 2])
+        counts = apportion(weights_of(self.samples, [m.odds for m in self.members], 0.0), self.count)
+        return np.concatenate([m.prior(x, k, rng) for m, k in zip(self.members, counts, strict=True)])
 
     def _status(self, effective: float) -> FitStatus:
         """TOO_FEW_POINTS; NOT_IDENTIFIED: the rise may well not have begun; DIVERGED: the draws are few."""
@@ -162,11 +169,14 @@ def rl_average(
     on = Correlated(rows)
     members = tuple(RunMember(law, on, setting, start) for law in laws)
     samples = tuple(
-        sample(m.log_likelihood, m.dimensions, np.random.default_rng([seed, 0, k]), particles=particles, moves=moves)
+        sample(
+            m.log_likelihood, m.dimensions, np.random.default_rng([seed, 0, k]), particles=particles, moves=moves,
+            jumps=True,
+        )
         for k, m in enumerate(members)
-    )
-    odds = [setting.odds.get(m.law.name, 1.0) for m in members]
-    return RunAverage(on, members, samples, weights_of(samples, odds, setting.trust), seed, draws)
+    )  # fmt: skip
+    weights = weights_of(samples, [m.odds for m in members], setting.trust)
+    return RunAverage(on, members, samples, weights, seed, draws)
 
 
 def watch(log: Source, end: float | None = None, **options: Any) -> RunForecast:

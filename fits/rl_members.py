@@ -5,9 +5,11 @@ With x_n the last row (C_0 of the law), L .. H the metric's range and u ~ N(0, I
     start       R_0 = L + (H - L) Phi(u), or given
     asymptote   R_0 + (H - R_0) v, v = Phi(`evenness` u): anything above the start, the ends of the range less often;
                 with probability `fall` anything between L and R_0 (a collapse)
-    place       where half of the rise is done (sigmoid, exponential), or where the late power law sets in: uniform in
-                log x from e^-`before` of the first row to e^`ahead` times the last
-    steepness, exponent, noise sigma, misfit a      log-normal (centre, spread); a and sigma in units of H - L
+    place       where half of the rise is done: uniform in log x from the first row (an earlier rise is the start) to
+                e^`ahead` times the last
+    steepness, exponent, noise sigma, misfit a      log-normal (centre, spread); sigma in units of H - L, a in units of
+                the law's own rise |A - R_0|, at least LEAST_RISE of H - L: a law is wrong by a part of what it says,
+                and a flat one may yet rise a little
     rho         of correlated.RHOS, p ~ (1 - rho)^`white`
 
 Laws of one run are taken as they stand in scaling.laws: falling ones (power of shifted compute, exponential) rise where
@@ -37,15 +39,14 @@ class Setting:
 
     fall: float = 0.1
     evenness: float = 0.7
-    before: float = 2.0
     ahead: float = 3.0
     steepness: tuple[float, float] = (1.2, 0.6)
     exponent: tuple[float, float] = (0.7, 0.7)
     noise: tuple[float, float] = (0.02, 1.5)
-    misfit: tuple[float, float] | None = (0.02, 1.0)
+    misfit: tuple[float, float] | None = (0.06, 1.0)
     correlated: bool = True
-    white: float = 1.0
-    odds: Mapping[str, float] = field(default_factory=lambda: {"sigmoid": 1.0, "exponential": 1.0, "shifted": 1.0})
+    white: float = 2.0
+    odds: Mapping[str, float] = field(default_factory=lambda: {"sigmoid": 2.0, "exponential": 1.0, "shifted": 1.0})
     trust: float = 0.5  # power of the evidence
 
 
@@ -54,6 +55,9 @@ PLAIN = Setting(misfit=None)  # one law, taken at its word
 LAWS: tuple[Law, ...] = (SIGMOID, EXPONENTIAL, SHIFTED)
 SHAPES = {"sigmoid": ("steepness",), "exponential": (), "shifted": ("exponent",)}
 QUIETEST = 5e-4  # of the range: a row is a mean over some hundreds of samples
+LEAST_RISE = 0.1  # of the range, for the misfit
+LEAST_EXPONENT = 0.01  # below, half of the rise is never done
+MOST_ROWS = 1e12  # of an end: their mean has no noise
 FARTHEST = 1e-9  # of x_n: where laws of x = 0 are evaluated
 
 
@@ -75,7 +79,7 @@ class RunMember:
         above, below = (share - p) / (1 - p), 1 - share / p if p else 0 * share
         rise = np.where(share < p, (self.low - start) * below, (self.high - start) * above)
         first = self.rows.rows.x_n[0] or self.rows.spacing
-        bottom, top = math.log(first) - s.before, math.log(self.last) + s.ahead
+        bottom, top = math.log(first), math.log(self.last) + s.ahead
         found = {"start": start, "asymptote": start + rise, "place": np.exp(bottom + (top - bottom) * ndtr(u_SD[:, 2]))}
         for name, u in zip(SHAPES[self.law.name], u_SD[:, 3:].T, strict=False):
             centre, spread = getattr(s, name)
@@ -84,8 +88,11 @@ class RunMember:
 
     def hyper(self, u_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(s, a), (S,) each: sizes of the noise's innovations and of the misfit."""
-        s, span = self.setting, self.high - self.low
-        a = span * s.misfit[0] * np.exp(s.misfit[1] * u_SD[:, -2]) if s.misfit else np.zeros(len(u_SD))
+        s, span, a = self.setting, self.high - self.low, np.zeros(len(u_SD))
+        if s.misfit:
+            p = self.parameters(u_SD)
+            rise = np.maximum(np.abs(p["asymptote"] - p["start"]), LEAST_RISE * span)
+            a = rise * s.misfit[0] * np.exp(s.misfit[1] * u_SD[:, -2])
         return span * (QUIETEST + s.noise[0] * np.exp(s.noise[1] * u_SD[:, -1])), a
 
     def columns(self, p: Draws) -> np.ndarray:
@@ -97,8 +104,10 @@ class RunMember:
         elif self.law.name == "exponential":
             roles |= {"scale": -rise, "rate": math.log(2) / place}
         else:  # what is missing at x = 0 is the whole rise
-            at_last = np.exp(p["exponent"] * (np.log(place) - np.log1p(place)))
-            roles |= {"scale": -rise * at_last, "exponent": p["exponent"], "shift": place}
+            exponent = np.maximum(p["exponent"], LEAST_EXPONENT)
+            shift = place / np.expm1(math.log(2) / exponent)
+            at_last = np.exp(exponent * (np.log(shift) - np.log1p(shift)))
+            roles |= {"scale": -rise * at_last, "exponent": exponent, "shift": shift}
         return np.column_stack([roles[name] for name in self.law.names])
 
     def value(self, u_SD: np.ndarray, x_G: np.ndarray) -> np.ndarray:
@@ -119,9 +128,15 @@ class RunMember:
             found = self.rows.log_likelihood(self.value(u_SD, self.rows.x_m), *self.hyper(u_SD), count)
             return np.where(np.isfinite(found), found, -1e300) + np.log(prior / prior.sum())
 
-    def midpoint(self, p: Draws) -> np.ndarray:
-        """x at which half of the rise is done, (S,)."""
-        return p["place"] * (2 ** (1 / p["exponent"]) - 1) if self.law.name == "shifted" else p["place"]
+    @property
+    def odds(self) -> float:
+        return self.setting.odds.get(self.law.name, 1.0)
+
+    def prior(self, x: float, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count,): level at x under the prior, misfit included."""
+        u_SD = rng.standard_normal((count, self.dimensions))
+        _, a = self.hyper(u_SD)
+        return np.clip(self.value(u_SD, np.array([x]))[:, 0] + a * rng.standard_normal(count), self.low, self.high)
 
     def draws(self, u_SD: np.ndarray, x_G: np.ndarray, rng: np.random.Generator) -> Draws:
         """`level` (S, G): law and misfit, within the range; `end_noise`: of the mean of the rows of a run's last
@@ -138,7 +153,7 @@ class RunMember:
         noise = sigma * mean_noise(self.rows.rows, float(x_G[-1]))[rho] * rng.standard_normal(len(u_SD))
         return {
             "level": np.clip(law_SG, self.low, self.high), "end_noise": noise, "asymptote": p["asymptote"],
-            "midpoint": self.midpoint(p), "rho": np.array(RHOS)[rho], "sigma": sigma,
+            "midpoint": p["place"], "rho": np.array(RHOS)[rho], "sigma": sigma,
         }  # fmt: skip
 
 
@@ -146,5 +161,7 @@ def mean_noise(rows: Trajectory, end: float) -> np.ndarray:
     """(RHOS,): standard deviation of the mean of as many AR(1) rows as stand in the last twentieth of a run that ends
     there, in units of one row's: sqrt(sum_ij rho^|i-j|) / k, the sum being k + 2 rho (k (1 - rho) - 1 + rho^k) /
     (1 - rho)^2."""
-    k, rho = max(1, round(TAIL * end / rows.spacing)), np.array(RHOS)
+    with np.errstate(over="ignore"):
+        k = min(max(1.0, float(np.rint(TAIL * end / np.float64(rows.spacing)))), MOST_ROWS)
+    rho = np.array(RHOS)
     return np.sqrt(k + 2 * rho * (k * (1 - rho) - 1 + rho**k) / (1 - rho) ** 2) / k

@@ -86,7 +86,7 @@ def registration_warnings(report: ReportInput) -> list[str]:
     found = []
     prediction = report.prediction
     if prediction:
-        found += [clean(label) for label in labels(prediction, report.resolution, report.starts)]
+        found += [clean(label) for label in labels(prediction, report.resolution, report.course)]
     changed = [
         claim_name(report.claims, c)
         for c in (prediction.claims if prediction else ())

@@ -10,6 +10,7 @@ import numpy as np
 
 from scaling.fitted import LEVELS, BacktestRow, Fit, Forecast, Subject
 from scaling.gates import Gate
+from scaling.labels import Course
 from scaling.observations import OVERALL, Observations
 from scaling.predictions import Claim, Prediction, Question, Resolution
 from scaling.scoring import Score
@@ -72,7 +73,7 @@ class ReportInput:
     `rl_scores`   how such forecasts did, by share and method, on these runs or on all of the project
     `run_names`   what a run is called, by trial id
     `proof`       the ledger's proof of the prediction, carried in the file for `scaling verify FILE`
-    `starts`      how often the ledger saw the prediction's run begin; None: not known
+    `course`      what the ledger says of the prediction's run; None: not known
     `made_at`     ISO time of the report, if one shall stand in it; the receipt's time otherwise
     """
 
@@ -84,7 +85,7 @@ class ReportInput:
     receipt: Receipt | None = None
     resolution: Resolution | None = None
     outcome_receipt: Receipt | None = None
-    starts: int | None = None
+    course: Course | None = None
     scores: Sequence[Score] = ()
     trials: Sequence[Mapping[str, Any]] = ()
     costs: Mapping[str, float] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,13 @@ class Range:
         zero = self.zero_point
         if zero is not None and not (math.isfinite(zero) and (zero < self.low or zero > self.high)):
             raise InputError(f"the zero point {zero:g} lies within the range", "it must be outside of it")
+        with np.errstate(all="ignore"):
+            steps = np.diff(self.x)
+        if not (np.all(np.isfinite(steps)) and np.all(steps > 0)):
+            raise InputError(
+                f"the range {self.low:g} .. {self.high:g} has no {POINTS} points that can be told apart",
+                "give a range, and a zero point, within what a number can hold",
+            )
 
     @property
     def x(self) -> np.ndarray:
@@ -156,8 +163,9 @@ OSF_SCHEMA = "OSF Preregistration, version 3"
 NOT_STATED = "Not stated in the ledger's entry."
 
 
-def osf(entry: Entry, prediction: Prediction) -> dict[str, Any]:
-    """The fields of an OSF pre-registration, filled from the entry; what it does not state is said to be missing."""
+def osf(entry: Entry, prediction: Prediction, said: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of an OSF pre-registration, filled from the entry; what it does not state is said to be missing.
+    `said`: labels and remarks of the ledger's reader."""
     sure = [c for c in prediction.claims if c.grade not in (Grade.UNEARNED, Grade.REFUSED)]
     others = [c for c in prediction.claims if c not in sure]
     answers = {
@@ -172,7 +180,7 @@ def osf(entry: Entry, prediction: Prediction) -> dict[str, Any]:
         "q8": "Registration prior to creation of data"
         if prediction.run_state == NOT_STARTED
         else f"To be chosen by the author: when this was entered the run had {prediction.run_state}.",
-        "q9": "The smaller runs exist and were analysed; the run that is foretold did not enter the fit.\n"
+        "q9": f"The smaller runs exist and were analysed. {_foretold(prediction)}\n"
         + _lines([f"{name}: SHA-256 {sha}" for name, sha in _mapping(prediction.provenance.get("data")).items()]),
         "q10": f"{prediction.resolution_rule}.\n"
         + _lines(sorted({f"{c.subject.metric}: protocol {c.subject.protocol}" for c in prediction.claims})),
@@ -190,7 +198,7 @@ def osf(entry: Entry, prediction: Prediction) -> dict[str, Any]:
         "q21": "All claims are answered together, each under its own protocol; a prediction without an outcome after "
         f"{prediction.until} is shown as expired.",
         "q22": _lines([_hypothesis(c) for c in others]) or "None.",
-        "q23": _other(entry, prediction),
+        "q23": _other(entry, prediction, said),
     }  # fmt: skip
     return {"schema": OSF_SCHEMA, "title": prediction.title, "registration_responses": answers}
 
@@ -230,9 +238,19 @@ def _target(prediction: Prediction) -> str:
     return "Stages: " + ", ".join(specs) + "." if specs else "The run's specification is not stated in the entry."
 
 
-def _other(entry: Entry, prediction: Prediction) -> str:
+def _foretold(prediction: Prediction) -> str:
+    if prediction.run_state == NOT_STARTED:
+        return "The run that is foretold had not started, by the word of whoever entered this, and is not among them."
+    return (
+        f"When this was entered the run that is foretold had {prediction.run_state}: what was known of it, and whether "
+        "it entered the fit, is for the author to say."
+    )
+
+
+def _other(entry: Entry, prediction: Prediction, said: Sequence[str]) -> str:
     code = _mapping(prediction.provenance.get("code"))
     lines = [f"Ledger entry {entry.seq}, SHA-256 {entry.hash}, dated {entry.time} by its writer."]
+    lines += [f"To be read with it: {text}" for text in said]
     if code.get("commit"):
         lines.append(
             f"Code: commit {code['commit']}" + (", with uncommitted changes" if code.get("uncommitted") else "")

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from scaling.predictions import NOT_STARTED, Prediction, Resolution
 
 UNBOUND = (
     "The target run's seeds are not bound to the ledger entry: that the run came after the registration rests on the "
     "clock of whoever kept the ledger."
 )
-NO_START = "The outcome is of a bound run whose start was never entered."
+NO_START = "The outcome is of a bound run whose start was never entered before it."
+NO_CLOCK = (
+    "No outside clock saw the entry before its run: other predictions of the run may have been tried in ledgers that "
+    "nobody sees, and the best one kept."
+)
 
 
-def labels(prediction: Prediction, resolution: Resolution | None = None, starts: int | None = None) -> list[str]:
-    """Sentences about one prediction; none for one that was made before a bound run, started once. `starts`: how often
-    the run was begun by the ledger, where that is known."""
+@dataclass(frozen=True)
+class Course:
+    """What the ledger's other entries say of a prediction's run.
+
+    starts      how often it was begun, by its `start` entries
+    begun       whether one of them is of the bound run and stands before the outcome
+    resolved    the day of the outcome's entry, by its writer's clock; "" before there is one
+    clocked     whether an anchor stands between the prediction and its run; None: not known (a proof holds no anchors)
+    """
+
+    starts: int
+    begun: bool
+    resolved: str = ""
+    clocked: bool | None = None
+
+
+def labels(prediction: Prediction, resolution: Resolution | None = None, course: Course | None = None) -> list[str]:
+    """Sentences about one prediction; none for one that was made, and seen by an outside clock, before a bound run that
+    was started once."""
     found = []
     if prediction.run_state != NOT_STARTED:
         found.append(f"The prediction was registered when the run was already {prediction.run_state or 'unstated'}.")
     if resolution and not resolution.bound:
         found.append(UNBOUND)
-    if resolution and resolution.bound and starts == 0:
+    return found + (_of(course, prediction, resolution) if course else [])
+
+
+def _of(course: Course, prediction: Prediction, resolution: Resolution | None) -> list[str]:
+    found = []
+    if resolution and resolution.bound and not course.begun:
         found.append(NO_START)
-    if starts and starts > 1:
-        found.append(f"The run was begun {starts} times: each start is an entry.")
-    if starts and not resolution:
+    if course.starts > 1:
+        found.append(f"The run was begun {course.starts} times: each start is an entry.")
+    if course.starts and not resolution:
         found.append("The run was started and its outcome is not entered.")
+    if course.resolved > prediction.until:
+        found.append(f"The outcome was entered on {course.resolved}, after the deadline {prediction.until}.")
+    if course.clocked is False and (course.starts or resolution):
+        found.append(NO_CLOCK)
     return found

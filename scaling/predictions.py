@@ -40,11 +40,18 @@ class Question:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise InputError("a question needs a text", "say in a few words what is predicted")
-        try:
-            if dt.date.fromisoformat(self.until).isoformat() != self.until:  # 20300101 is sorted elsewhere than its day
-                raise ValueError
-        except (ValueError, TypeError):
-            raise InputError(f"deadline {self.until!r} is not a date", "write YYYY-MM-DD") from None
+        check_deadline(self.until)
+
+
+def check_deadline(until: Any) -> None:
+    """Written in the one way that sorts and compares as the day it names: other ISO forms (20300101, 2030-W01-2) do
+    not."""
+    try:
+        sound = dt.date.fromisoformat(until).isoformat() == until
+    except (ValueError, TypeError):
+        sound = False
+    if not sound:
+        raise InputError(f"deadline {until!r:.80} is not a date", "write YYYY-MM-DD")
 
 
 @dataclass(frozen=True)
@@ -213,6 +220,7 @@ class Prediction:
     def from_body(cls, body: Mapping[str, Any]) -> Prediction:
         try:
             check_version(body["v"], VERSION, "the prediction")
+            check_deadline(body["until"])
             fields = {k: v for k, v in body.items() if k != "blobs"}
             for name in ("assumptions", "voids", "levels"):
                 fields[name] = tuple(fields[name])

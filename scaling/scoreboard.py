@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaling.errors import InputError
 from scaling.fitted import Grade
 from scaling.metrics import metric as metric_named
-from scaling.predictions import NOT_STARTED, Claim
+from scaling.predictions import NOT_STARTED, Claim, check_deadline
 from scaling.scoring import HIT_LEVELS, Score
 from scaling.units import format_value
 
 if TYPE_CHECKING:
     from scaling.registry.ledger import Ledger
-    from scaling.registry.standing import Record
+    from scaling.registry.standing import Record, Sealed
 
 EARNED, UNEARNED, LATE = "earned", "unearned", "late"
 GROUPS = (EARNED, UNEARNED, LATE)
@@ -173,36 +173,52 @@ class Scoreboard:
 
 
 def scoreboard(ledgers: Iterable[Ledger], *, today: str | None = None) -> Scoreboard:
-    """Every prediction of the (sound) ledgers, scored where it was resolved. An entry met twice counts once."""
-    date = today or dt.datetime.now(dt.UTC).date().isoformat()
-    rows: dict[str, Row] = {}
-    for ledger in ledgers:
-        for row in _rows(ledger, date):
-            rows.setdefault(row.hash, row)
-    turned = [t for row in rows.values() for t in row.turned]
-    groups = tuple(_group(name, found) for name in GROUPS if (found := [t for t in turned if t.group == name]))
-    return Scoreboard(date, tuple(rows.values()), groups)
-
-
-def _rows(ledger: Ledger, today: str) -> list[Row]:
+    """Every prediction of the (sound) ledgers, scored where any of them has its outcome. One that is met in several
+    counts once, with all that they hold of it; where they disagree, a remark says so."""
     from scaling.registry import standing
+    from scaling.registry.copies import unsigned
 
-    rows = []
-    for one in standing.known(ledger):
-        if isinstance(one, standing.Sealed):
-            state = f"{EXPIRED}, {one.state}" if not one.withdrawn and one.until < today else one.state
-            title, remarks = "(under embargo)", tuple(one.remarks)
-            place = (str(ledger.folder), one.entry.seq, one.entry.hash)
-            rows.append(Row(*place, title, one.until, state, None, None, (), remarks))
-        else:
-            rows.append(_row(str(ledger.folder), one, today))
-    return rows
+    date = today or dt.datetime.now(dt.UTC).date().isoformat()
+    copies: dict[str, dict[str, Record | Sealed]] = {}
+    bare: dict[str, list[str]] = {}
+    for ledger in ledgers:
+        periods = ledger.keyring().periods.values()
+        since = min((period.since for period in periods), default=None)
+        for one in standing.known(ledger):
+            copies.setdefault(one.entry.hash, {})[str(ledger.folder)] = one
+            bare.setdefault(one.entry.hash, []).extend(unsigned(one, since))
+    rows = tuple(_merged(among, bare[name], date) for name, among in copies.items())
+    turned = [t for row in rows for t in row.turned]
+    groups = tuple(_group(name, found) for name in GROUPS if (found := [t for t in turned if t.group == name]))
+    return Scoreboard(date, rows, groups)
 
 
-def _row(ledger: str, record: Record, today: str) -> Row:
+def _merged(copies: Mapping[str, Record | Sealed], bare: Sequence[str], today: str) -> Row:
+    from scaling.registry import standing
+    from scaling.registry.copies import united
+
+    one, disagreements = united(copies)
+    ledger, said = " and ".join(copies), (*disagreements, *dict.fromkeys(bare))
+    if isinstance(one, standing.Record):
+        return _row(ledger, one, said, today)
+    state = f"{EXPIRED}, {one.state}" if not one.withdrawn and _past(one.until, today) else one.state
+    place, remarks = (ledger, one.entry.seq, one.entry.hash), (*one.remarks, *said)
+    return Row(*place, "(under embargo)", one.until, state, None, None, (), remarks)
+
+
+def _past(until: str, today: str) -> bool:
+    """Whether a sealed deadline is over. One that is no date is: it would never be."""
+    try:
+        check_deadline(until)
+    except InputError:
+        return True
+    return until < today
+
+
+def _row(ledger: str, record: Record, said: Sequence[str], today: str) -> Row:
     prediction, resolution = record.prediction, record.resolution
     late = prediction.run_state != NOT_STARTED
-    state, remarks = record.state, [*record.labels, *record.remarks]
+    state, remarks = record.state, [*record.labels, *record.remarks, *said]
     turned: tuple[Turned, ...] = ()
     if resolution:
         try:

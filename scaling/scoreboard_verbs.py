@@ -33,7 +33,7 @@ def scoreboard(ledgers: tuple[Path, ...], folder: Path, as_json: bool) -> None:
     from scaling.scoreboard import scoreboard as scored
     from scaling.scoreboard_text import board_json, board_text
 
-    kept = []
+    kept, warnings = [], {}
     for given in ledgers or (folder / "ledger",):
         inside = given / "ledger"
         here = given if (given / "entries.jsonl").exists() or not inside.is_dir() else inside
@@ -43,8 +43,9 @@ def scoreboard(ledgers: tuple[Path, ...], folder: Path, as_json: bool) -> None:
         for warning in report.warnings:
             note(f"warning: {ledger.folder}: {warning}")
         report.raise_first()
+        warnings[str(ledger.folder)] = report.warnings
     board = scored(kept)
-    emit(board_json(board), lambda: board_text(board), as_json=as_json)
+    emit({**board_json(board), "warnings": warnings}, lambda: board_text(board), as_json=as_json)
 
 
 @click.command()
@@ -79,8 +80,11 @@ def export(
     from scaling.registry import Ledger, standing
 
     record = standing.find(Ledger(ledger or folder / "ledger", create=False), prediction)
+    said = [*record.labels, *record.remarks]
+    for line in said:
+        note(f"{record.entry.hash[:12]}: {line}")
     if form == "osf":
-        fields = exports.osf(record.entry, record.prediction)
+        fields = exports.osf(record.entry, record.prediction, said)
         markdown = exports.osf_markdown(fields)
         if output and output.suffix == ".md":
             write_atomic(output, markdown)
@@ -93,7 +97,8 @@ def export(
     made = exports.metaculus(chosen, where)
     if made.outside > 0.01:
         note(f"{100 * made.outside:.1f} % of the claim lie beyond the closed bounds: it was scaled to the range")
-    body = {"prediction": record.entry.hash, "claim": chosen.id, "range": where, **vars(made)}
+    body = {"prediction": record.entry.hash, "claim": chosen.id, "range": where, "labels": record.labels,
+            "remarks": record.remarks, **vars(made)}  # fmt: skip
     emit(
         body,
         lambda: "\n".join(f"{x:.10g} {f:.10f}" for x, f in zip(where.x, made.continuous_cdf, strict=True)),

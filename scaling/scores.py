@@ -44,6 +44,12 @@ class QuantileDistribution:
             else (cdf[xs == x].min() + cdf[xs == x].max()) / 2
         )
 
+    def mass(self, x: float) -> float:
+        """Probability of x itself: the height of the jump of F there."""
+        xs, cdf = self._knots
+        there = cdf[xs == x]
+        return float(there.max() - there.min()) if len(there) else 0.0
+
     def interval(self, level: float) -> tuple[float, float]:
         low, high = np.interp([(1 - level) / 2, (1 + level) / 2], self.levels, self.values)
         return float(low), float(high)
@@ -55,8 +61,9 @@ class QuantileDistribution:
         total = max(0.0, xs[0] - y_at) + max(0.0, y_at - xs[-1])
         inside = min(max(y_at, xs[0]), xs[-1])
         cut = int(np.searchsorted(xs, inside))
-        at = float(np.interp(inside, xs, cdf))
-        below_x, below_f = np.append(xs[:cut], inside), np.append(cdf[:cut], at)
+        at = float(np.interp(inside, xs, cdf))  # at a jump its upper end: below y the lower one counts
+        before = cdf[cut] if xs[cut] == inside else at
+        below_x, below_f = np.append(xs[:cut], inside), np.append(cdf[:cut], before)
         above_x, above_f = np.append(inside, xs[cut:]), np.append(at, cdf[cut:]) - 1.0
         return total + _square_integral(below_x, below_f) + _square_integral(above_x, above_f)
 
@@ -73,10 +80,13 @@ class QuantileDistribution:
         return float(np.mean(2 * ((y < q) - p) * (q - y)))
 
     def log_score(self, y: float) -> float:
-        """-log density at y (nats); infinite where the distribution has no density."""
+        """-log density at y (nats); at an atom, where there is none, -log of its probability; infinite where there is
+        neither."""
         q, p = np.asarray(self.values, float), np.asarray(self.levels, float)
         if not self.low <= y <= self.high:
             return math.inf
+        if (mass := self.mass(y)) > 0:
+            return -math.log(mass)
         if y < q[0] or y > q[-1]:
             pair, mass, beyond = (
                 ((q[:2], p[:2]), p[0], q[0] - y) if y < q[0] else ((q[-2:], p[-2:]), 1 - p[-1], y - q[-1])

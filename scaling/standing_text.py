@@ -52,7 +52,9 @@ def note_labels(one: Record | Sealed) -> None:
 
 
 def _bound(record: Record) -> str:
-    return "" if not record.resolution else "bound" if record.resolution.bound else "not bound"
+    if not record.resolution:
+        return ""
+    return "bound (stated; verify --replay-steps checks)" if record.resolution.bound else "not bound"
 
 
 def scores_table(record: Record) -> str:

@@ -20,6 +20,7 @@ from scaling.scores import QuantileDistribution
 from scaling.units import format_interval, format_value
 
 TAIL = 0.05  # the end of a run is its last twentieth: one log row is too noisy to be an end
+FAR = 20.0  # times the last row: beyond, a reader is told how much of the answer is the prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +132,8 @@ class RunForecast:
                  not determine it (the estimate stands all the same)
     midpoint     where half of the rise from start to asymptote is done, on `axis`
     rho          autocorrelation of the noise of neighbouring rows; `effective`: as how many independent rows they count
+    prior_share  variance of the level at the end as a share of what it is under the prior alone: in a linear normal
+                 model the weight of the prior's mean in the answer's
     weights      share of every law in the draws
     """
 
@@ -151,6 +154,7 @@ class RunForecast:
     midpoint: Quantity
     asymptote_status: FitStatus
     status: FitStatus
+    prior_share: float
     weights: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -160,9 +164,20 @@ class RunForecast:
         return self.end / self.at if self.at > 0 else float("inf")
 
     @property
+    def far(self) -> bool:
+        return self.factor > FAR
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the line must know beside it."""
         found = list(self.notes)
+        if self.far:
+            where = f"{self.factor:,.3g} times as far" if self.at > 0 else "beyond a last row at 0"
+            found.append(
+                f"an end more than {FAR:g} times as far as the last row rests on the prior: this one lies {where}, and "
+                f"{100 * self.prior_share:.0f} % of the answer is the prior (variance at the end as a share of what it "
+                "is with no row at all)"
+            )
         if self.status is not FitStatus.CONVERGED:
             found.append(f"{self.status}: {SAYS[self.status]}")
         if self.asymptote_status is FitStatus.NOT_IDENTIFIED:
@@ -176,6 +191,7 @@ class RunForecast:
     def __str__(self) -> str:
         half = (self.now.interval(0.68)[1] - self.now.interval(0.68)[0]) / 2
         status = "" if self.status is FitStatus.CONVERGED else f"; {self.status}"
+        status += f"; {100 * self.prior_share:.0f} % of the end is the prior" if self.far else ""
         return (
             f"{self.axis} {self.at:,.6g} of {self.end:,.6g}: {self.metric} {format_value(self.now.median, half)} now; "
             f"at the end {self.final} 90 %; gain still to come {self.gain}; "

@@ -22,14 +22,12 @@ def verify_file(file: Path, ledger: Ledger | None, *, as_json: bool) -> int:
     return 0
 
 
-def replay(steps: int, run: str, folder: Path, ledger: Path | None) -> list[Any]:
-    """By the room that trains, which no import of this one may name: it brings itself as an entry point."""
+def room(what: str, hint: str) -> Any:
+    """What repeats a `run` or a `forecast`, by a room that no import of this one may name: it brings itself as an entry
+    point."""
     from importlib.metadata import entry_points
 
     try:
-        repeat = next(iter(entry_points(group="scaling.replay"))).load()
-        made: list[Any] = repeat(steps, run, folder=folder, ledger=ledger)
+        return next(iter(entry_points(group="scaling.replay", name=what))).load()
     except (StopIteration, ImportError) as error:
-        why = str(error) or "no such part is installed"
-        raise InputError(f"nothing here repeats a run: {why}", "pip install 'scaling[train]'") from None
-    return made
+        raise InputError(f"nothing here repeats a {what}: {error or 'no such part is installed'}", hint) from None

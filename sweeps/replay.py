@@ -1,17 +1,22 @@
 """Repeat the first steps of a run from its specification and compare them with what it logged.
 
-A run of a prediction's recipe is repeated from the seeds that the prediction's hash gives: whoever trained first and
-predicted later, or chose the best of several runs, has another trace from the first step on. On one machine and as many
-threads a CPU run repeats bit by bit. A GPU sums in any order and multiplies in bfloat16: pre-training repeats within
-TOLERANCE there; in RL the drawn tokens hang on the last digit, so that it is not compared. Runs that differ in their
-seed alone miss TOLERANCE at 13 to 16 of the first 16 steps (width 80, batch 456; larger batches are more alike).
+A run of a prediction's recipe must have the seeds that the prediction's hash gives: one that states others is refused
+before any step, and whoever trained first, predicted later and states the seeds all the same has another trace from the
+first step on. On one machine and as many threads a CPU run repeats bit by bit. A GPU sums in any order and multiplies
+in bfloat16: pre-training repeats within TOLERANCE there; in RL the drawn tokens hang on the last digit, so that it is
+not compared. Runs that differ in their seed alone miss TOLERANCE at 13 to 16 of the first 16 steps (width 80, batch
+456; larger batches are more alike), and at one or two steps by luck alone: at least GPU_STEPS are repeated. That it was
+a GPU is the run's own word, hence a match within TOLERANCE is evidence, no proof.
 
 What it cannot show: that the steps after the last repeated one are this program's (repeat all of them, and the weights
-are compared with the checkpoint too), or that no other base model stood behind the first.
+are compared with the checkpoint, what they are measured to be with the observations and the outcome), or that no other
+base model stood behind the first. Of the files that the outcome names as evidence, those that are here must have the
+digests it states.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,13 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 from scaling.errors import InputError, NotReplayed
 from scaling.provenance import machine, versions
-from scaling.records import file_digest, parse
+from scaling.records import parse
 from scaling.registry import Ledger, binding, standing
 from scaling.registry.standing import Record, Sealed
 from scaling.results import TRACE, read_result
 from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints
 from sweeps.attempts import base_of
+from sweeps.remeasured import check_evidence, check_observations, check_outcome
 from sweeps.store import STEPS, Store
 
 if TYPE_CHECKING:
@@ -34,14 +40,16 @@ if TYPE_CHECKING:
 
 UNLIKE = ("elapsed",)  # columns of the log that no two runs share
 TOLERANCE = {"loss": 0.01, "grad_norm": 0.1}  # relative, on a GPU
+GPU_STEPS = 16  # fewer agree within TOLERANCE by luck
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Replayed:
     """What was repeated and found the same. `entry`: the prediction whose hash gave the seed; None: a run of no
-    prediction. `weights`: whether all steps were repeated and the checkpoint's weights came out. `embargo`: what cannot
-    be told before the prediction is revealed; "" for one that anybody can read."""
+    prediction. `weights`: whether all steps were repeated and the checkpoint's weights came out; and with them what was
+    measured, `evaluated`. `embargo`: what cannot be told before the prediction is revealed; "" for one that anybody can
+    read. `unchecked`: evidence of the outcome that is not here."""
 
     trial: str
     stage: str
@@ -50,19 +58,25 @@ class Replayed:
     logged: int
     exact: bool
     weights: bool
+    evaluated: bool
     entry: int | None
     prediction: str | None
     embargo: str = ""
+    unchecked: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        how = "bit by bit" if self.exact else f"within {_limits()} (GPU)"
+        how = "bit by bit" if self.exact else f"within {_limits()} (GPU, as the run states it: evidence, no proof)"
         seed = "no prediction fixed its seed"
         if self.prediction:
             seed = f"its seed derives from entry {self.entry} ({self.prediction[:12]})"
         seed += self.embargo and f", {self.embargo}"
         weights = ", and so do the final weights" if self.weights else ""
+        measured = " and what they measure" if self.evaluated else "; the evaluation was not repeated"
         compared = f"{self.traced} traced updates, {self.logged} log rows"
-        return f"{self.trial}: the first {self.steps} steps repeat {how} ({compared}){weights}; {seed}"
+        absent = f"; evidence that is not here was not checked: {', '.join(self.unchecked)}" if self.unchecked else ""
+        return (
+            f"{self.trial}: the first {self.steps} steps repeat {how} ({compared}){weights}{measured}; {seed}{absent}"
+        )
 
 
 def replay(steps: int, run: str, *, folder: Path, ledger: Path | None = None) -> list[Replayed]:
@@ -95,24 +109,30 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
     own = TrialSpec.from_json(parse(path.read_bytes(), what=str(path)))
     if own.id != folder.resolve().name:
         raise InputError(f"{path} is the specification of trial {own.id}, not of {folder.resolve().name}")
-    record, spec = _bound(ledger, own)
+    record = _prediction(ledger, own)
     result = read_result(folder) or {}
     logged, traced = _rows(folder / STEPS), _rows(folder / TRACE) if (folder / TRACE).exists() else None
     if not logged:
         raise InputError(f"{folder / STEPS} holds no row: there is nothing to compare with", "run the trial first")
-    done = spec.steps if result.get("state") == TrialState.COMPLETE else int(logged[-1]["step"])
+    done = own.steps if result.get("state") == TrialState.COMPLETE else int(logged[-1]["step"])
     gpu = result.get("device", "cpu") != "cpu"
-    if gpu and spec.stage == "rl":
+    if gpu and own.stage == "rl":
         raise InputError(f"{own.id} is RL on a GPU: its drawn tokens do not repeat", "replay its parent")
-    again = _repeat(spec, Store(folder.resolve().parent.parent), own, min(steps, done), result, gpu=gpu)
-    hint = _hint(own, spec, record, result)
+    if gpu and steps < (least := min(GPU_STEPS, done)):
+        raise InputError(
+            f"{own.id} states that it ran on a GPU: {steps} steps agree within {_limits()} by luck",
+            f"repeat at least {least}: --replay-steps {least}",
+        )
+    store = Store(folder.resolve().parent.parent)
+    again = _repeat(own, store, min(steps, done), result, gpu=gpu)
+    hint = _hint(result)
     limit = TOLERANCE if gpu else {}
     if traced is not None:
         _compare(own, TRACE, traced, again.traced, again.steps, limit, hint)
     _compare(own, STEPS, logged, again.logged, again.steps, limit, hint)
-    weights = not gpu and again.steps == spec.steps and _same_weights(own, folder, result, again, hint)
-    if isinstance(record, Record):
-        _check_evidence(record, folder)
+    weights = not gpu and again.steps == own.steps and _same_weights(own, folder, result, again, hint)
+    evaluated = weights and _same_measures(own, store, result, again, record, hint)
+    unchecked = check_evidence(record, folder) if isinstance(record, Record) else ()
     return Replayed(
         trial=own.id,
         stage=own.stage,
@@ -121,17 +141,19 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
         logged=len(again.logged),
         exact=not gpu,
         weights=weights,
+        evaluated=evaluated,
         entry=record.entry.seq if record else None,
         prediction=record.entry.hash if record else None,
         embargo=_embargo(record),
+        unchecked=unchecked,
     )
 
 
-def _bound(ledger: Ledger | None, own: TrialSpec) -> tuple[Record | Sealed | None, TrialSpec]:
-    """The prediction that this run is about, and its specification with the seeds that the prediction's hash gives. Of
-    several predictions of one recipe the one whose seed it has, else the newest. One under embargo whose secret is
-    elsewhere is known by its seed alone."""
-    found: tuple[Record | Sealed | None, TrialSpec] = (None, own)
+def _prediction(ledger: Ledger | None, own: TrialSpec) -> Record | Sealed | None:
+    """The prediction whose hash gave this run its seeds; None: no prediction is about its recipe. Of another seed than
+    every prediction of its recipe gives, it is the run of none: refused, whatever it logged. One under embargo whose
+    secret is elsewhere is known by its seed alone."""
+    other: NotReplayed | None = None
     alone = {"rl": own, "pretrain": own.parent} if own.parent else {"pretrain": own}
     for one in standing.readable(ledger) if ledger else ():
         if isinstance(one, Sealed):
@@ -140,10 +162,19 @@ def _bound(ledger: Ledger | None, own: TrialSpec) -> tuple[Record | Sealed | Non
             bound = binding.target_trials(one.entry, one.prediction) if "specs" in one.prediction.target else ()
         for spec in bound:
             if spec.id == own.id:
-                return one, spec
+                return one
             if spec.recipe_digest == own.recipe_digest and not isinstance(one, Sealed):
-                found = one, spec
-    return found
+                other = NotReplayed(
+                    f"{own.id} is not bound to the prediction: entry {one.entry.seq} ({one.entry.hash[:12]}) "
+                    f"gives this recipe {_from(spec)}, the run has {_from(own)}"
+                )
+    if other:
+        raise other
+    return None
+
+
+def _from(spec: TrialSpec) -> str:
+    return f"the seed {spec.seed}" + (f" on {spec.parent.end}" if spec.parent else "")
 
 
 def _embargo(known: Record | Sealed | None) -> str:
@@ -166,40 +197,44 @@ class _Enough(Exception):
     """The last step that was asked for is done."""
 
 
-def _repeat(
-    spec: TrialSpec, store: Store, own: TrialSpec, steps: int, result: Mapping[str, Any], *, gpu: bool
-) -> _Again:
+def _repeat(own: TrialSpec, store: Store, steps: int, result: Mapping[str, Any], *, gpu: bool) -> _Again:
     """The first `steps` steps, with as many threads as the run had."""
     import torch
 
     from sweeps.optim import Diverged
     from sweeps.train import train
 
-    if spec.parent is not None and spec.parent.end != own.parent.end:  # type: ignore[union-attr]  # one recipe
-        raise NotReplayed(
-            f"{own.id}: step 1 does not repeat: it was trained on {own.parent.end}, "  # type: ignore[union-attr]
-            f"the prediction's hash gives {spec.parent.end}"
-        )
-    again, base, before = _Again(steps), base_of(store, spec), torch.get_num_threads()
+    again, base = _Again(steps), base_of(store, own)
 
     def save(checkpoint: Checkpoint) -> None:
         again.last = checkpoint
         if checkpoint.step >= steps:
             raise _Enough
 
-    torch.set_num_threads(int(result.get("threads") or 1))
     device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
     log, trace = again.logged.append, again.traced.append
     try:
-        train(spec, base=base, log=log, save=save, every=steps, device=device, trace=trace)
+        with _threads(result):
+            train(own, base=base, log=log, save=save, every=steps, device=device, trace=trace)
     except _Enough:
         pass
     except Diverged as error:
         if result.get("state") != TrialState.DIVERGED:
             raise NotReplayed(f"{own.id}: step {error.step + 1}: repeated, it diverges: {error.reason}") from None
+    return again
+
+
+@contextlib.contextmanager
+def _threads(result: Mapping[str, Any]) -> Iterator[None]:
+    """As many as the run had: sums over several come in another order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(result.get("threads") or 1))
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
-    return again
 
 
 def _compare(
@@ -261,22 +296,25 @@ def _same_weights(own: TrialSpec, folder: Path, result: Mapping[str, Any], again
     return True
 
 
-def _check_evidence(record: Record, folder: Path) -> None:
-    """The trace is the one that the outcome names, where there is an outcome."""
-    name = f"{folder.resolve().name}/{TRACE}"
-    stated = record.resolution.evidence.get(name) if record.resolution else None
-    if stated is not None and (not (folder / TRACE).exists() or file_digest(folder / TRACE) != stated):
-        raise NotReplayed(f"{folder / TRACE} is not the file whose digest the outcome (entry "
-                          f"{record.outcomes[0].seq}) names")  # fmt: skip
+def _same_measures(
+    own: TrialSpec, store: Store, result: Mapping[str, Any], again: _Again, record: Record | Sealed | None, hint: str
+) -> bool:
+    """The repeated weights are measured again: every number is that of the observations and of the outcome."""
+    from sweeps.evaluate import evaluate
+    from sweeps.measured import observations_of
+
+    assert again.last is not None
+    with _threads(result):
+        measured = evaluate(own, again.last.weights, base=base_of(store, own))
+    rows = observations_of(own, measured, {}, again.steps)
+    check_observations(own.id, store.trial(own).observations, rows, hint)
+    if isinstance(record, Record):
+        check_outcome(own.id, rows, record, hint)
+    return True
 
 
-def _hint(own: TrialSpec, spec: TrialSpec, record: Record | Sealed | None, result: Mapping[str, Any]) -> str:
+def _hint(result: Mapping[str, Any]) -> str:
     """What else may be behind a difference."""
-    if record and spec.id != own.id:
-        return (
-            f"entry {record.entry.seq} ({record.entry.hash[:12]}) gives this recipe the seed {spec.seed}, "
-            f"the run has {own.seed}: it is not bound to the prediction"
-        )
     here, there = versions(), result.get("versions") or {}
     other = [f"{name} {there[name]} then, {here[name]} now" for name in ("torch", "numpy") if _other(name, here, there)]
     cpu, then = machine()["cpu"], (result.get("machine") or {}).get("cpu")

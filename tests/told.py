@@ -34,7 +34,13 @@ def predicted(ledger, *forecasts, title="q", **facts):
 def resolved(ledger, receipt, values, *, bound=True):
     measured = {name: Measured(value, n=64, protocol="p" * 16) for name, value in values.items()}
     trials = binding.bound_ids(receipt) if bound else ()
-    return ledger.append(Kind.OUTCOME, Resolution(receipt.hash, measured, trials=trials, bound=bound).body)
+    body = Resolution(receipt.hash, measured, traces(trials), trials, bound).body
+    return ledger.append(Kind.OUTCOME, body)
+
+
+def traces(trials):
+    """Evidence as a bound run's: digests of its traces."""
+    return {f"{trial}/trace.jsonl": "7" * 64 for trial in trials}
 
 
 def told(ledger, value, *, bound=True, run_state="not started", **what):

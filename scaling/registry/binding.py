@@ -15,7 +15,12 @@ from scaling.trials import TrialSpec
 
 
 def bind(specs: Mapping[str, TrialSpec], entry_hash: str) -> tuple[TrialSpec, ...]:
-    """The specifications of a prediction's run with their seeds fixed by the entry's hash, the base trial first."""
+    """The specifications of a prediction's run with their seeds fixed by the entry's hash, the base trial first.
+
+    The hash fixes the seeds; it does not say that it was the only one: who keeps many ledgers, each with a prediction
+    that differs by its nonce alone, draws as many seeds, and may show the ledger that turned out best. Nothing inside a
+    ledger sees that. Hence NO_CLOCK (labels.py) wherever no anchor stands between a prediction and its run.
+    """
     base = specs["pretrain"].with_seed(seed_for(entry_hash, "pretrain"))
     if "rl" not in specs:
         return (base,)

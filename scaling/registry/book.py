@@ -18,7 +18,8 @@ from scaling.registry.binding import bound_ids, target_of, target_trials
 from scaling.registry.embargo import Secret
 from scaling.registry.entries import Entry, Kind
 from scaling.registry.ledger import Ledger
-from scaling.registry.standing import find
+from scaling.registry.recipes import state_in
+from scaling.registry.standing import find, untraced
 from scaling.results import TRACE
 from scaling.scoring import scores
 from scaling.trials import TrialSpec
@@ -43,7 +44,7 @@ def register(
     """Append one prediction: one claim per (question, forecast), all about the same run. Returns its ledger entry.
 
     target      the run: `specs` by stage (a sweep's target.json), or in words `run`
-    run_state   whether the run has started: NOT_STARTED, STARTED or FINISHED
+    run_state   whether the run has started: NOT_STARTED, STARTED or FINISHED; the ledger may know of more
     provenance  at least `replay` (the command that makes the forecasts again) and `seed`; data files come from the
                 forecasts, code, versions and lock file from the program, where they are not stated
     protocol    how the run will be measured, for forecasts whose data did not say
@@ -70,6 +71,8 @@ def register(
     made = [_measured_by(protocol, f) for f in made]
     claims = _unique([Claim.of(q, f, sha256(f.blob)) for q, f in zip(asked, made, strict=True)])
     specs = target_of(target, where="the prediction's target") if target and "specs" in target else {}
+    if specs and run_state in complete.STATES:
+        run_state = max(run_state, state_in(ledger, specs, but=nonce), key=complete.STATES.index)
     data = {path: sha for f in made for path, sha in f.sources.items()}
     prediction = Prediction(
         title=title or asked[0].text,
@@ -144,6 +147,11 @@ def resolve(
             "resolve with bound=False, or by resolve_from_runs",
         )
     resolution = Resolution(record.entry.hash, dict(values), dict(evidence or {}), tuple(trials), bound, note)
+    if bound and (lacking := untraced(resolution)):
+        raise InputError(
+            f"the evidence names no {lacking[0]}: nothing shows that a run with these seeds was made",
+            "resolve with bound=False, or by resolve_from_runs",
+        )
     missing = {c.id for c in record.prediction.claims} - set(values)
     if missing:
         raise InputError(f"no value for claim {sorted(missing)[0]}", "every claim of a prediction is resolved together")
@@ -201,8 +209,9 @@ def resolve_from_runs(
     files = {name: sha for name, sha in table.sources.items() if name.split("/")[0] in trials}
     traces = (path for trial in trials if (path := runs / trial / TRACE).is_file())
     files |= {f"{path.parent.name}/{TRACE}": file_digest(path) for path in traces}
+    bound = all(f"{trial}/{TRACE}" in files for trial in trials)
     return resolve(
-        ledger, record.entry, values, evidence={**files, **(evidence or {})}, trials=trials, bound=True, note=note
+        ledger, record.entry, values, evidence={**files, **(evidence or {})}, trials=trials, bound=bound, note=note
     )
 
 

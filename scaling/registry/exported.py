@@ -18,6 +18,7 @@ from scaling.errors import InputError, LedgerError
 from scaling.predictions import Prediction, Resolution
 from scaling.records import MAX_BYTES, parse, plain
 from scaling.registry import proofs
+from scaling.registry.as_proven import record_of
 from scaling.registry.embargo import check_opening
 from scaling.registry.entries import Entry, Kind
 from scaling.registry.keys import Statement
@@ -226,7 +227,7 @@ def sentences(proven: Proven) -> list[str]:
     for other in proven.related:
         other_signer = proven.signers[other.hash]
         says.append(_told(other, f"signed by key {other_signer.id}" if other_signer else "unsigned"))
-    return says
+    return says + _labels(proven)
 
 
 def _told(entry: Entry, signed: str = "") -> str:
@@ -239,3 +240,12 @@ def _told(entry: Entry, signed: str = "") -> str:
     return ", ".join(filter(None, [f"{what} in entry {entry.seq}", f"dated {entry.time}", signed])) + (
         f": {reason}" if reason else ""
     )
+
+
+def _labels(proven: Proven) -> list[str]:
+    """What makes the prediction worth less than it looks; that it cannot be read is no less."""
+    try:
+        prediction = prediction_of(proven)
+        return record_of(proven, prediction).labels if prediction else []
+    except InputError as error:
+        return [f"what it says cannot be read: {error.message}"]

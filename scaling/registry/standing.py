@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any
 
 from scaling.errors import InputError, LedgerError
-from scaling.labels import labels
+from scaling.labels import Course, labels
 from scaling.predictions import Prediction, Resolution
 from scaling.registry.binding import bound_ids
 from scaling.registry.embargo import Secret, check_opening, path_of
 from scaling.registry.entries import Entry, Kind
 from scaling.registry.ledger import Ledger
 from scaling.registry.references import PREDICTED
+from scaling.results import TRACE
 from scaling.scoring import Score, scores
 
 LATEST = "latest"
@@ -36,22 +37,36 @@ class Record:
     amendments: tuple[Entry, ...] = ()
     revealed: Entry | None = None
     sealed: bool = False
+    clocked: bool | None = False  # whether an anchor stands between it and its run
 
     @cached_property
     def resolution(self) -> Resolution | None:
-        """The outcome that counts; `bound` only where the trials it names are those that the entry's hash gives."""
+        """The outcome that counts; `bound` only where the trials it names are those that the entry's hash gives, and
+        its evidence their traces."""
         if not self.outcomes:
             return None
         try:
             found = Resolution.from_body(self.outcomes[0].body)
         except InputError as error:
             raise _broken(self.outcomes[0], error) from None
-        return replace(found, bound=found.bound and found.trials == (bound_ids(self.entry, self.prediction) or None))
+        bound = found.trials == (bound_ids(self.entry, self.prediction) or None) and not untraced(found)
+        return replace(found, bound=found.bound and bound)
+
+    @cached_property
+    def course(self) -> Course:
+        before = [s for s in self.starts if not self.outcomes or s.seq < self.outcomes[0].seq]
+        own = sorted(bound_ids(self.entry, self.prediction))
+        return Course(
+            starts=len(self.starts),
+            begun=any(sorted(map(str, _mapping(s.body.get("trials")).values())) == own for s in before),
+            resolved=self.outcomes[0].time[:10] if self.outcomes else "",
+            clocked=self.clocked,
+        )
 
     @property
     def labels(self) -> list[str]:
         """What makes it worth less than it looks."""
-        return labels(self.prediction, self.resolution, len(self.starts))
+        return labels(self.prediction, self.resolution, self.course)
 
     @property
     def inside(self) -> dict[str, tuple[int, int]]:
@@ -93,6 +108,7 @@ class Sealed:
     outcomes: tuple[Entry, ...] = ()
     withdrawn: Entry | None = None
     amendments: tuple[Entry, ...] = ()
+    clocked: bool | None = False
 
     @property
     def until(self) -> str:
@@ -122,7 +138,10 @@ class Sealed:
                 f"whoever registered it keeps {path_of(ledger.folder, self.commitment)}",
             )
         prediction = Prediction.from_body(Secret.read(ledger.folder, self.commitment).opened)
-        return Record(self.entry, prediction, self.starts, self.outcomes, self.withdrawn, self.amendments, sealed=True)
+        return Record(
+            self.entry, prediction, self.starts, self.outcomes, self.withdrawn, self.amendments,
+            sealed=True, clocked=self.clocked,
+        )  # fmt: skip
 
 
 def _beside(known: Record | Sealed) -> list[str]:
@@ -155,6 +174,7 @@ def readable(ledger: Ledger) -> list[Record | Sealed]:
 def known(ledger: Ledger) -> list[Record | Sealed]:
     """Every prediction in the ledger, in order: none is left out."""
     found: dict[str, Record | Sealed] = {}
+    anchored = 0  # so many entries had been seen by an outside clock, as far as an anchor says so
     for entry in ledger:
         if entry.kind == Kind.PREDICTION:
             found[entry.hash] = Record(entry, _stated(entry, entry.body))
@@ -162,9 +182,28 @@ def known(ledger: Ledger) -> list[Record | Sealed]:
             found[entry.hash] = Sealed(entry)
         elif entry.kind == Kind.REVEAL and isinstance(hidden := found.get(entry.body["commit"]), Sealed):
             found[hidden.entry.hash] = _opened(hidden, entry)
+        elif entry.kind == Kind.ANCHOR:
+            anchored = max(anchored, _covered(entry))
         elif (there := found.get(entry.prediction or "")) is not None:
+            if entry.kind in (Kind.START, Kind.OUTCOME) and not (there.starts or there.outcomes):
+                there = replace(there, clocked=anchored > there.entry.seq)
             found[there.entry.hash] = _followed(there, entry)
     return list(found.values())
+
+
+def untraced(resolution: Resolution) -> list[str]:
+    """Of its trials, the traces whose digests are no evidence of it: without one no replay can tell what was run."""
+    return [name for trial in resolution.trials if (name := f"{trial}/{TRACE}") not in resolution.evidence]
+
+
+def _covered(anchor: Entry) -> int:
+    """How many entries the anchor's head has; 0 if it is none: verify says so."""
+    size = _mapping(anchor.body.get("head")).get("size")
+    return size if type(size) is int and size <= anchor.seq else 0
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _stated(entry: Entry, body: Mapping[str, Any]) -> Prediction:
@@ -198,7 +237,10 @@ def _opened(known: Sealed, entry: Entry) -> Record:
     except InputError as error:
         raise _broken(entry, error) from None
     prediction = _stated(entry, entry.body["opened"])
-    return Record(known.entry, prediction, known.starts, (), known.withdrawn, known.amendments, revealed=entry)
+    return Record(
+        known.entry, prediction, known.starts, (), known.withdrawn, known.amendments,
+        revealed=entry, clocked=known.clocked,
+    )  # fmt: skip
 
 
 def find(ledger: Ledger, prefix: str) -> Record:

@@ -128,7 +128,7 @@ class Inspection:
         self._opened: set[str] = set()
         self._ring = Keyring()
         self._signed: Counter[str] = Counter()
-        self._unsigned: list[int] = []  # although a key was valid
+        self._unsigned: list[int] = []  # although a key had been stated
         self._latest = ""
         self._held = Held(heads)
         self._compare_heads()
@@ -139,7 +139,7 @@ class Inspection:
             self.add(Reason.HEAD_NOT_CONSISTENT, None, message)
         if self._unsigned:
             named = ", ".join(map(str, self._unsigned[:LISTED])) + ", ..." * (len(self._unsigned) > LISTED)
-            self._ring.warnings.append(f"unsigned although a key was valid: {len(self._unsigned)} entries ({named})")
+            self._ring.warnings.append(f"unsigned in a ledger with keys: {len(self._unsigned)} entries ({named})")
         warnings = (*self.warnings, *self._ring.warnings)
         unsigned = self._signed.pop("", 0)
         problems, signed = tuple(self.problems), dict(self._signed)
@@ -186,7 +186,7 @@ class Inspection:
             self._commits[entry.hash] = entry.body
 
     def _check_signature(self, entry: Entry) -> None:
-        bound = bool(self._ring.valid)
+        bound = bool(self._ring.known)
         if entry.sig is None and entry.kind != Kind.KEY:
             self._signed[""] += 1
             self._unsigned += [entry.seq] * bound

@@ -1,6 +1,7 @@
 """Exports: the other site's rules hold for any claim, and what the entry does not state is not invented."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from scaling.__main__ import main
 from scaling.errors import InputError
 from scaling.exports import OSF_FIELDS, Range, metaculus, osf, osf_markdown
 from scaling.fitted import Grade
-from scaling.predictions import Claim, Prediction, Question
+from scaling.labels import UNBOUND
+from scaling.predictions import FINISHED, Claim, Prediction, Question
 from scaling.registry import Kind, Ledger, standing
 
 
@@ -70,7 +72,18 @@ def test_the_logarithmic_scale():
 
 
 @pytest.mark.parametrize(
-    "where", [(1.0, 1.0), (2.0, 1.0), (0.0, float("inf")), (0.0, 1.0, False, False, 0.5), (0.0, 1.0, False, False, 0.0)]
+    "where",
+    [
+        (1.0, 1.0),
+        (2.0, 1.0),
+        (0.0, float("inf")),
+        (0.0, 1.0, False, False, 0.5),
+        (0.0, 1.0, False, False, 0.0),
+        (1e-300, 1e300, False, False, 0.0),
+        (-1e308, 1e308),
+        (1.0, math.nextafter(1.0, 2.0)),
+        (0.0, 1.0, False, False, -1e300),
+    ],
 )
 def test_a_range_must_be_one(where):
     with pytest.raises(InputError):
@@ -102,6 +115,31 @@ def test_a_run_that_had_started_is_not_called_prior(tmp_path):
     entry = told(ledger, None, run_state="started")
     answers = osf(entry, standing.find(ledger, entry.hash).prediction)["registration_responses"]
     assert "the run had started" in answers["q8"] and "prior" not in answers["q8"]
+
+
+def test_a_late_unbound_withdrawn_one_says_so_wherever_it_goes(tmp_path, capsys):
+    """Proof, both exports: the same labels as in the ledger, and no claim that the run was not known."""
+    ledger = Ledger(tmp_path / "ledger")
+    entry = told(ledger, 0.5, run_state=FINISHED, bound=False)
+    ledger.append(Kind.WITHDRAW, {"prediction": entry.hash, "reason": "it was bad"})
+    at, late = ["--ledger", str(ledger.folder)], "when the run was already finished"
+    assert main(["prove", "latest", "-o", str(tmp_path / "proof.json"), *at]) == 0
+    assert late in (shown := capsys.readouterr()).out + shown.err
+    assert main(["verify", str(tmp_path / "proof.json")]) == 0
+    out = capsys.readouterr().out
+    assert late in out and UNBOUND in out
+    assert main(["export", "latest", "--to", "metaculus", "--low", "0.4", "--high", "0.6", "--json", *at]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert late in found["labels"][0] and UNBOUND in found["labels"] and "it was bad" in found["remarks"][0]
+    for words in (late, UNBOUND, "WITHDRAWN"):
+        assert words in shown.err
+    assert main(["export", "latest", "--to", "osf", "--json", *at]) == 0
+    answers = json.loads((shown := capsys.readouterr()).out)["registration_responses"]
+    assert late in answers["q23"] and "it was bad" in answers["q23"] and late in shown.err
+    assert "had finished" in answers["q9"] and "not among them" not in answers["q9"]
+    sound = osf(entry, standing.find(ledger, told(ledger, None).hash).prediction)["registration_responses"]
+    assert "had not started" in sound["q9"] and "not among them" in sound["q9"]
 
 
 def test_the_verb(tmp_path, capsys):

@@ -74,10 +74,21 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         read_forecasts(tmp_path / "f.json")
 
 
-@pytest.mark.parametrize(("text", "until"), [("", "2027-01-01"), ("x", "soon"), ("x", "2027-02-30")])
+OTHERWISE = ["20260101", "2026-W01-1", "2026W011", "2026-1-1", "2027-02-30", "soon", " 2027-01-01", "", 20300101, None]
+
+
+@pytest.mark.parametrize(("text", "until"), [("", "2027-01-01"), *(("x", until) for until in OTHERWISE)])
 def test_a_question_has_a_text_and_a_date(text, until):
     with pytest.raises(InputError):
         Question(text, until)
+
+
+@pytest.mark.parametrize("until", OTHERWISE)
+def test_a_deadline_written_otherwise_is_refused_in_an_entry_too(claim, until):
+    """Compared as text, 20260101 is later than any day of 2026, so that it never expires."""
+    body = Prediction("t", "2026-12-31", (claim,), {}, {}).body
+    with pytest.raises(InputError, match=r"deadline .* is not a date"):
+        Prediction.from_body({**body, "until": until})
 
 
 def test_a_claim_reads_back(claim):

@@ -1,7 +1,9 @@
 """The scoreboard counts every prediction, keeps apart what must be kept apart, and states errors that are right."""
 
+import itertools
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +14,15 @@ from scaling.__main__ import main
 from scaling.fitted import LEVELS, Grade
 from scaling.predictions import FINISHED
 from scaling.records import canonical, parse
-from scaling.registry import Kind, Ledger, remarks
+from scaling.registry import Kind, Ledger, book, remarks
+from scaling.registry.keys import Action, Statement
+from scaling.registry.signing import SigningKey
 from scaling.scoreboard import EARNED, LATE, UNEARNED, Mean, scoreboard
 from scaling.scoreboard_text import board_json, board_text
 from scaling.scores import QuantileDistribution
 from scaling.scoring import HIT_LEVELS
+from tests.predictions import COMPLETE, ask
+from tests.predictions import forecast as complete
 
 
 @pytest.fixture
@@ -78,10 +84,76 @@ def test_an_outcome_that_cannot_be_scored_is_shown(tmp_path):
     assert "made for protocol" in board_text(board)
 
 
+def test_a_sealed_deadline_that_is_no_date_has_passed(tmp_path):
+    ledger = Ledger(tmp_path)
+    for until in ("20300101", "2030-W01-1", UNTIL):
+        ledger.append(Kind.COMMIT, {"commitment": "c" * 64, "until": until, "v": 1})
+    states = [row.state for row in scoreboard([ledger], today="2026-12-31").rows]
+    assert states == ["expired, sealed", "expired, sealed", "sealed"]
+
+
 def test_a_copy_of_a_ledger_counts_once_and_two_ledgers_add_up(full, tmp_path):
     other = Ledger(tmp_path / "other")
     told(other, 0.5)
     assert len(scoreboard([full, Ledger(full.folder), other]).rows) == 10
+
+
+def test_a_copy_without_the_bad_outcome_hides_nothing(tmp_path):
+    """The attack: a copy from before the outcome is named first, or alone with a fork that has a better one."""
+    ledger = Ledger(tmp_path / "A")
+    receipt = told(ledger, None)
+    shutil.copytree(tmp_path / "A", tmp_path / "B")
+    shutil.copytree(tmp_path / "A", tmp_path / "C")
+    older, fork = Ledger(tmp_path / "B"), Ledger(tmp_path / "C")
+    for one, value in ((ledger, 9.0), (fork, 0.5)):
+        resolved(one, receipt, {receipt.body["claims"][0]["id"]: value})
+    alone = scoreboard([ledger])
+    for among in itertools.permutations([ledger, older]):
+        (row,) = (board := scoreboard(among)).rows
+        assert (row.state, row.hits, board.groups) == ("resolved", "0 of 1", alone.groups)
+        (says,) = [r for r in row.remarks if "disagree" in r]
+        assert says.endswith(f"stands in {ledger.folder}, not in {older.folder}") and "outcome in entry 1" in says
+    for among in itertools.permutations([ledger, older, fork]):
+        (row,) = (board := scoreboard(among)).rows
+        assert (row.state, row.hits, board.groups[0].scores) == ("resolved", "0 of 1", alone.groups[0].scores)
+        assert sum("stands in" in r for r in row.remarks) == 2
+        assert any("do not agree on the outcome" in r and "scores worst" in r for r in row.remarks)
+    assert [r for r in scoreboard([ledger, Ledger(ledger.folder)]).rows[0].remarks if "disagree" in r] == []
+
+
+def test_a_withdrawal_or_a_reveal_in_one_copy_counts_in_all(tmp_path):
+    ledger = Ledger(tmp_path / "A" / "ledger")
+    hidden = book.register(ledger, ask(), complete(), **COMPLETE, embargo=True)
+    receipt = told(ledger, None)
+    shutil.copytree(tmp_path / "A" / "ledger", tmp_path / "B")
+    remarks.reveal(ledger, hidden.hash)
+    remarks.withdraw(ledger, receipt.hash, "a slip")
+    for among in itertools.permutations([ledger, Ledger(tmp_path / "B")]):
+        board = scoreboard(among)
+        assert board.counts == {"open": 1, "withdrawn": 1}
+        assert "a slip" in board_text(board) and "reveal in entry 2" in board_text(board)
+
+
+def test_an_unsigned_outcome_in_a_ledger_with_keys_is_said_in_json_too(tmp_path, capsys):
+    """Also after the last key was revoked: whoever can write the file is then nobody in particular."""
+    key = SigningKey.generate()
+    folder = tmp_path / "ledger"
+    signing = Ledger(folder, key=key)
+    before = told(Ledger(folder), None)
+    signing.append(Kind.KEY, Statement(Action.NEW, key.public).body)
+    signed, late = told(signing, 0.5), told(signing, None)
+    resolved(Ledger(folder), before, {before.body["claims"][0]["id"]: 0.5})
+    signing.append(Kind.KEY, Statement(Action.REVOKE, key.public).body)
+    resolved(Ledger(folder), late, {late.body["claims"][0]["id"]: 0.5})
+    assert main(["scoreboard", str(folder), "--json"]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    told_of = {row["hash"]: [r for r in row["remarks"] if "unsigned" in r] for row in found["predictions"]}
+    assert told_of[signed.hash] == [] and [len(told_of[e.hash]) for e in (before, late)] == [1, 1]
+    assert "outcome in entry 7 is unsigned, in a ledger that had a key from entry 1" in told_of[late.hash][0]
+    (warnings,) = found["warnings"].values()
+    assert any("unsigned in a ledger with keys: 2 entries (5, 7)" in w for w in warnings)
+    assert "2 entries (5, 7)" in shown.err
 
 
 def test_a_calibrated_forecaster_is_found_calibrated_and_an_overconfident_one_is_not(tmp_path):

@@ -1,5 +1,6 @@
 """Scores against integrals, against samples, and against scoringrules."""
 
+import itertools
 import math
 
 import numpy as np
@@ -26,6 +27,51 @@ def integral(d, y):
 def test_crps_is_the_integral(y):
     d = QuantileDistribution(LEVELS, NORMAL)
     assert d.crps(y) == pytest.approx(integral(d, y), rel=2e-3, abs=2e-4)
+
+
+ATOMS = {  # quantiles with several levels at one value, and the range
+    "at the edge": ([*np.linspace(0.7, 1.0, 16), *[1.0] * 7], 0.0, 1.0),
+    "inside": ([*np.linspace(0.1, 0.4, 8), *[0.4] * 7, *np.linspace(0.4, 0.9, 8)], 0.0, 1.0),
+    "two of them": ([0.0] * 9 + [*np.linspace(0.1, 0.5, 5)] + [0.5] * 9, 0.0, 1.0),
+    "nothing else": ([0.4] * 23, -math.inf, math.inf),
+    "tails cut off": ([*np.linspace(0.02, 0.98, 23)], 0.0, 1.0),
+}
+
+
+def by_segments(d, y):
+    """The integral of its definition: between all knots and y, Simpson's rule, exact for squares of straight lines."""
+    xs = np.unique(np.clip([*d._knots[0], y], d.low, d.high))
+    total = 0.0
+    for a, b in itertools.pairwise(xs):
+        inside = [a + (b - a) * t for t in (1e-9, 0.5, 1 - 1e-9)]
+        ends = [(d.cdf(x) - (x >= y)) ** 2 for x in inside]
+        total += (b - a) * (ends[0] + 4 * ends[1] + ends[2]) / 6
+    return total
+
+
+@pytest.mark.parametrize("name", ATOMS)
+def test_crps_is_the_integral_on_and_beside_atoms(name):
+    quantiles, low, high = ATOMS[name]
+    d = QuantileDistribution(LEVELS, quantiles, low, high)
+    for y in (*sorted(set(quantiles)), 0.0, 0.3, 0.45, 1.0):
+        assert d.crps(y) == pytest.approx(by_segments(d, y), abs=1e-7), y
+        if low < y < high:
+            assert d.crps(y) == pytest.approx(d.crps(y - 1e-12), abs=1e-9) == pytest.approx(d.crps(y + 1e-12), abs=1e-9)
+    assert name != "at the edge" or d.crps(1.0) == pytest.approx(0.045753, abs=1e-6)  # by hand
+
+
+def test_the_log_score_of_an_atom_is_that_of_its_probability():
+    """The jump of the distribution function: the forecast that puts 40 % exactly on the outcome is not infinitely bad,
+    and one that puts less there is worse."""
+    first = LEVELS.index(0.4)
+    some = QuantileDistribution(LEVELS, [0.0] * (first + 1) + list(np.linspace(0.1, 0.9, 22 - first)), 0.0, 1.0)
+    assert some.log_score(0.0) == pytest.approx(-math.log(0.4))
+    half = QuantileDistribution(LEVELS, [0.0] * 5 + list(np.linspace(0.1, 0.9, 18)), 0.0, 1.0)
+    assert half.log_score(0.0) == pytest.approx(-math.log(LEVELS[4]))
+    point = QuantileDistribution(LEVELS, [0.4] * len(LEVELS))
+    assert (point.log_score(0.4), point.log_score(0.5)) == (pytest.approx(0.0), math.inf)
+    edge = QuantileDistribution(LEVELS, np.linspace(0.9, 0.999, len(LEVELS)), 0.0, 1.0)
+    assert edge.log_score(1.0) == pytest.approx(-math.log(1 - edge.cdf(1 - 1e-12)))  # the tail that was cut off
 
 
 @pytest.mark.parametrize("y", [-2.0, -0.3, 0.0, 1.1, 2.4])

@@ -10,6 +10,7 @@ import pytest
 
 from scaling.__main__ import main
 from scaling.compute import inputs_of
+from scaling.labels import NO_CLOCK
 from scaling.registry import Ledger, book, remarks, standing
 from sweeps.attempts import Attempt
 from sweeps.bound import begin, conclude
@@ -79,7 +80,7 @@ def test_the_command_enters_start_and_outcome_and_says_how_it_stands(project, ca
     assert kinds(ledger) == ["prediction"] and not (folder / "runs").exists()
     assert main(command) == 0
     seen = capsys.readouterr()
-    assert json.loads(seen.out)["prediction"] == {"hash": entry.hash, "state": "resolved", "labels": []}
+    assert json.loads(seen.out)["prediction"] == {"hash": entry.hash, "state": "resolved", "labels": [NO_CLOCK]}
     assert "outcome is entry 2; " in seen.err and "of 1 inside 90 %" in seen.err
     assert kinds(ledger) == ["prediction", "start", "outcome"]
     assert main(command) == 0  # again: nothing to do, nothing entered
@@ -119,7 +120,7 @@ def test_a_run_under_embargo_gets_its_outcome_once_it_is_revealed(tmp_path, caps
     remarks.reveal(ledger, "latest")
     assert main(command) == 0
     assert kinds(ledger) == ["commit", "start", "reveal", "outcome"]
-    assert standing.find(ledger, "latest").resolution.bound and not standing.find(ledger, "latest").labels
+    assert standing.find(ledger, "latest").resolution.bound and standing.find(ledger, "latest").labels == [NO_CLOCK]
     capsys.readouterr()
     assert main(["verify", "--folder", str(tmp_path), "--replay-steps", "6", "latest", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["prediction"] == entry.hash

@@ -17,6 +17,7 @@ import pytest
 from scaling.__main__ import main
 from scaling.compute import inputs_of
 from scaling.errors import InputError, NotReplayed, StoreError
+from scaling.labels import NO_CLOCK
 from scaling.observations import Observations
 from scaling.records import canonical, file_digest
 from scaling.registry import Ledger, binding, book, standing
@@ -29,7 +30,7 @@ from sweeps.replay import replay
 from sweeps.runs import TRACED
 from sweeps.store import Store
 from tests.predictions import COMPLETE, ask, forecast
-from tests.sweeps.small import base_spec, rl_spec
+from tests.sweeps.small import base_spec, model, rl_spec
 
 BASE = base_spec(steps=30)
 RL = rl_spec(BASE, steps=5, prompts=32, group=8, grpo=GRPOSpec(32, 8, 0.05, updates=2))
@@ -83,9 +84,10 @@ def test_an_honest_run_repeats_bit_by_bit_in_both_stages(honest):
     assert base.prediction == rl.prediction == entry.hash and "bit by bit" in str(base)
     (whole,) = replay(10**6, base.trial, folder=folder)
     assert (whole.steps, whole.logged, whole.weights) == (30, 30, True)
-    assert "final weights" in str(whole) and "derives from entry 0" in str(whole)
+    assert "final weights and what they measure" in str(whole) and "derives from entry 0" in str(whole)
+    assert rl.evaluated and not base.evaluated and "; the evaluation was not repeated" in str(base)
     record = standing.find(Ledger(folder / "ledger"), entry.hash)
-    assert record.resolution.bound and record.labels == []
+    assert record.resolution.bound and record.labels == [NO_CLOCK]
     assert {f"{s.id}/trace.jsonl" for s in binding.target_trials(entry)} <= set(record.resolution.evidence)
 
 
@@ -163,6 +165,90 @@ def test_other_final_weights_are_noticed_when_all_steps_are_repeated(copy):
         replay(30, base.name, folder=folder)
 
 
+def mend(trial, change):
+    """Change the rows of a trial's observations and seal its result over them."""
+    rows = [json.loads(line) for line in (trial / "observations.jsonl").read_text().splitlines()]
+    change(rows)
+    (trial / "observations.jsonl").write_bytes(b"".join(canonical(row) + b"\n" for row in rows))
+    body = json.loads((trial / "result.json").read_bytes())
+    body.pop("digest")
+    body["observations"] = file_digest(trial / "observations.jsonl")
+    (trial / "result.json").write_bytes(canonical(seal(body)))
+
+
+def loss_is(rows, value=3.0):
+    next(row for row in rows if row["metric"] == "loss")["value"] = value
+
+
+@pytest.fixture
+def unresolved(honest, tmp_path):
+    """The honest run without its outcome, to resolve otherwise: (folder, ledger, entry, base trial)."""
+    folder, entry = tmp_path / "project", honest[1]
+    shutil.copytree(honest[0], folder)
+    path = folder / "ledger" / "entries.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    return folder, Ledger(folder / "ledger"), entry, folder / "runs" / binding.target_trials(entry)[0].id
+
+
+def test_an_edited_evaluation_is_seen_when_all_steps_are_repeated(unresolved, capsys):
+    """The attack: an honest run, one number of its evaluation changed and sealed, then entered as the outcome."""
+    folder, ledger, entry, base = unresolved
+    mend(base, loss_is)
+    book.resolve_from_runs(ledger, entry, folder / "runs")
+    assert standing.find(ledger, entry.hash).resolution.values["pretrain.loss.all"].value == 3.0
+    (part,) = replay(29, base.name, folder=folder)
+    assert "the evaluation was not repeated" in str(part)
+    with pytest.raises(NotReplayed, match=r"value of \S+\.loss\.all is 3 in observations\.jsonl, measured again"):
+        replay(30, base.name, folder=folder)
+    assert main(["verify", "--folder", str(folder), "--replay-steps", "30", base.name]) == 4
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda rows: rows.pop(), "stands only in what is measured again"),
+        (lambda rows: rows[0].update(se=1e-9), "se of"),
+        (lambda rows: next(r for r in rows if r.get("problems"))["problems"]["p"].__setitem__(3, 0.5), "problems of"),
+    ],
+)
+def test_every_row_of_the_observations_is_held_against_the_evaluation(unresolved, change, says):
+    folder, _, _, base = unresolved
+    mend(base, change)
+    with pytest.raises(NotReplayed, match=says):
+        replay(30, base.name, folder=folder)
+
+
+def test_an_outcome_that_is_not_what_the_run_measured_is_seen(unresolved):
+    """Entered past the folder: evidence and trials of the honest run, and another value."""
+    folder, ledger, entry, base = unresolved
+    trials = binding.bound_ids(entry)
+    files = [f"{trial}/{name}.jsonl" for trial in trials for name in ("observations", "trace")]
+    evidence = {name: file_digest(folder / "runs" / name) for name in files}
+    book.resolve(ledger, entry, 3.0, trials=trials, bound=True, evidence=evidence)
+    assert replay(29, base.name, folder=folder)
+    with pytest.raises(NotReplayed, match=r"outcome \(entry 2\) states 3 for pretrain\.loss\.all, measured again"):
+        replay(30, base.name, folder=folder)
+
+
+def test_every_digest_of_the_evidence_is_checked(unresolved, monkeypatch):
+    folder, ledger, entry, base = unresolved
+    monkeypatch.chdir(folder)
+    (folder / "eval.json").write_text("{}")
+    book.resolve_from_runs(
+        ledger, entry, folder / "runs", evidence={"eval.json": file_digest(folder / "eval.json"), "gone.txt": "1" * 64}
+    )
+    (found,) = replay(2, base.name, folder=folder)
+    assert found.unchecked == ("gone.txt",) and "not checked: gone.txt" in str(found)
+    (folder / "eval.json").write_text("{ }")
+    with pytest.raises(NotReplayed, match=r"eval\.json is not the file whose digest the outcome \(entry 2\) names"):
+        replay(2, base.name, folder=folder)
+    (folder / "eval.json").write_text("{}")
+    mend(base, loss_is)  # after the outcome
+    with pytest.raises(NotReplayed, match=r"observations\.jsonl is not the file whose digest"):
+        replay(2, base.name, folder=folder)
+
+
 @pytest.mark.parametrize(("stage", "step"), [(1, "[2-4]"), (2, "[1-5]")])
 def test_code_with_one_number_changed_is_seen(copy, monkeypatch, stage, step):
     monkeypatch.setattr(optim, "ADAM_EPS", 1e-5)
@@ -205,7 +291,7 @@ def test_train_first_and_predict_later(other, tmp_path, capsys):
     claimed(folder, entry, other)
     book.resolve_from_runs(ledger, entry, folder / "runs")
     assert ledger.verify(heads=[remembered]).ok  # the chain and a head are blind to it
-    assert standing.find(ledger, entry.hash).labels == []
+    assert standing.find(ledger, entry.hash).labels == [NO_CLOCK]
     for spec in binding.target_trials(entry):  # the seed is not
         with pytest.raises((NotReplayed, StoreError), match="step 1: "):
             replay(1, spec.id, folder=folder)
@@ -214,12 +300,14 @@ def test_train_first_and_predict_later(other, tmp_path, capsys):
     assert "step 1: " in err and err.count("\n") == 1
 
 
-def test_a_run_of_another_seed_is_no_run_of_the_prediction(honest, other, tmp_path):
-    folder, _ = honest
-    with pytest.raises(NotReplayed, match="step 1: ") as seen:
-        replay(16, str(other / "runs" / BASE.id), folder=folder)
-    assert "the run has 5: it is not bound" in str(seen.value)
-    with pytest.raises(NotReplayed, match=f"step 1 does not repeat: it was trained on {BASE.id}"):
+def test_a_run_of_another_seed_is_no_run_of_the_prediction(honest, other):
+    folder, entry = honest
+    seed = binding.target_trials(entry)[0].seed
+    for steps in (1, 16):  # before any step is compared
+        says = rf"is not bound .* entry 0 .* gives this recipe the seed {seed}, the run has the seed 5"
+        with pytest.raises(NotReplayed, match=says):
+            replay(steps, str(other / "runs" / BASE.id), folder=folder)
+    with pytest.raises(NotReplayed, match=f"the run has the seed 9 on {BASE.id}"):
         replay(16, str(other / "runs" / RL.id), folder=folder)
 
 
@@ -266,17 +354,27 @@ def test_an_unknown_run_is_one_sentence(run, honest, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def on_a_gpu(folder):
+    """The run's own word: nothing else says where it ran."""
+    body = json.loads((folder / "result.json").read_bytes()) | {"device": "cuda"}
+    body.pop("digest")
+    (folder / "result.json").write_bytes(canonical(seal(body)))
+
+
 def test_a_gpu_run_is_held_to_a_tolerance_and_its_rl_not_at_all(copy):
     folder, base, rl = copy
-    for path in (base, rl):
-        body = json.loads((path / "result.json").read_bytes()) | {"device": "cuda"}
-        body.pop("digest")
-        (path / "result.json").write_bytes(canonical(seal(body)))
+    on_a_gpu(base)
+    on_a_gpu(rl)
     shutil.rmtree(folder / "ledger")
     edit(base / "trace.jsonl", 3, last_digit)
     edit(base / "steps.jsonl", 3, lambda row: row.update(loss=row["loss"] * 1.005, loss_max=9.0))
     (found,) = replay(16, base.name, folder=folder)
-    assert not found.exact and "within 1 % of loss" in str(found)
+    assert not found.exact
+    for words in ("within 1 % of loss", "GPU, as the run states it", "evidence, no proof"):
+        assert words in str(found)
+    with pytest.raises(InputError, match="states that it ran on a GPU: 15 steps") as seen:
+        replay(15, base.name, folder=folder)
+    assert "--replay-steps 16" in seen.value.hint
     edit(base / "steps.jsonl", 3, lambda row: row.update(loss=row["loss"] * 1.02))
     with pytest.raises(NotReplayed, match="step 4: loss is"):
         replay(16, base.name, folder=folder)
@@ -284,11 +382,29 @@ def test_a_gpu_run_is_held_to_a_tolerance_and_its_rl_not_at_all(copy):
         replay(16, rl.name, folder=folder)
 
 
+def test_a_run_that_says_gpu_to_be_held_to_less_is_refused_by_its_seed(tmp_path, capsys):
+    """The attack: trained first with a seed of one's own and a batch so large that one step of any seed is alike, then
+    predicted. Its first step agrees within the tolerance of a GPU; that it has another seed is seen all the same."""
+    alike = base_spec(steps=2, batch=200, model=model(width=80, heads=4))
+    alike = replace(alike, optim=replace(alike.optim, lr=1e-3))
+    run(tmp_path, [alike])
+    theirs = tmp_path / "runs" / alike.id
+    on_a_gpu(theirs)
+    made = forecast(middle=3.0, at=inputs_of(alike)["C_pre"])
+    book.register(
+        Ledger(tmp_path / "ledger"), ask(), made, **COMPLETE | {"target": {"specs": {"pretrain": alike.to_json()}}}
+    )
+    for steps in ("1", "16"):
+        assert main(["verify", "--folder", str(tmp_path), "--replay-steps", steps, str(theirs)]) == 4
+        assert "the run has the seed 5" in capsys.readouterr().err
+
+
 def test_another_seed_is_beyond_the_tolerance_of_a_gpu_too(honest, other, tmp_path):
-    theirs = tmp_path / "runs" / BASE.id
-    shutil.copytree(other / "runs" / BASE.id, theirs)
-    body = json.loads((theirs / "result.json").read_bytes()) | {"device": "cuda"}
-    body.pop("digest")
-    (theirs / "result.json").write_bytes(canonical(seal(body)))
+    """The same, with the seed of the entry written over its own."""
+    folder, entry = tmp_path / "project", honest[1]
+    claimed(folder, entry, other)
+    shutil.copytree(honest[0] / "ledger", folder / "ledger")
+    spec = binding.target_trials(entry)[0]
+    on_a_gpu(folder / "runs" / spec.id)
     with pytest.raises(NotReplayed, match=r"step \d+: (loss|grad_norm) is"):
-        replay(16, str(theirs), folder=honest[0])
+        replay(16, spec.id, folder=folder)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from told import traces
 
 from scaling import labels
+from scaling.__main__ import main
 from scaling.compute import DEFINITION, inputs_of
 from scaling.errors import InputError, LedgerError
 from scaling.fitted import LEVELS, Grade
@@ -11,7 +13,7 @@ from scaling.gates import Gate
 from scaling.observations import Observation
 from scaling.predictions import Question
 from scaling.records import canonical
-from scaling.registry import Ledger, binding, book, seed_for, standing
+from scaling.registry import Ledger, binding, book, entries, seed_for, standing
 from scaling.results import seal
 from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast, specs
 
@@ -113,7 +115,8 @@ def test_resolving_from_a_folder_of_trials_takes_only_the_bound_run(tmp_path):
         "pretrain.loss.all": 0.49,
         "rl.pass_rate.all": 0.51,
     }
-    assert set(record.resolution.evidence) == {f"{base.id}/observations.jsonl", f"{rl.id}/observations.jsonl"}
+    files = {f"{spec.id}/{name}.jsonl" for spec in (base, rl) for name in ("observations", "trace")}
+    assert set(record.resolution.evidence) == files
 
 
 def write_run(runs, spec, metric, value):
@@ -133,6 +136,7 @@ def write_run(runs, spec, metric, value):
         compute_definition=DEFINITION,
     )
     (folder / "observations.jsonl").write_bytes(row.line())
+    (folder / "trace.jsonl").write_bytes(b"{}\n")
     (folder / "result.json").write_bytes(canonical(seal({"v": 1, "state": "COMPLETE"})))
 
 
@@ -239,16 +243,121 @@ def test_every_start_anew_is_an_entry_and_a_run_without_an_outcome_is_shown(tmp_
     assert record.labels == [
         "The run was begun 3 times: each start is an entry.",
         "The run was started and its outcome is not entered.",
+        labels.NO_CLOCK,
     ]
-    book.resolve(ledger, receipt, 0.5, trials=binding.bound_ids(receipt), bound=True)
-    assert standing.find(ledger, receipt.hash).labels == ["The run was begun 3 times: each start is an entry."]
+    resolve_bound(ledger, receipt)
+    assert standing.find(ledger, receipt.hash).labels == [
+        "The run was begun 3 times: each start is an entry.",
+        labels.NO_CLOCK,
+    ]
+
+
+def resolve_bound(ledger, receipt):
+    trials = binding.bound_ids(receipt)
+    return book.resolve(ledger, receipt, 0.5, trials=trials, bound=True, evidence=traces(trials))
 
 
 def test_an_outcome_of_a_bound_run_that_was_never_started_is_labelled(tmp_path):
     ledger = Ledger(tmp_path)
     receipt = bound(ledger)
-    book.resolve(ledger, receipt, 0.5, trials=binding.bound_ids(receipt), bound=True)
-    assert standing.find(ledger, receipt.hash).labels == [labels.NO_START]
+    resolve_bound(ledger, receipt)
+    assert standing.find(ledger, receipt.hash).labels == [labels.NO_START, labels.NO_CLOCK]
+
+
+def test_bound_by_assertion_with_no_run_no_evidence_and_a_start_after_the_outcome(tmp_path, capsys):
+    """The attack: the trials that the hash gives are named, and a start is entered once the outcome stands."""
+    ledger = Ledger(tmp_path / "ledger")
+    receipt = bound(ledger)
+    trials = binding.bound_ids(receipt)
+    for evidence in ({}, {"eval.json": "a" * 64}, {f"{trials[0]}/trace.jsonl": "a" * 64}):  # of RL none
+        with pytest.raises(InputError, match=r"the evidence names no \S+/trace\.jsonl"):
+            book.resolve(ledger, receipt, 0.5, trials=trials, bound=True, evidence=evidence)
+    measured = {"pretrain.loss.all": book.Measured(0.5, protocol="p" * 16)}
+    ledger.append("outcome", book.Resolution(receipt.hash, measured, trials=trials, bound=True).body)  # past the book
+    book.start(ledger, receipt)
+    record = standing.find(ledger, receipt.hash)
+    assert not record.resolution.bound and labels.UNBOUND in record.labels
+    assert main(["verify", "--folder", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "not bound" in shown.out and labels.UNBOUND in shown.err
+
+
+def test_only_a_start_of_the_bound_run_before_the_outcome_is_one(tmp_path, capsys):
+    """With traces of some run named, a start after the outcome, or of other trials, stands for nothing."""
+    ledger = Ledger(tmp_path / "ledger")
+    receipt = bound(ledger)
+    ledger.append("start", {"prediction": receipt.hash, "trials": {"pretrain": "mine-s1"}})
+    ledger.append("start", {"prediction": receipt.hash})
+    resolve_bound(ledger, receipt)
+    book.start(ledger, receipt)
+    assert labels.NO_START in standing.find(ledger, receipt.hash).labels
+    assert main(["verify", "--folder", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "bound (stated; verify --replay-steps checks)" in shown.out and labels.NO_START in shown.err
+    other = bound(ledger)
+    book.start(ledger, other)
+    resolve_bound(ledger, other)
+    assert labels.NO_START not in standing.find(ledger, other.hash).labels
+
+
+def test_an_outcome_after_the_deadline_is_labelled(tmp_path, monkeypatch):
+    """Entered in time it is not; the deadline's own day counts as in time."""
+    ledger = Ledger(tmp_path)
+    for day, late in (("2029-12-31", False), (UNTIL, False), ("2030-01-02", True)):
+        receipt = book.register(ledger, ask(), forecast(), **COMPLETE)
+        with monkeypatch.context() as clock:
+            clock.setattr(entries, "utc_now", lambda day=day: f"{day}T12:00:00.000000Z")
+            book.resolve(ledger, receipt, 0.5)
+        said = f"The outcome was entered on {day}, after the deadline {UNTIL}."
+        assert (said in standing.find(ledger, receipt.hash).labels) == late
+
+
+def test_a_second_prediction_after_the_first_ones_run_is_late(tmp_path):
+    """The attack: predict, run, resolve, remove the runs, and predict the same recipe again with what came out."""
+    ledger = Ledger(tmp_path)
+    first = bound(ledger)
+    assert bound(ledger).body["run_state"] == "not started"  # nothing was run yet
+    book.start(ledger, first)
+    assert bound(ledger).body["run_state"] == "started"
+    resolve_bound(ledger, first)
+    target = {"specs": {k: v.with_seed(77).to_json() for k, v in specs().items()}}
+    again = book.register(ledger, ask("q"), forecast(at=COST), **COMPLETE | {"target": target})
+    assert again.body["run_state"] == "finished" and "already finished" in standing.find(ledger, again.hash).labels[0]
+    other = book.register(ledger, ask("q"), forecast(), **COMPLETE)  # a run in words: the ledger cannot tell
+    assert other.body["run_state"] == "not started"
+
+
+def test_a_prediction_entered_once_more_does_not_meet_its_own_run(tmp_path):
+    ledger = Ledger(tmp_path)
+    target = {"specs": {k: v.to_json() for k, v in specs().items()}}
+    facts = COMPLETE | {"target": target}
+    entry = book.register(ledger, ask("q"), forecast(at=COST), nonce="one", **facts)
+    book.start(ledger, entry)
+    assert book.register(ledger, ask("q"), forecast(at=COST), nonce="one", **facts) == entry
+    hidden = Ledger(tmp_path / "hidden")
+    sealed = book.register(hidden, ask("q"), forecast(at=COST), embargo=True, **facts)
+    book.start(hidden, sealed, standing.find(hidden, sealed.hash).prediction)
+    assert bound(hidden).body["run_state"] == "started"  # its start names the recipe
+
+
+def test_an_anchor_between_the_prediction_and_its_run_is_what_no_private_ledger_has(tmp_path):
+    """The attack: many ledgers that nobody sees, a run in each, the best one shown. Not seen by chain, head or seed."""
+    ledger = Ledger(tmp_path)
+    early, late, never = (bound(ledger) for _ in range(3))
+    anchor(ledger, early.seq + 1)
+    book.start(ledger, late)
+    anchor(ledger, len(list(ledger)))
+    book.start(ledger, early)
+    shown = {e.seq: labels.NO_CLOCK in standing.find(ledger, e.hash).labels for e in (early, late, never)}
+    assert shown == {early.seq: False, late.seq: True, never.seq: False}  # the last: not run yet
+    resolve_bound(ledger, never)
+    assert labels.NO_CLOCK not in standing.find(ledger, never.hash).labels  # the second anchor saw it
+    assert standing.find(ledger, early.hash).course == labels.Course(1, True, "", True)
+
+
+def anchor(ledger, size):
+    head = {"origin": "o", "size": size, "root": "0" * 64}
+    ledger.append("anchor", {"v": 1, "method": "git", "head": head, "evidence": {}, "blobs": []})
 
 
 def test_an_outcome_without_trials_is_not_bound(tmp_path):
@@ -259,4 +368,4 @@ def test_an_outcome_without_trials_is_not_bound(tmp_path):
     measured = {"pretrain.loss.all": book.Measured(0.5, protocol="p" * 16)}
     ledger.append("outcome", book.Resolution(receipt.hash, measured, bound=True).body)
     record = standing.find(ledger, receipt.hash)
-    assert not record.resolution.bound and record.labels == [labels.UNBOUND]
+    assert not record.resolution.bound and record.labels == [labels.UNBOUND, labels.NO_CLOCK]

@@ -9,6 +9,7 @@ import pytest
 from scaling.__main__ import main
 from scaling.errors import InputError
 from scaling.fitted import Subject, write_forecasts
+from scaling.labels import NO_CLOCK, UNBOUND
 from scaling.provenance import provenance
 from scaling.registry import Ledger, book, complete, standing
 from scaling.verbs import register
@@ -130,7 +131,8 @@ def test_a_prediction_after_the_start_is_entered_and_labelled(file, capsys):
     assert main(["resolve", "latest", "--value", "0.5", "--ledger", "book", "--json"]) == 0
     seen = capsys.readouterr()
     told = json.loads(seen.out)
-    assert [("already finished" in t, "not bound" in t) for t in told["labels"]] == [(True, False), (False, True)]
+    assert ["already finished" in t for t in told["labels"]] == [True, False, False]
+    assert told["labels"][1:] == [UNBOUND, NO_CLOCK]
     assert told["inside"]["90"] == [1, 1] and "not bound" in seen.err
     assert main(["verify", "--ledger", "book", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["predictions"][0]["labels"] == told["labels"]

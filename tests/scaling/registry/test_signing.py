@@ -76,7 +76,7 @@ def test_a_signed_ledger(signed, key):
     Ledger(signed.folder).append("amend", {})
     report = signed.verify()
     assert report.ok and report.unsigned == 1
-    assert report.warnings == ("unsigned although a key was valid: 1 entries (3)",)
+    assert report.warnings == ("unsigned in a ledger with keys: 1 entries (3)",)
 
 
 def test_a_key_that_the_ledger_does_not_know_signs_nothing(signed, tmp_path):
