@@ -261,7 +261,7 @@ def verify(
         asked = any(source is not click.core.ParameterSource.DEFAULT for source in given)
         return verify_file(file, Ledger(where, create=False) if asked else None, as_json=as_json)
     kept = Ledger(where, create=False)
-    report = kept.verify()
+    report = standing.verify(kept)
     report_json: dict[str, Any] = {
         "ok": report.ok,
         "entries": report.entries,

@@ -17,7 +17,7 @@ from typing import Any
 from scaling.errors import InputError, LedgerError
 from scaling.predictions import Prediction, Resolution
 from scaling.records import MAX_BYTES, parse, plain
-from scaling.registry import proofs
+from scaling.registry import proofs, standing
 from scaling.registry.as_proven import record_of
 from scaling.registry.embargo import check_opening
 from scaling.registry.entries import Entry, Kind
@@ -84,7 +84,7 @@ def _consistency(value: Mapping[str, Any]) -> Checked:
 
 def against(checked: Checked, ledger: Ledger) -> list[str]:
     """What a ledger adds to a file: that it continues the file's heads, and what was left out or came later."""
-    ledger.verify(checked.heads).raise_first()
+    standing.verify(ledger, checked.heads).raise_first()
     says = [f"the ledger in {ledger.folder} is sound and continues that head"]
     for signed in checked.signed:
         signer = signed.signer(ledger.keyring().known)

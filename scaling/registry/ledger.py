@@ -194,8 +194,14 @@ class Ledger:
         check_not_cut(newest, chain.frontier.size, self._entries.path)
         return chain
 
-    def verify(self, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
-        """Check every byte: entries, chain, references, blobs; each head in heads.jsonl, in anchors and in `heads`."""
+    def verify(
+        self, heads: Iterable[Checkpoint] = (), also: Callable[[Entry], object] = lambda entry: None
+    ) -> VerifyReport:
+        """Check every byte: entries, chain, references, blobs; each head in heads.jsonl, in anchors and in `heads`.
+
+        `also` is called for each entry: an `InputError` makes it a bad one. What entries say is not read here: see
+        `standing.verify`.
+        """
         outside = [
             Head(head.size, head.root.hex(), f"a head held outside ({head.origin})", origin=head.origin)
             for head in heads
@@ -205,7 +211,7 @@ class Ledger:
                 inside, bad, torn = self._heads.read()
                 anchored = list(anchors.heads_in(read_lines(handle, size)))
                 heads_in = [head for _, head in anchored if isinstance(head, Head)]
-                inspection = Inspection([*inside, *outside, *heads_in], self._blobs)
+                inspection = Inspection([*inside, *outside, *heads_in], self._blobs, also)
                 handle.seek(0)
                 for line in read_lines(handle, size):
                     inspection.check(line)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,8 +116,11 @@ class VerifyReport:
 class Inspection:
     """Everything that is checked beyond one entry's own link: signatures, references, nonces, clock, blobs, heads."""
 
-    def __init__(self, heads: Iterable[Head], blobs: Blobs) -> None:
+    def __init__(
+        self, heads: Iterable[Head], blobs: Blobs, also: Callable[[Entry], object] = lambda entry: None
+    ) -> None:
         self.chain = Chain()
+        self._also = also
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
         self._blobs = blobs
@@ -171,6 +174,7 @@ class Inspection:
             (Reason.BAD_ENTRY, self.chain.link),
             (Reason.BAD_ENTRY, self._check_nonce),
             (Reason.BAD_SIGNATURE, self._check_signature),
+            (Reason.BAD_ENTRY, self._also),
         ):
             try:
                 step(entry)
