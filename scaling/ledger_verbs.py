@@ -93,20 +93,22 @@ def ledger_check(
     scaling ledger check --consistent-with head.txt --folder forecast
     """
     from scaling.errors import InputError
+    from scaling.records import read_bytes
     from scaling.registry import Ledger, proofs
-    from scaling.registry.signing import SignedHead
+    from scaling.registry.signing import MAX_HEAD, SignedHead
 
     book = Ledger(ledger or folder / "ledger", create=False)
     made = []
     for path in heads:
         try:
-            old = SignedHead.parse(path.read_bytes().decode())
+            old = SignedHead.parse(read_bytes(path, MAX_HEAD).decode())
         except ValueError:
             raise InputError(
                 f"{path} holds no head: it is not text", "name what `scaling ledger head` printed"
             ) from None
         except InputError as error:
-            raise InputError(f"{path}: {error.message}", error.hint) from None
+            message = error.message if str(path) in error.message else f"{path}: {error.message}"
+            raise InputError(message, error.hint) from None
         made.append((path, old.head, proofs.prove_consistency(book, old)))
     lines = [f"{path}: the ledger continues this head of {old.size} entries" for path, old, _ in made]
     emit([proof for *_, proof in made], lambda: "\n".join(lines), as_json=as_json)

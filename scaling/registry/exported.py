@@ -16,7 +16,7 @@ from typing import Any
 
 from scaling.errors import InputError, LedgerError
 from scaling.predictions import Prediction, Resolution
-from scaling.records import MAX_BYTES, parse, plain
+from scaling.records import parse, plain, read_bytes
 from scaling.registry import proofs, standing
 from scaling.registry.as_proven import record_of
 from scaling.registry.embargo import check_opening
@@ -98,10 +98,7 @@ def against(checked: Checked, ledger: Ledger) -> list[str]:
 
 def read(path: Path) -> Any:
     """The JSON value of a file: itself, the model in an HTML report, or the attachment of a PDF report."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} could not be read: {error.strerror or error}") from error
+    data = read_bytes(path)
     if data.startswith(b"%PDF"):
         data = _attached(data, path)
     elif data.lstrip()[:1] == b"<":
@@ -143,8 +140,6 @@ class _Scripts(HTMLParser):
 
 
 def _embedded(data: bytes, path: Path) -> bytes:
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES // 2**20} MiB")
     scripts = _Scripts()
     scripts.feed(data.decode("utf-8", "replace"))
     scripts.close()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -226,10 +227,7 @@ class Ledger:
         for reason, messages in ((Reason.HEAD_NOT_CONSISTENT, bad), (Reason.TORN_TAIL, torn)):
             for message in messages:
                 inspection.add(reason, None, message)
-        inspection.warnings += [
-            f"{path.name} holds {path.stat().st_size} bytes of an append that died"
-            for path in sorted(self.folder.glob("torn-*"))
-        ]
+        inspection.warnings += self._set_aside()
         return inspection.report()
 
     def put_blob(self, data: bytes, suffix: str) -> str:
@@ -278,6 +276,13 @@ class Ledger:
         for digest in entry_format.blob_digests(body):
             if not self._blobs.sound(digest):
                 raise InputError(f"no sound blob {digest} in {self._blobs.folder}", "store it first, with put_blob")
+
+    def _set_aside(self) -> Iterator[str]:
+        for path in sorted(self.folder.glob("torn-*")):
+            with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
+                found = path.lstat()
+                plain = f"holds {found.st_size} bytes of an append that died"
+                yield f"{path.name} {plain if stat.S_ISREG(found.st_mode) else 'is no plain file: it was put there'}"
 
     def _follow(self, chain: Chain, lines: Iterable[Line], held: Held) -> Iterator[Entry]:
         for line in lines:

@@ -36,6 +36,7 @@ NAMESPACE = "scaling-ledger"  # of SSH signatures: a signature made for anything
 P = 2**255 - 19  # Ed25519's field
 D = -121665 * pow(121666, -1, P) % P  # and its curve: -x^2 + y^2 = 1 + D x^2 y^2
 NOTE_ED25519 = b"\x01"  # C2SP signed-note's number of the algorithm
+MAX_HEAD = 2**20  # bytes of a file that holds one
 SHORT = 16  # hex digits of a public key that name it
 
 

@@ -8,11 +8,13 @@ import pytest
 
 from scaling import records
 from scaling.errors import InputError, LedgerError, ScalingError
-from scaling.registry import Ledger, exported, proofs
+from scaling.registry import Ledger, exported, proofs, remarks
+from scaling.registry import book as books
 from scaling.registry.entries import Kind, make_entry
 from scaling.registry.keys import Action, Statement
 from scaling.registry.merkle import Checkpoint, Tree, leaf_hash
 from scaling.registry.signing import SignedHead, SigningKey
+from tests.predictions import COMPLETE, ask, forecast
 
 
 @pytest.fixture
@@ -183,6 +185,11 @@ def test_keys_of_a_proof_speak_for_themselves(book, key):
                 proofs.check({**proof, "entries": list(kept)})
 
 
+def predicted(ledger, middle=0.5):
+    """A prediction that a reader can make sense of."""
+    return books.register(ledger, [ask()], [forecast(middle=middle)], **COMPLETE)
+
+
 def written(tmp_path, proof):
     path = tmp_path / "proof.json"
     path.write_bytes(records.canonical(proof))
@@ -194,24 +201,26 @@ def without(proof, *seqs):
     return {**proof, "entries": [e for e in proof["entries"] if json.loads(e["line"])["seq"] not in seqs]}
 
 
-def test_a_withdrawal_that_was_taken_out_is_seen_with_the_ledger(book, tmp_path):
-    told = list(book)[1]
-    proof = proofs.prove(book, told.hash)
-    cut = written(tmp_path, without(proof, 3))
+def test_a_withdrawal_that_was_taken_out_is_seen_with_the_ledger(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    told = predicted(ledger)
+    remarks.withdraw(ledger, told.hash, "wrong data")
+    proof = proofs.prove(ledger, told.hash)
+    cut = written(tmp_path, without(proof, 1))
     assert not any("WITHDRAWN" in line for line in cut.says) and "only the ledger shows" in cut.alone
-    with pytest.raises(LedgerError, match=r"leaves out entry 3 \(withdraw\), which stands under its head"):
-        exported.against(cut, book)
+    with pytest.raises(LedgerError, match=r"leaves out entry 1 \(withdraw\), which stands under its head"):
+        exported.against(cut, ledger)
     whole = written(tmp_path, proof)
-    assert exported.against(whole, book)[-1] == "nothing about it was left out, and nothing was entered since"
+    assert exported.against(whole, ledger)[-1] == "nothing about it was left out, and nothing was entered since"
 
 
 def test_what_came_after_a_proof_is_told(tmp_path, key):
     book = Ledger(tmp_path / "ledger", key=key)
     book.append("key", Statement(Action.NEW, key.public).body)
-    told = book.append("prediction", {"value": 0.5})
+    told = predicted(book)
     checked = written(tmp_path, proofs.prove(book, told.hash))
     book.append("withdraw", {"prediction": told.hash, "reason": "wrong data"})
-    book.append("prediction", {"value": 0.6})
+    predicted(book, 0.6)
     book.append("key", Statement(Action.REVOKE, key.public, reason="stolen").body)
     *_, first, second = exported.against(checked, book)
     assert first.startswith("since then: WITHDRAWN in entry 2, dated ") and first.endswith(": wrong data")
@@ -222,10 +231,10 @@ def test_a_thief_of_a_revoked_key(tmp_path, key):
     """His proof that hides the revocation holds by itself, and says what it cannot show; the ledger shows it."""
     book = Ledger(tmp_path / "ledger", key=key)
     book.append("key", Statement(Action.NEW, key.public).body)
-    honest = book.append("prediction", {"value": 0.5})
+    honest = predicted(book)
     book.append("key", Statement(Action.REVOKE, key.public, reason="stolen").body)
     entries = list(book)
-    stolen = make_entry(Kind.PREDICTION, {"value": 0.9}, "thief", entries[-1].time, entries[-1], key.sign)
+    stolen = make_entry(Kind.PREDICTION, honest.body, "thief", entries[-1].time, entries[-1], key.sign)
     tree = Tree([leaf_hash(e.line) for e in (*entries, stolen)])
     head = Checkpoint(f"scaling-ledger/{entries[0].hash[:16]}", 4, tree.root(0, 4))
     made = {
@@ -278,8 +287,10 @@ def test_the_ledgers_name_is_that_of_its_first_entry(tmp_path):
     assert "is of example.org/log, and this ledger is scaling-ledger/" in problem.message
 
 
-def test_a_consistency_proof_says_whose_heads_it_speaks_of(book, tmp_path, key):
+def test_a_consistency_proof_says_whose_heads_it_speaks_of(tmp_path, key):
     """A made-up log proves itself consistent: the names and roots are printed, and that nobody's signature was seen."""
+    book = Ledger(tmp_path / "ledger", key=key)
+    book.append("key", Statement(Action.NEW, key.public).body)
     leaves = [leaf_hash(b"%d" % i) for i in range(9)]
     tree = Tree(leaves)
     heads = {size: Checkpoint("scaling-ledger/abc", size, tree.root(0, size)) for size in (0, 5, 9)}
