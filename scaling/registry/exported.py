@@ -1,7 +1,7 @@
 """What left the house: proofs and reports, read back from .json, .html or .pdf and checked without the ledger.
 
 A report carries its model (what it claims) and the proof of its prediction. Checked is that the claims of the model are
-those of the entry, and the outcomes those of the outcome entry; the drawn page itself is not compared with the model.
+those of the entry, and the outcomes those of the outcome entry. What the page says, the room that draws it checks.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Checked:
     """A file that holds. `what` it is; `heads` a ledger must be consistent with; `says` what was found.
 
     `alone`: what is left open as long as no ledger is at hand. `signed`: heads whose signatures only its keys check.
+    `model`: a report's, whose page is still to be checked.
     """
 
     what: str
@@ -45,6 +46,7 @@ class Checked:
     warnings: tuple[str, ...] = ()
     alone: str = ""
     signed: tuple[SignedHead, ...] = ()
+    model: Mapping[str, Any] | None = None
 
 
 def check_file(path: Path) -> Checked:
@@ -98,12 +100,23 @@ def against(checked: Checked, ledger: Ledger) -> list[str]:
 
 def read(path: Path) -> Any:
     """The JSON value of a file: itself, the model in an HTML report, or the attachment of a PDF report."""
+    return parse(_model(read_bytes(path), path), what=str(path))
+
+
+def page_of(path: Path) -> str | None:
+    """The page of an HTML report, in which its model stands; None: it is none."""
     data = read_bytes(path)
+    return data.decode("utf-8", "replace") if _is_page(data) else None
+
+
+def _is_page(data: bytes) -> bool:
+    return data.lstrip()[:1] == b"<"
+
+
+def _model(data: bytes, path: Path) -> bytes:
     if data.startswith(b"%PDF"):
-        data = _attached(data, path)
-    elif data.lstrip()[:1] == b"<":
-        data = _embedded(data, path)
-    return parse(data, what=str(path))
+        return _attached(data, path)
+    return _embedded(data, path) if _is_page(data) else data
 
 
 def _attached(data: bytes, path: Path) -> bytes:
@@ -174,8 +187,7 @@ def _report(model: Mapping[str, Any], path: Path) -> Checked:
             f"the {len(prediction.claims)} claims that the report carries are the registered ones"
             + (", with the outcomes of the ledger" if proven.of(Kind.OUTCOME) else "")
         )
-    says.append("the page as drawn was not compared with them")
-    return Checked("report", (proven.head,), tuple(says), proven, proven.warnings, ALONE)
+    return Checked("report", (proven.head,), tuple(says), proven, proven.warnings, ALONE, model=model)
 
 
 def prediction_of(proven: Proven) -> Prediction | None:
