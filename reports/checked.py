@@ -74,11 +74,13 @@ def _checked(path: Path, model: Mapping[str, Any], proven: Proven, prediction: P
     )
     check_blocks(model.get("blocks"), shown, record.remarks)
     says = ["claims, outcomes, scores and what voids them are, word for word, what the proof gives", NOT_PROVEN]
-    page = page_of(path)
-    if page is None:
-        return ("" if path.suffix == ".json" else "the pages of a PDF are not read"), says
-    check_page(page, model)
-    return "", [*says, "the page is what this program draws of its model, figures by the digests that it states"]
+    form, page = page_of(path)
+    if form == "pdf":
+        return "the pages of a PDF are not read", says
+    if form == "html":
+        check_page(page, model)
+        says.append("the page is what this program draws of its model, figures by the digests that it states")
+    return "", says
 
 
 def check_blocks(blocks: Any, shown: ReportInput, remarks: Sequence[str]) -> None:

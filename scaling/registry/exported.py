@@ -103,20 +103,20 @@ def read(path: Path) -> Any:
     return parse(_model(read_bytes(path), path), what=str(path))
 
 
-def page_of(path: Path) -> str | None:
-    """The page of an HTML report, in which its model stands; None: it is none."""
+def page_of(path: Path) -> tuple[str, str]:
+    """What a report is by its first bytes, not by its name ("pdf", "html" or "json"), and its text; "" of a PDF."""
     data = read_bytes(path)
-    return data.decode("utf-8", "replace") if _is_page(data) else None
+    form = _form(data)
+    return form, "" if form == "pdf" else data.decode("utf-8", "replace")
 
 
-def _is_page(data: bytes) -> bool:
-    return data.lstrip()[:1] == b"<"
+def _form(data: bytes) -> str:
+    return "pdf" if data.startswith(b"%PDF") else "html" if data.lstrip()[:1] == b"<" else "json"
 
 
 def _model(data: bytes, path: Path) -> bytes:
-    if data.startswith(b"%PDF"):
-        return _attached(data, path)
-    return _embedded(data, path) if _is_page(data) else data
+    form = _form(data)
+    return _attached(data, path) if form == "pdf" else _embedded(data, path) if form == "html" else data
 
 
 def _attached(data: bytes, path: Path) -> bytes:

@@ -206,8 +206,9 @@ def test_a_blank_pdf_with_the_model_says_that_no_page_was_read(document, tmp_pat
     blank = PdfWriter()
     blank.add_blank_page(200, 200)
     blank.add_attachment("report-model.json", PdfReader(path).attachments["report-model.json"][0])
-    blank.write(tmp_path / "blank.pdf")
-    assert checked_page(tmp_path / "blank.pdf")[0] == "the pages of a PDF are not read"
+    for name in ("blank.pdf", "blank.json", "blank.html"):  # its name is its maker's word
+        blank.write(tmp_path / name)
+        assert checked_page(tmp_path / name)[0] == "the pages of a PDF are not read"
 
 
 def test_the_verb_says_in_its_first_line_what_was_checked(document, ledger, tmp_path, capsys, monkeypatch):
