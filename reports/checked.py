@@ -36,7 +36,7 @@ CHANGED = "it was changed after it was made"
 
 @lru_cache(maxsize=1)
 def drawn_by() -> str:
-    """Digest of the program that draws: reports of another one are drawn otherwise, and cannot be compared."""
+    """Digest of the program that draws: another one may draw otherwise, and then a difference is no sign of a change."""
     found = [f"{name} {version(name)}" for name in ("jinja2", "sympy")]
     for package in ("reports", "scaling"):
         folder = Path(str(files(package)))
@@ -51,14 +51,17 @@ def check_report(path: Path, model: Mapping[str, Any], proven: Proven) -> tuple[
     prediction = prediction_of(proven)
     if prediction is None:
         return "the prediction is under embargo", []
-    if model["facts"].get("drawn_by") != drawn_by():
-        return "another version of this program made it", []
     from jinja2 import TemplateError
 
     try:
         return _checked(path, model, proven, prediction)
     except (LookupError, TypeError, ValueError, AttributeError, TemplateError) as error:
-        raise LedgerError(f"the report's model is none that this program draws: {error!r:.120}", CHANGED) from None
+        fault = LedgerError(f"the report's model is none that this program draws: {error!r:.120}", CHANGED)
+    except LedgerError as error:
+        fault = error
+    if model["facts"].get("drawn_by") == drawn_by():
+        raise fault
+    return f"another version of this program made it, and this one draws it otherwise ({fault.message})", []
 
 
 def _checked(path: Path, model: Mapping[str, Any], proven: Proven, prediction: Prediction) -> tuple[str, list[str]]:

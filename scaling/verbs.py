@@ -220,7 +220,9 @@ def verify(
     """Check every byte of the ledger and say how each prediction stands. Exit code 4 if it is broken.
 
     With FILE, a proof or a report (.html, .pdf, .json): check it by itself, without the ledger; and with --folder or
-    --ledger also that the ledger continues the head that the file names.
+    --ledger also that the ledger continues the head that the file names, that nothing was left out of the proof, and
+    what was entered since. Of a report the claims are compared with the proof, and a page of HTML with what this
+    program draws of its model; the pages of a PDF are not read, and the first line says so.
 
     With --replay-steps a run is trained again for K steps, from the seeds that its prediction's hash gives, and
     compared with what it logged: bit by bit on a CPU, within 1 % of the loss on a GPU. A run that was trained before
