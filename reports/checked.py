@@ -36,7 +36,7 @@ CHANGED = "it was changed after it was made"
 
 @lru_cache(maxsize=1)
 def drawn_by() -> str:
-    """Digest of the program that draws: another one may draw otherwise, and then a difference is no sign of a change."""
+    """Digest of the program that draws: another one may draw otherwise, which is then no sign of a change."""
     found = [f"{name} {version(name)}" for name in ("jinja2", "sympy")]
     for package in ("reports", "scaling"):
         folder = Path(str(files(package)))
