@@ -216,7 +216,9 @@ def test_a_blank_pdf_with_the_model_says_that_no_page_was_read(document, tmp_pat
 
 def test_the_verb_says_in_its_first_line_what_was_checked(document, ledger, tmp_path, capsys, monkeypatch):
     """With the part that draws, as it is installed, and without."""
-    declared = tomllib.loads(Path("pyproject.toml").read_text())["project"]["entry-points"]["scaling.reports"]
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["entry-points"][
+        "scaling.reports"
+    ]
     installed = tmp_path / "site" / "x-1.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Name: x\nVersion: 1\n")
