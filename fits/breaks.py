@@ -30,7 +30,7 @@ DRAWS = 399
 PLACES = 25  # at most, where a break is looked for
 EXPONENTS = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0])
 FINE = np.geomspace(0.01, 2.0, 400)  # a coarser one would miss quiet data by itself
-STEPS = 4  # Gauss-Newton, from the grid's exponent on
+STEPS = 3  # Gauss-Newton, from the grid's exponent on: to the last digit
 AT_ONCE = 48  # shapes: what fits the cache is done in half the time
 Shapes = tuple[np.ndarray, np.ndarray]  # unit vectors (G, K): the shape's; what is left of the constant
 
@@ -155,10 +155,19 @@ class _Smooth:
             below = self.floor & (np.sum(rest_SK * u_SK, axis=1, keepdims=True) <= 0)
             basis = [shape_SK, np.where(below, 0.0, rest_SK)]
             turned_SK = _without(basis, -self.log_x * shape_SK)
-            slope_S1 = np.sum(shape_SK * u_SK, axis=1, keepdims=True) * np.sum(turned_SK**2, axis=1, keepdims=True)
+            slope_S1 = self._amount(u_SK, *basis) * np.sum(turned_SK**2, axis=1, keepdims=True)
             step_S1 = np.sum(turned_SK * u_SK, axis=1, keepdims=True) / np.where(slope_S1 == 0, np.inf, slope_S1)
             a_S1 = np.clip(a_S1 + np.clip(step_S1, -0.02 * a_S1, 0.02 * a_S1), FINE[0], FINE[-1])
         return _without(basis, u_SK), [*basis, _unit(turned_SK, shape_SK)]
+
+    def _amount(self, u_SK: np.ndarray, shape_SK: np.ndarray, rest_SK: np.ndarray) -> np.ndarray:
+        """A of each data set, (S, 1), in units of the shape of length 1: beside the constant that goes with it."""
+        on_shape, on_rest, one_shape, one_rest = (
+            np.sum(part_SK * of, axis=1, keepdims=True)
+            for of in (u_SK, 1 / self.weight_K)
+            for part_SK in (shape_SK, rest_SK)
+        )
+        return on_shape - one_shape * np.divide(on_rest, one_rest, out=np.zeros_like(on_rest), where=one_rest > 0)
 
     def hinged(self, u_SK: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """(sum of squares left by the law, the same with the best hinge beside it, the best place of the first data

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reports.backtests import backtest_blocks
 from reports.blocks import Block, Document
 from reports.charts import bucket_blocks, fan_blocks, residual_blocks
+from reports.checked import drawn_by
 from reports.checklist import checklist_blocks
 from reports.choices import appendix_blocks, choice_blocks
 from reports.claims import claim_blocks, score_blocks
@@ -82,4 +83,5 @@ def _facts(report: ReportInput) -> dict[str, object]:
         },
         "fits": [f.digest for f in report.fits],
         "observations": report.observations.digest if report.observations is not None else None,
+        "drawn_by": drawn_by() if report.proof else None,
     }

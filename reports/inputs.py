@@ -13,6 +13,8 @@ from scaling.gates import Gate
 from scaling.labels import Course
 from scaling.observations import OVERALL, Observations
 from scaling.predictions import Claim, Prediction, Question, Resolution
+from scaling.registry.entries import Entry
+from scaling.registry.proofs import Proven
 from scaling.scoring import Score
 from scaling.sensitivities import Sensitivities
 from scaling.trajectories import Quantity, RunForecast, Trajectory
@@ -28,6 +30,12 @@ class Receipt:
     head: str = ""
     size: int | None = None
     signed: bool = False
+
+    @classmethod
+    def of(cls, proven: Proven, entry: Entry) -> Receipt:
+        """Of an entry that a proof holds."""
+        signed = proven.signers[entry.hash] is not None
+        return cls(entry.hash, entry.time, entry.seq, proven.head.root.hex(), proven.head.size, signed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from scaling.gates import gates_path
 from scaling.observations import OVERALL, Observations
 from scaling.provenance import provenance
 from scaling.records import file_digest, parse
-from scaling.registry import Entry, Ledger, proofs, standing
+from scaling.registry import Ledger, proofs, standing
 from scaling.sensitivities import Sensitivities
 from scaling.trials import BESIDE, TrialSpec
 from scaling.units import parse_compute
@@ -130,9 +130,9 @@ def report_input(project: Project, record: standing.Record | None = None, *, not
         fits=project.fits,
         forecasts=shown_forecasts(project, record),
         prediction=record.prediction if record else None,
-        receipt=_receipt(proven, record.entry) if record and proven else None,
+        receipt=Receipt.of(proven, record.entry) if record and proven else None,
         resolution=record.resolution if record else None,
-        outcome_receipt=_receipt(proven, record.outcomes[0]) if record and record.outcomes and proven else None,
+        outcome_receipt=Receipt.of(proven, record.outcomes[0]) if record and record.outcomes and proven else None,
         course=record.course if record else None,
         scores=record.scores if record else (),
         trials=[trial_row(t) for t in (*project.ladder, *project.large)],
@@ -216,11 +216,6 @@ def _proof(folder: Path, record: standing.Record | None) -> tuple[dict[str, Any]
         return None, None
     made = proofs.prove(Ledger(folder / "ledger", create=False), record.entry.hash)
     return made, proofs.check(made)
-
-
-def _receipt(proven: proofs.Proven, entry: Entry) -> Receipt:
-    signed = proven.signers[entry.hash] is not None
-    return Receipt(entry.hash, entry.time, entry.seq, proven.head.root.hex(), proven.head.size, signed)
 
 
 def _provenance(made: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,9 @@ def generated(example: Path) -> str:
         for claim in run["claims"]:
             claims.setdefault(claim["id"], []).append((run["title"], claim))
     headline = {k: v for k, v in claims.items() if k.split(".")[2] == "all"}
-    return "\n".join([_opening(runs), "", *_summary(claims), "", *_each(headline), "", _reading()])
+    fold = "<details><summary>Every run of the main questions, beside simpler methods</summary>"
+    folded = [fold, "", *_each(headline), "", "</details>"]
+    return "\n".join([_opening(runs), "", *_summary(claims), "", *folded, "", _reading()])
 
 
 def _opening(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -19,15 +21,26 @@ from markupsafe import Markup
 from reports.blocks import Document
 from reports.svg import themed
 from scaling.laws import LAWS
-from scaling.records import plain
+from scaling.records import plain, sha256
 
+FIGURE = re.compile(r'<figure id="[^"]*">\n.*?</figure>\n', re.DOTALL)
 URI_SAFE = " ,/:;()[]=+*!@-._~"  # characters that stand for themselves in a data: address inside quotes
 NAMED_ENTITIES = {"&ExponentialE;": "e", "&InvisibleTimes;": "&#8290;"}
 
 
 def html_of(document: Document) -> str:
-    """The page as text; the same document gives the same text."""
-    model = document.to_json()
+    """The page as text; the same document gives the same text. The model that it carries states digests of the figures
+    as they are drawn."""
+    model, carried = document.to_json(), document.to_json(drawings=False, figures=False)
+    drawn = iter(FIGURE.findall(page_of_model(model, carried)))
+    for block in carried["blocks"]:
+        if block["kind"] == "figure":
+            block["drawn"] = sha256(next(drawn).encode())
+    return page_of_model(model, carried)
+
+
+def page_of_model(model: Mapping[str, Any], carried: Mapping[str, Any]) -> str:
+    """The page that shows `model` and carries `carried`."""
     css, script = template("style.css"), template("report.js")
     page = _environment().get_template("forecast.html")
     return page.render(
@@ -39,7 +52,7 @@ def html_of(document: Document) -> str:
         css=Markup(css),
         script=Markup(script),
         policy=policy(css, script),
-        model=Markup(embedded_json(document.to_json(drawings=False, figures=False))),
+        model=Markup(embedded_json(carried)),
     )
 
 

@@ -10,6 +10,7 @@ import click
 from scaling.anchor_verbs import anchor
 from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, lines, note, output_option
 from scaling.key_verbs import key_new, key_revoke, key_show, reason_option
+from scaling.standing_text import note_unless_remembered
 
 if TYPE_CHECKING:
     from scaling.registry.proofs import Proven
@@ -59,11 +60,12 @@ def ledger_head(key: Path | None, folder: Path, ledger: Path | None, as_json: bo
     \b
     scaling ledger head --folder forecast > head.txt
     """
-    from scaling.registry.signing import SignedHead
+    from scaling.registry import proofs
     from scaling.signers import opened
 
     book = opened(ledger or folder / "ledger", create=False, key=key)
-    signed = SignedHead.sign(book.remember(), book.key)
+    signed = proofs.signed_head(book)
+    note_unless_remembered(book, signed.head)
     emit(
         {"origin": signed.head.origin, "size": signed.head.size, "root": signed.head.root.hex(), "text": signed.text},
         lambda: signed.text.removesuffix("\n"),
@@ -91,20 +93,22 @@ def ledger_check(
     scaling ledger check --consistent-with head.txt --folder forecast
     """
     from scaling.errors import InputError
+    from scaling.records import read_bytes
     from scaling.registry import Ledger, proofs
-    from scaling.registry.signing import SignedHead
+    from scaling.registry.signing import MAX_HEAD, SignedHead
 
     book = Ledger(ledger or folder / "ledger", create=False)
     made = []
     for path in heads:
         try:
-            old = SignedHead.parse(path.read_bytes().decode())
+            old = SignedHead.parse(read_bytes(path, MAX_HEAD).decode())
         except ValueError:
             raise InputError(
                 f"{path} holds no head: it is not text", "name what `scaling ledger head` printed"
             ) from None
         except InputError as error:
-            raise InputError(f"{path}: {error.message}", error.hint) from None
+            message = error.message if str(path) in error.message else f"{path}: {error.message}"
+            raise InputError(message, error.hint) from None
         made.append((path, old.head, proofs.prove_consistency(book, old)))
     lines = [f"{path}: the ledger continues this head of {old.size} entries" for path, old, _ in made]
     emit([proof for *_, proof in made], lambda: "\n".join(lines), as_json=as_json)

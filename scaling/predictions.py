@@ -21,6 +21,7 @@ from scaling.gates import Gate
 from scaling.metrics import metric as metric_named
 from scaling.records import EXACT_INTEGER, plain
 from scaling.scores import QuantileDistribution
+from scaling.typed import check_types
 from scaling.units import format_compute, format_interval
 
 NOT_STARTED, STARTED, FINISHED = "not started", "started", "finished"
@@ -159,7 +160,7 @@ class Claim:
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Claim:
         try:
-            return cls(
+            found = cls(
                 **{
                     **body,
                     "subject": Subject(**body["subject"]),
@@ -173,8 +174,11 @@ class Claim:
                     },
                 }
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"not a claim: {error}") from None
+        check_types(found.subject, "not a claim: subject")
+        check_types(found, "not a claim")
+        return found
 
 
 @dataclass(frozen=True)
@@ -226,11 +230,13 @@ class Prediction:
             for name in ("assumptions", "voids", "levels"):
                 fields[name] = tuple(fields[name])
             fields["gates"] = tuple(Gate.from_json(g, what="a gate of the prediction") for g in body.get("gates", ()))
-            return cls(**{**fields, "claims": tuple(Claim.from_json(c) for c in body["claims"])})
+            found = cls(**{**fields, "claims": tuple(Claim.from_json(c) for c in body["claims"])})
         except KeyError as error:
             raise InputError(f"not a prediction: {error} is missing") from None
         except TypeError as error:
             raise InputError(f"not a prediction: {error}") from None
+        check_types(found, "not a prediction")
+        return found
 
 
 @dataclass(frozen=True)
@@ -266,12 +272,15 @@ class Resolution:
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Resolution:
         try:
-            return cls(
+            found = cls(
                 **{
                     **body,
                     "values": {k: Measured(**v) for k, v in body["values"].items()},
                     "trials": tuple(body["trials"]),
                 }
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"not a resolution: {error}") from None
+        for value in (found, *found.values.values()):
+            check_types(value, "not a resolution")
+        return found

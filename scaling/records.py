@@ -190,6 +190,19 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def read_bytes(path: str | Path, limit: int = MAX_BYTES) -> bytes:
+    """The bytes of a file that somebody hands over; of one that is too long, no more are read than show that."""
+    try:
+        with open(path, "rb") as handle:
+            too_long = os.fstat(handle.fileno()).st_size > limit
+            found = b"" if too_long else handle.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{path} could not be read: {error.strerror or error}") from error
+    if too_long or len(found) > limit:  # a pipe has no size
+        raise InputError(f"{path} is larger than {limit / 2**20:g} MiB")
+    return found
+
+
 def plain(value: Any) -> Any:
     """JSON types only: dict, list, str, bool, None, int (|i| < 2^53) and float."""
     if isinstance(value, Mapping):

@@ -29,7 +29,7 @@ def scoreboard(ledgers: tuple[Path, ...], folder: Path, as_json: bool) -> None:
     scaling scoreboard
     scaling scoreboard ledger-2026 other/forecast --json
     """
-    from scaling.registry import Ledger
+    from scaling.registry import Ledger, standing
     from scaling.scoreboard import scoreboard as scored
     from scaling.scoreboard_text import board_json, board_text
 
@@ -39,7 +39,7 @@ def scoreboard(ledgers: tuple[Path, ...], folder: Path, as_json: bool) -> None:
         here = given if (given / "entries.jsonl").exists() or not inside.is_dir() else inside
         kept.append(Ledger(here, create=False))
     for ledger in kept:
-        report = ledger.verify()
+        report = standing.verify(ledger)
         for warning in report.warnings:
             note(f"warning: {ledger.folder}: {warning}")
         report.raise_first()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scaling.errors import InputError
-from scaling.fitted import LEVELS
+from scaling.fitted import LEVELS, Subject
 from scaling.metrics import metric as metric_named
 from scaling.predictions import Claim, Measured, Prediction, Resolution
 from scaling.scores import QuantileDistribution
@@ -41,14 +41,19 @@ class Score:
         return {name: self.crps < other for name, other in self.baselines.items()}
 
 
-def score(claim: Claim, measured: Measured) -> Score:
-    """Score one claim by its registered quantiles alone. Another protocol or metric is refused by the caller's rule."""
-    if claim.subject.protocol not in (measured.protocol, "unstated"):
+def check_measured(claim: str, subject: Subject, measured: Measured) -> None:
+    """Refuse what is no outcome of this claim: another protocol, a value that the metric cannot have."""
+    if subject.protocol not in (measured.protocol, "unstated"):
         raise InputError(
-            f"claim {claim.id} was made for protocol {claim.subject.protocol}, measured was {measured.protocol}",
+            f"claim {claim} was made for protocol {subject.protocol}, measured was {measured.protocol}",
             "measure with the same problem set, decoding and samples",
         )
-    metric_named(claim.subject.metric).check(measured.value, f"outcome of {claim.id}")
+    metric_named(subject.metric).check(measured.value, f"outcome of {claim}")
+
+
+def score(claim: Claim, measured: Measured) -> Score:
+    """Score one claim by its registered quantiles alone. Another protocol or metric is refused by the caller's rule."""
+    check_measured(claim.id, claim.subject, measured)
     distribution = claim.distribution
     hits = {f"{100 * level:.0f}": _inside(distribution.interval(level), measured.value) for level in HIT_LEVELS}
     others = {name: _distribution(claim, baseline) for name, baseline in claim.baselines.items()}

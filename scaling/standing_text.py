@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from scaling.cli import note, table
 
 if TYPE_CHECKING:
+    from scaling.registry.ledger import Ledger
+    from scaling.registry.merkle import Checkpoint
     from scaling.registry.standing import Record, Sealed
     from scaling.registry.verify import Problem, VerifyReport
 
@@ -28,6 +30,11 @@ def signatures(report: VerifyReport) -> str:
 
 def place(problem: Problem) -> str:
     return f"entry {problem.index}, line {problem.line}, byte {problem.offset}: " if problem.index is not None else ""
+
+
+def note_unless_remembered(ledger: Ledger, head: Checkpoint) -> None:
+    if not ledger.remembers(head):
+        note(f"the head is not remembered: {ledger.folder} cannot be written; keep it elsewhere")
 
 
 def _hits(record: Record) -> str:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaling.cli import clean, emit, folder_option, json_option, key_option, ledger_option, lines, note, table
-from scaling.standing_text import labels_of, note_labels, place, scores_table, signatures, standing_row
+from scaling.standing_text import (
+    labels_of,
+    note_labels,
+    note_unless_remembered,
+    place,
+    scores_table,
+    signatures,
+    standing_row,
+)
 
 if TYPE_CHECKING:
     pass
@@ -220,7 +228,9 @@ def verify(
     """Check every byte of the ledger and say how each prediction stands. Exit code 4 if it is broken.
 
     With FILE, a proof or a report (.html, .pdf, .json): check it by itself, without the ledger; and with --folder or
-    --ledger also that the ledger continues the head that the file names.
+    --ledger also that the ledger continues the head that the file names, that nothing was left out of the proof, and
+    what was entered since. Of a report the claims are compared with the proof, and a page of HTML with what this
+    program draws of its model; the pages of a PDF are not read, and the first line says so.
 
     With --replay-steps a run is trained again for K steps, from the seeds that its prediction's hash gives, and
     compared with what it logged: bit by bit on a CPU, within 1 % of the loss on a GPU. A run that was trained before
@@ -261,7 +271,7 @@ def verify(
         asked = any(source is not click.core.ParameterSource.DEFAULT for source in given)
         return verify_file(file, Ledger(where, create=False) if asked else None, as_json=as_json)
     kept = Ledger(where, create=False)
-    report = kept.verify()
+    report = standing.verify(kept)
     report_json: dict[str, Any] = {
         "ok": report.ok,
         "entries": report.entries,
@@ -278,7 +288,7 @@ def verify(
         report.raise_first()
     known = standing.known(kept)
     clocks, anchored = told(kept, tsa_roots, repository)
-    kept.remember(verified=report)
+    note_unless_remembered(kept, kept.remember(verified=report))
     rows = [standing_row(one) for one in known]
     headers = ["entry", "hash", "prediction", "state", "starts", "seed", "claims", "in 90 %"]
     remarks = {one.entry.hash: one.remarks for one in known if one.remarks}

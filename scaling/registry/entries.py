@@ -109,6 +109,8 @@ def _read_usual(line: bytes) -> Entry | None:
         return None
     end = found.start()
     digest, kind, nonce, prev, time = (found[name].decode() for name in ("hash", "kind", "nonce", "prev", "time"))
+    if not is_time(time):
+        return None
     content = line[:end] + line[found.end("hash") + 1 : found.end("seq")] + line[found.end("sig") :]
     if kind not in KINDS or records.sha256(HASH_TAG + content) != digest:
         return None
@@ -135,6 +137,8 @@ def _read_any(line: bytes) -> Entry:
     for name, pattern in (("hash", HEX64), ("prev", HEX64), ("nonce", NONCE), ("time", TIME)):
         if not isinstance(record[name], str) or not pattern.match(record[name]):
             raise InputError(f"{name} {record[name]!r:.80} is malformed")
+    if not is_time(record["time"]):
+        raise InputError(f"time {record['time']} is none: there is no such day or hour")
     if (sig := record["sig"]) is not None and not (isinstance(sig, str) and SIGNATURE.match(sig)):
         raise InputError(f"sig {sig!r:.40} is malformed: an entry is unsigned (null) or signed (128 lower-case digits)")
     entry = Entry(**{**record, "kind": read_kind(record["kind"])}, line=line)
@@ -187,6 +191,14 @@ def seed_for(entry_hash: str, purpose: str) -> int:
         raise InputError(f"{entry_hash!r:.80} is not an entry hash", "64 lower-case hex digits are needed")
     seed = hashlib.sha256(SEED_TAG + bytes.fromhex(entry_hash) + purpose.encode()).digest()[:8]
     return int.from_bytes(seed, "big") >> 1
+
+
+def is_time(text: str) -> bool:
+    """Whether it is written as times here are, and names a moment that there was."""
+    try:
+        return bool(TIME.match(text)) and datetime.fromisoformat(text).hour == int(text[11:13])  # not 24:00
+    except ValueError:
+        return False
 
 
 def utc_now() -> str:

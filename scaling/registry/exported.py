@@ -1,7 +1,7 @@
 """What left the house: proofs and reports, read back from .json, .html or .pdf and checked without the ledger.
 
 A report carries its model (what it claims) and the proof of its prediction. Checked is that the claims of the model are
-those of the entry, and the outcomes those of the outcome entry; the drawn page itself is not compared with the model.
+those of the entry, and the outcomes those of the outcome entry. What the page says, the room that draws it checks.
 """
 
 from __future__ import annotations
@@ -16,26 +16,37 @@ from typing import Any
 
 from scaling.errors import InputError, LedgerError
 from scaling.predictions import Prediction, Resolution
-from scaling.records import MAX_BYTES, parse, plain
-from scaling.registry import proofs
+from scaling.records import parse, plain, read_bytes
+from scaling.registry import proofs, standing
 from scaling.registry.as_proven import record_of
 from scaling.registry.embargo import check_opening
-from scaling.registry.entries import Kind
+from scaling.registry.entries import Entry, Kind
+from scaling.registry.keys import Statement
+from scaling.registry.ledger import Ledger
 from scaling.registry.merkle import Checkpoint
 from scaling.registry.proofs import Proven
+from scaling.registry.signing import SHORT, SignedHead
 
+ALONE = "that nothing was left out (a withdrawal, the end of a key), only the ledger shows: --ledger"
 MODEL = "report-model"  # id of the script in HTML; with .json, the name of the attachment in PDF
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A file that holds. `what` it is; `heads` a ledger must be consistent with; `says` what was found."""
+    """A file that holds. `what` it is; `heads` a ledger must be consistent with; `says` what was found.
+
+    `alone`: what is left open as long as no ledger is at hand. `signed`: heads whose signatures only its keys check.
+    `model`: a report's, whose page is still to be checked.
+    """
 
     what: str
     heads: tuple[Checkpoint, ...]
     says: tuple[str, ...]
     proven: Proven | None = None
     warnings: tuple[str, ...] = ()
+    alone: str = ""
+    signed: tuple[SignedHead, ...] = ()
+    model: Mapping[str, Any] | None = None
 
 
 def check_file(path: Path) -> Checked:
@@ -53,28 +64,59 @@ def check_file(path: Path) -> Checked:
 def _checked(value: Any, path: Path) -> Checked:
     kind = value.get("type") if isinstance(value, Mapping) else None
     if kind == proofs.CONSISTENCY:
-        old, new = proofs.check_consistency(value)
-        says = (f"the head of {new.size} entries continues the head of {old.size}: nothing before it was changed",)
-        return Checked("consistency proof", (old, new), says)
+        return _consistency(value)
     if kind == proofs.ENTRY:
         proven = proofs.check(value)
-        return Checked("proof", (proven.head,), tuple(sentences(proven)), proven, proven.warnings)
+        return Checked("proof", (proven.head,), tuple(sentences(proven)), proven, proven.warnings, ALONE)
     if isinstance(value, Mapping) and {"facts", "blocks"} <= set(value):
         return _report(value, path)
     raise InputError(f"{path} is neither a proof nor a report", "scaling prove ID -o FILE writes a proof")
 
 
+def _consistency(value: Mapping[str, Any]) -> Checked:
+    old, new = proofs.check_consistency(value)
+    says = (
+        f"the head of {new.size} entries continues the head of {old.size}: nothing before it was changed",
+        *(f"{head.size} entries: root {head.root.hex()} of {head.origin}" for head in (old, new)),
+    )
+    signed = tuple(SignedHead.parse(value[name]) for name in ("old", "new"))
+    alone = "that these are heads of your ledger, and who signed them, is NOT checked: compare them with those you hold"
+    return Checked("consistency proof", (old, new), says, alone=alone, signed=signed)
+
+
+def against(checked: Checked, ledger: Ledger) -> list[str]:
+    """What a ledger adds to a file: that it continues the file's heads, and what was left out or came later."""
+    standing.verify(ledger, checked.heads).raise_first()
+    says = [f"the ledger in {ledger.folder} is sound and continues that head"]
+    for signed in checked.signed:
+        signer = signed.signer(ledger.keyring().known)
+        says.append(f"its head of {signed.head.size} entries: {f'signed by key {signer.id}' if signer else 'unsigned'}")
+    if checked.proven is None:
+        return says
+    later = proofs.since(ledger, checked.proven)
+    said = [f"since then: {_told(entry)}" for entry in later]
+    return [*says, *(said or ["nothing about it was left out, and nothing was entered since"])]
+
+
 def read(path: Path) -> Any:
     """The JSON value of a file: itself, the model in an HTML report, or the attachment of a PDF report."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} could not be read: {error.strerror or error}") from error
-    if data.startswith(b"%PDF"):
-        data = _attached(data, path)
-    elif data.lstrip()[:1] == b"<":
-        data = _embedded(data, path)
-    return parse(data, what=str(path))
+    return parse(_model(read_bytes(path), path), what=str(path))
+
+
+def page_of(path: Path) -> tuple[str, str]:
+    """What a report is by its first bytes, not by its name ("pdf", "html" or "json"), and its text; "" of a PDF."""
+    data = read_bytes(path)
+    form = _form(data)
+    return form, "" if form == "pdf" else data.decode("utf-8", "replace")
+
+
+def _form(data: bytes) -> str:
+    return "pdf" if data.startswith(b"%PDF") else "html" if data.lstrip()[:1] == b"<" else "json"
+
+
+def _model(data: bytes, path: Path) -> bytes:
+    form = _form(data)
+    return _attached(data, path) if form == "pdf" else _embedded(data, path) if form == "html" else data
 
 
 def _attached(data: bytes, path: Path) -> bytes:
@@ -111,8 +153,6 @@ class _Scripts(HTMLParser):
 
 
 def _embedded(data: bytes, path: Path) -> bytes:
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES // 2**20} MiB")
     scripts = _Scripts()
     scripts.feed(data.decode("utf-8", "replace"))
     scripts.close()
@@ -147,8 +187,7 @@ def _report(model: Mapping[str, Any], path: Path) -> Checked:
             f"the {len(prediction.claims)} claims that the report carries are the registered ones"
             + (", with the outcomes of the ledger" if proven.of(Kind.OUTCOME) else "")
         )
-    says.append("the page as drawn was not compared with them")
-    return Checked("report", (proven.head,), tuple(says), proven, proven.warnings)
+    return Checked("report", (proven.head,), tuple(says), proven, proven.warnings, ALONE, model=model)
 
 
 def prediction_of(proven: Proven) -> Prediction | None:
@@ -194,12 +233,20 @@ def sentences(proven: Proven) -> list[str]:
     ]
     for other in proven.related:
         other_signer = proven.signers[other.hash]
-        reason = other.body.get("reason") or other.body.get("text") or ""
-        says.append(
-            f"{'WITHDRAWN' if other.kind == Kind.WITHDRAW else other.kind} in entry {other.seq}, dated {other.time}, "
-            f"{f'signed by key {other_signer.id}' if other_signer else 'unsigned'}" + (f": {reason}" if reason else "")
-        )
+        says.append(_told(other, f"signed by key {other_signer.id}" if other_signer else "unsigned"))
     return says + _labels(proven)
+
+
+def _told(entry: Entry, signed: str = "") -> str:
+    """One entry about another, or about a key."""
+    what = "WITHDRAWN" if entry.kind == Kind.WITHDRAW else str(entry.kind)
+    if statement := Statement.of(entry.kind, entry.body):
+        what = f"{statement.action} key {statement.key.id}"
+        what += f" in place of {statement.replaces[:SHORT]}" if statement.replaces else ""
+    reason = entry.body.get("reason") or entry.body.get("text") or ""
+    return ", ".join(filter(None, [f"{what} in entry {entry.seq}", f"dated {entry.time}", signed])) + (
+        f": {reason}" if reason else ""
+    )
 
 
 def _labels(proven: Proven) -> list[str]:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from scaling import records
 from scaling.errors import InputError, LedgerError
-from scaling.registry.entries import HEX64, TIME, utc_now
+from scaling.registry.entries import HEX64, is_time, utc_now
 from scaling.registry.journal import Journal, Line, line_before, line_start, read_lines
-from scaling.registry.merkle import Checkpoint
+from scaling.registry.merkle import Checkpoint, Frontier
 
 
 @dataclass(frozen=True)
 class Head:
-    """A head printed earlier: so many entries had this root (hex). `where` names who remembers it."""
+    """A head printed earlier: so many entries had this root (hex). `where` names who remembers it.
+
+    `origin` is the ledger that it names, where it names one.
+    """
 
     size: int
     root: str
     where: str
     time: str | None = None
+    origin: str | None = None
 
 
 def head_line(head: Checkpoint, time: str) -> bytes:
@@ -38,12 +43,46 @@ def read_head(line: bytes, where: str) -> Head:
         isinstance(root, str)
         and HEX64.match(root)
         and isinstance(time, str)
-        and TIME.match(time)
+        and is_time(time)
         and type(size) is int
         and size >= 0
     ):
         raise InputError(f"{where} is no remembered head: root, size or time is malformed")
     return Head(size, root, where, time)
+
+
+class Held:
+    """Heads printed earlier, to be compared with a ledger while it is read."""
+
+    def __init__(self, heads: Iterable[Head]) -> None:
+        self._by_size: dict[int, list[Head]] = {}
+        for head in heads:
+            self._by_size.setdefault(head.size, []).append(head)
+
+    def against(self, frontier: Frontier, origin: str = "") -> Iterator[str]:
+        """What is wrong with the entries read so far: a head of so many had another root, or is not of this ledger."""
+        if frontier.size in self._by_size:
+            root = frontier.root().hex()
+            for head in self._by_size[frontier.size]:
+                if head.root != root:
+                    yield (
+                        f"{head.where} says that {head.size} entries had the root {head.root[:16]}..., "
+                        f"they now have {root[:16]}...: the ledger was rewritten"
+                    )
+                elif origin and head.origin not in (None, origin):
+                    yield f"{head.where} is of {head.origin}, and this ledger is {origin}: the name was changed"
+
+    def beyond(self, size: int) -> Iterator[str]:
+        """What is wrong with a ledger that ends here: heads of more entries."""
+        for head in (h for later, found in sorted(self._by_size.items()) if later > size for h in found):
+            yield f"{head.where} is of {head.size} entries, only {size} are here: the newest were cut off"
+
+    def check(self, frontier: Frontier, entries: Path) -> None:
+        """`against`, as an error."""
+        for message in self.against(frontier):
+            raise LedgerError(
+                f"{entries}: head not consistent: {message}", "restore the file from a copy", index=frontier.size - 1
+            )
 
 
 def check_not_cut(newest: Head | None, size: int, entries: Path) -> None:
@@ -80,13 +119,13 @@ class Heads:
         return None
 
     def read(self) -> tuple[list[Head], list[str], list[str]]:
-        """All of them; what is wrong with their lines; and a torn tail, if there is one."""
+        """All of them; what is wrong with their lines, and where; and a torn tail, if there is one."""
         heads: list[Head] = []
         bad: list[str] = []
         torn: list[str] = []
         with contextlib.suppress(FileNotFoundError), self._file.reading() as (handle, end):
             for line in read_lines(handle, end):
-                where = f"head {line.index} (line {line.index + 1}) of {self.path.name}"
+                where = f"head {line.index} (line {line.index + 1}, byte {line.offset}) of {self.path.name}"
                 try:
                     if line.whole:
                         heads.append(read_head(line.data, where))
@@ -95,6 +134,15 @@ class Heads:
                 except InputError as error:
                     bad.append(str(error))
         return heads, bad, torn
+
+    def held(self) -> Held:
+        """All of them, to be compared while the ledger is read. A line that is none raises."""
+        heads, bad, _ = self.read()
+        for message in bad:
+            raise LedgerError(
+                f"head not consistent: {message}", "run verify; set the file aside only if a copy of it exists"
+            )
+        return Held(heads)
 
     def _read(self, line: Line) -> Head:
         try:

@@ -30,9 +30,15 @@ HINTS = {
     errno.ENOSPC: "free some space, then try again",
     errno.EDQUOT: "free some space, then try again",
     errno.EACCES: "check the permissions of the folder",
+    errno.EPERM: "check the permissions of the folder",
     errno.EROFS: "the file system is read-only",
     errno.ELOOP: "it is a symbolic link: name the real file's folder",
 }
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class Unwritable(InputError):
+    """A file or its folder that may be read and not be written."""
 
 
 @dataclass(frozen=True)
@@ -266,6 +272,5 @@ def _io_errors(path: Path, verb: str, *, missing: bool = False) -> Iterator[None
     except OSError as error:
         if missing and isinstance(error, FileNotFoundError):
             raise
-        raise InputError(
-            f"{path} could not be {verb}: {error.strerror or error}", HINTS.get(error.errno or 0, "")
-        ) from error
+        kind = Unwritable if error.errno in UNWRITABLE else InputError
+        raise kind(f"{path} could not be {verb}: {error.strerror or error}", HINTS.get(error.errno or 0, "")) from error

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +28,9 @@ from scaling.registry import anchors, index, keys, nonces
 from scaling.registry import entries as entry_format
 from scaling.registry.blobs import Blobs, ListedBlobs
 from scaling.registry.entries import Entry, Kind
-from scaling.registry.heads import Head, Heads, check_not_cut
+from scaling.registry.heads import Head, Heads, Held, check_not_cut
 from scaling.registry.index import Search
-from scaling.registry.journal import MAX_LINE, Journal, Line, View, Writer, read_lines
+from scaling.registry.journal import MAX_LINE, Journal, Line, Unwritable, View, Writer, read_lines
 from scaling.registry.keys import Keyring, Statement
 from scaling.registry.lookup import Lookup, placed, read_at
 from scaling.registry.merkle import Checkpoint
@@ -122,7 +123,7 @@ class Ledger:
 
     def keyring(self) -> Keyring:
         """The keys as the key entries state them, these entries' signatures checked (and nothing else)."""
-        with self._looking() as (lookup, _):
+        with self._looking(cut=True) as (lookup, _):
             return lookup.keyring()
 
     def alone(self, kind: Kind) -> list[Entry]:
@@ -141,9 +142,10 @@ class Ledger:
     def entries(self, kind: Kind | str | None = None) -> Iterator[Entry]:
         """Entries in order, read lazily, checked link by link: a bad one, or a cut, raises `LedgerError`."""
         wanted = None if kind is None else entry_format.read_kind(kind)
-        chain, newest = Chain(), self._heads.newest()  # before the length is noted: others may go on
+        chain, held = Chain(), self._heads.held()  # before the length is noted: others may go on
+        newest = self._heads.newest()
         with self._reading() as (handle, size):
-            for entry in self._follow(chain, read_lines(handle, size)):
+            for entry in self._follow(chain, read_lines(handle, size), held):
                 if wanted in (None, entry.kind):
                     yield entry
         check_not_cut(newest, chain.frontier.size, self._entries.path)
@@ -184,49 +186,66 @@ class Ledger:
 
     def head(self, visit: Callable[[Entry], object] = lambda entry: None) -> Checkpoint:
         """The state of the whole ledger: number of entries and RFC 9162 root over their lines. `visit` sees each."""
-        chain, newest = Chain(), self._heads.newest()
-        with self._reading() as (handle, size):
-            for entry in self._follow(chain, read_lines(handle, size)):
-                visit(entry)
-        check_not_cut(newest, chain.frontier.size, self._entries.path)
-        return chain.head
+        return self._read_through(visit).head
 
     def remember(
         self, visit: Callable[[Entry], object] = lambda entry: None, verified: VerifyReport | None = None
     ) -> Checkpoint:
         """`head()`, also noted in heads.jsonl: call it for every head that is printed or handed out.
 
-        Others may append while the ledger is read; what came meanwhile is read on under the lock, and counted. What was
-        `verified` a moment ago is not read (nor visited) once more.
+        It continues every head that was remembered, or raises. Others may append while the ledger is read; what came
+        meanwhile is read on under the lock, and counted. What was `verified` a moment ago is not read (nor visited)
+        once more. Of a ledger that cannot be written the head is read only: see `remembers`.
         """
-        chain = Chain()
         if verified:
             verified.raise_first()
             chain = verified.chain
         else:
-            with self._reading() as (handle, size):
-                for entry in self._follow(chain, read_lines(handle, size)):
-                    visit(entry)
-        with self._existing(), self._entries.writing(create=False) as file:
+            chain = self._read_through(visit)
+        with contextlib.suppress(Unwritable), self._existing(), self._entries.writing(create=False) as file:
             if chain.previous and not file.holds(chain.previous.line, chain.end):
                 raise LedgerError(f"{self._entries.path} was changed while it was read", "run verify")
             file.sync()  # a head must not outlive the entries it counts
             behind = (replace(line, index=line.index + chain.frontier.size) for line in file.lines(chain.end))
-            for entry in self._follow(chain, behind):
+            for entry in self._follow(chain, behind, Held(())):
                 visit(entry)
-            check_not_cut(self._heads.newest(), chain.frontier.size, file.path)
+            newest = self._heads.newest()
+            check_not_cut(newest, chain.frontier.size, file.path)
+            Held([newest] if newest else []).check(chain.frontier, file.path)
             self._heads.note(chain.head)
         return chain.head
 
-    def verify(self, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
-        """Check every byte: entries, chain, references, blobs; each head in heads.jsonl, in anchors and in `heads`."""
-        outside = [Head(head.size, head.root.hex(), f"a head held outside ({head.origin})") for head in heads]
+    def remembers(self, head: Checkpoint) -> bool:
+        """Whether it is the newest head that was remembered: it is not where the folder cannot be written."""
+        newest = self._heads.newest()
+        return newest is not None and (newest.size, newest.root) == (head.size, head.root.hex())
+
+    def _read_through(self, visit: Callable[[Entry], object]) -> Chain:
+        chain, held, newest = Chain(), self._heads.held(), self._heads.newest()
+        with self._reading() as (handle, size):
+            for entry in self._follow(chain, read_lines(handle, size), held):
+                visit(entry)
+        check_not_cut(newest, chain.frontier.size, self._entries.path)
+        return chain
+
+    def verify(
+        self, heads: Iterable[Checkpoint] = (), also: Callable[[Entry], object] = lambda entry: None
+    ) -> VerifyReport:
+        """Check every byte: entries, chain, references, blobs; each head in heads.jsonl, in anchors and in `heads`.
+
+        `also` is called for each entry: an `InputError` makes it a bad one. What entries say is not read here: see
+        `standing.verify`.
+        """
+        outside = [
+            Head(head.size, head.root.hex(), f"a head held outside ({head.origin})", origin=head.origin)
+            for head in heads
+        ]
         try:
             with self._entries.reading() as (handle, size):
                 inside, bad, torn = self._heads.read()
                 anchored = list(anchors.heads_in(read_lines(handle, size)))
                 heads_in = [head for _, head in anchored if isinstance(head, Head)]
-                inspection = Inspection([*inside, *outside, *heads_in], ListedBlobs(self._blobs.folder))
+                inspection = Inspection([*inside, *outside, *heads_in], ListedBlobs(self._blobs.folder), also)
                 handle.seek(0)
                 for line in read_lines(handle, size):
                     inspection.check(line)
@@ -241,10 +260,7 @@ class Ledger:
         for reason, messages in ((Reason.HEAD_NOT_CONSISTENT, bad), (Reason.TORN_TAIL, torn)):
             for message in messages:
                 inspection.add(reason, None, message)
-        inspection.warnings += [
-            f"{path.name} holds {path.stat().st_size} bytes of an append that died"
-            for path in sorted(self.folder.glob("torn-*"))
-        ]
+        inspection.warnings += self._set_aside()
         return inspection.report()
 
     def put_blob(self, data: bytes, suffix: str) -> str:
@@ -278,7 +294,7 @@ class Ledger:
         return last
 
     @contextlib.contextmanager
-    def _looking(self, missing_is_empty: bool = False) -> Iterator[tuple[Lookup, Entry | None]]:
+    def _looking(self, missing_is_empty: bool = False, cut: bool = False) -> Iterator[tuple[Lookup, Entry | None]]:
         """To find entries while nobody writes: what an append finds, and its last entry. Nothing is changed."""
         if missing_is_empty and not self._entries.path.exists():
             check_not_cut(self._heads.newest(), 0, self._entries.path)
@@ -286,7 +302,7 @@ class Ledger:
             return
         with self._existing(), self._entries.looking() as file:
             last = self._whole_end(file)
-            if not file.torn:  # what a torn tail lacks may be its newline alone
+            if not file.torn and not cut:  # what a torn tail lacks may be its newline alone
                 check_not_cut(self._heads.newest(), last.seq + 1 if last else 0, file.path)
             with index.opened(self.folder / index.NAME, file) as places:
                 yield Lookup(Search(file, places), self.folder), last
@@ -308,13 +324,22 @@ class Ledger:
             if not self._blobs.sound(digest):
                 raise InputError(f"no sound blob {digest} in {self._blobs.folder}", "store it first, with put_blob")
 
-    def _follow(self, chain: Chain, lines: Iterable[Line]) -> Iterator[Entry]:
+    def _set_aside(self) -> Iterator[str]:
+        for path in sorted(self.folder.glob("torn-*")):
+            with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
+                found = path.lstat()
+                plain = f"holds {found.st_size} bytes of an append that died"
+                yield f"{path.name} {plain if stat.S_ISREG(found.st_mode) else 'is no plain file: it was put there'}"
+
+    def _follow(self, chain: Chain, lines: Iterable[Line], held: Held) -> Iterator[Entry]:
         for line in lines:
             if line.whole:
                 try:
-                    yield chain.follow(line)
+                    entry = chain.follow(line)
                 except InputError as error:
                     raise placed(line, error, self._entries.path) from None
+                held.check(chain.frontier, self._entries.path)
+                yield entry
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Any, int]]:

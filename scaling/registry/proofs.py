@@ -1,19 +1,20 @@
 """Proofs that travel without the ledger: that an entry stands under a head, and that one head continues another.
 
-An entry's proof holds the entry and what belongs to it (key entries before it, what refers to it), each with its line
-and its inclusion path (RFC 9162), and the checkpoint they lead to, signed where a key was at hand. A proof shows what
-is there; that nothing was left out of it, only the ledger shows.
+An entry's proof holds the entry and what belongs to it (the first entry, which names the ledger, the key entries, what
+refers to it), each with its line and its inclusion path (RFC 9162), and the checkpoint they lead to, signed where a key
+was at hand. A proof shows what is there; that nothing was left out of it, a withdrawal or the end of a key, only the
+ledger shows: `since`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from scaling.errors import InputError, LedgerError
 from scaling.registry.entries import HEX64, Entry, Kind, read_entry
-from scaling.registry.keys import Keyring
+from scaling.registry.keys import Keyring, check_signer
 from scaling.registry.ledger import Ledger
 from scaling.registry.merkle import (
     Checkpoint,
@@ -55,7 +56,7 @@ def prove(ledger: Ledger, digest: str, key: SigningKey | None = None) -> dict[st
     The whole ledger is read and checked link by link: nothing is proven out of a broken one.
     """
     read = _Reading(digest)
-    head = _printed(ledger, read)
+    signed = signed_head(ledger, key, read)
     if digest not in {e.hash for e in read.kept}:
         raise InputError(f"{digest} is the hash of no entry in {ledger.folder}")
     tree = Tree(read.leaves)
@@ -64,7 +65,7 @@ def prove(ledger: Ledger, digest: str, key: SigningKey | None = None) -> dict[st
         "type": ENTRY,
         "v": 1,
         "entry": digest,
-        "checkpoint": SignedHead.sign(head, key or ledger.key).text,
+        "checkpoint": signed.text,
         "entries": entries,
     }
 
@@ -76,6 +77,8 @@ def check(proof: Any) -> Proven:
     entries = [_included(item, signed.head) for item in parts["entries"]]
     if [e.seq for e in entries] != sorted({e.seq for e in entries}):
         raise InputError("not a proof: its entries are not in order")
+    if entries and entries[0].seq:
+        raise LedgerError("the proof lacks the first entry, after which the ledger is named")
     ring, signers = Keyring(), {}
     for entry in entries:
         try:
@@ -87,23 +90,39 @@ def check(proof: Any) -> Proven:
         raise LedgerError(f"the proof does not hold the entry {parts['entry'][:64]!r} that it speaks of")
     rest = [e for e in entries if e is not main]
     for entry in rest:
-        if entry.kind != Kind.KEY and main.hash not in _named(entry):
+        if entry.seq and not _belongs(entry, main.hash):
             raise LedgerError(f"entry {entry.seq} of the proof has nothing to do with it", index=entry.seq)
     return Proven(
         main,
-        tuple(e for e in rest if e.kind != Kind.KEY),
+        tuple(e for e in rest if e.kind != Kind.KEY and _belongs(e, main.hash)),
         tuple(e for e in rest if e.kind == Kind.KEY),
         signed.head,
         signers,
-        signed.signer(ring.known),
+        _head_signer(signed, ring),
         tuple(ring.warnings),
     )
+
+
+def since(ledger: Ledger, proven: Proven) -> list[Entry]:
+    """What the ledger says of a proof's entry or of keys beyond the proof's head. `LedgerError`: something that stands
+    under that head was left out of the proof. Whether the ledger continues the head, `Ledger.verify` checks."""
+    shown = {e.hash for e in (proven.entry, *proven.related, *proven.keys)}
+    unshown = [e for e in ledger if _belongs(e, proven.entry.hash) and e.hash not in shown]
+    for entry in unshown:
+        if entry.seq < proven.head.size:
+            raise LedgerError(
+                f"the proof leaves out entry {entry.seq} ({entry.kind}), which stands under its head",
+                "make a new one: scaling prove",
+                index=entry.seq,
+            )
+    return unshown
 
 
 def prove_consistency(ledger: Ledger, old: SignedHead, key: SigningKey | None = None) -> dict[str, Any]:
     """The proof that the ledger continues an earlier head, as a JSON value; `LedgerError` if it does not."""
     read = _Reading("")
-    head = _printed(ledger, read)
+    signed = signed_head(ledger, key, read)
+    head = signed.head
     if old.head.size > head.size:
         raise LedgerError(
             f"head not consistent: {ledger.folder} has {head.size} entries, the head held has {old.head.size}: "
@@ -115,7 +134,7 @@ def prove_consistency(ledger: Ledger, old: SignedHead, key: SigningKey | None = 
         "type": CONSISTENCY,
         "v": 1,
         "old": old.text,
-        "new": SignedHead.sign(head, key or ledger.key).text,
+        "new": signed.text,
         "path": [node.hex() for node in Tree(read.leaves).consistency(old.head.size)],
     }
     check_consistency(found)
@@ -126,7 +145,9 @@ def check_consistency(proof: Any) -> tuple[Checkpoint, Checkpoint]:
     """Check a consistency proof by itself and return both heads. Whose signatures they bear is not checked here."""
     parts = _fields(proof, CONSISTENCY, {"old": str, "new": str, "path": list})
     old, new = SignedHead.parse(parts["old"]).head, SignedHead.parse(parts["new"]).head
-    if old.size and old.origin != new.origin:
+    if not old.size:
+        raise InputError("the earlier head is of no entries: every ledger continues it, so that nothing is proven")
+    if old.origin != new.origin:
         raise LedgerError(f"head not consistent: {old.origin} and {new.origin} are two ledgers")
     try:
         verify_consistency(old.size, new.size, old.root, new.root, _nodes(parts["path"]))
@@ -135,34 +156,45 @@ def check_consistency(proof: Any) -> tuple[Checkpoint, Checkpoint]:
     return old, new
 
 
+def signed_head(
+    ledger: Ledger, key: SigningKey | None = None, visit: Callable[[Entry], object] = lambda entry: None
+) -> SignedHead:
+    """The head, remembered, signed by `key` or the ledger's own, if any; by one that is not valid in it, never."""
+    key = key or ledger.key
+    if key:
+        check_signer(ledger.keyring(), key.public, None, str(ledger.folder))
+    return SignedHead.sign(ledger.remember(visit), key)
+
+
 class _Reading:
     """What a proof takes from a pass over the ledger: every leaf, the entry, the key entries, what refers to it."""
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
-        self.begin()
-
-    def begin(self) -> None:
         self.leaves: list[bytes] = []
         self.kept: list[Entry] = []
 
     def __call__(self, entry: Entry) -> None:
         self.leaves.append(leaf_hash(entry.line))
-        if entry.kind == Kind.KEY or entry.hash == self.digest or self.digest in _named(entry):
+        if not entry.seq or entry.hash == self.digest or _belongs(entry, self.digest):
             self.kept.append(entry)
 
 
-def _named(entry: Entry) -> set[object]:
-    return {r.hash for r in references(entry.kind, entry.body)}
+def _belongs(entry: Entry, digest: str) -> bool:
+    """Whether a proof of the entry with this hash must hold it: keys, and what refers to it."""
+    return entry.kind == Kind.KEY or digest in {r.hash for r in references(entry.kind, entry.body)}
 
 
-def _printed(ledger: Ledger, read: _Reading) -> Checkpoint:
-    """The head, remembered because it leaves the house; not remembered where the folder cannot be written."""
-    try:
-        return ledger.remember(read)
-    except InputError:
-        read.begin()
-        return ledger.head(read)
+def _head_signer(signed: SignedHead, ring: Keyring) -> PublicKey | None:
+    found = signed.signer(ring.known)
+    if found and found not in ring.valid:
+        period = ring.periods[found.hex]
+        raise LedgerError(
+            f"the head of {signed.head.size} entries is signed by key {found.id}, which was {period.ended} in entry "
+            f"{period.until}",
+            index=period.until,
+        )
+    return found
 
 
 def _included(item: Any, head: Checkpoint) -> Entry:

@@ -84,8 +84,8 @@ def anchor(ledger: Ledger, request: bytes, reply: bytes, *, url: str = "", tsa_r
     answer = _read(reply)
     head = head_of_digest(ledger, answer.imprint, "the timestamp")
     _inspect(head.text.encode(), request, answer)
-    if tsa_roots is not None and not _signed(head.text.encode(), answer, read_roots(tsa_roots)):
-        raise InputError("the timestamp's signature does not lead to one of the roots given")
+    if tsa_roots is not None and (why := _unsigned(head.text.encode(), answer, read_roots(tsa_roots))):
+        raise InputError(f"the timestamp's signature does not hold under the roots given: {why}")
     stored = {
         "request": ledger.put_blob(request, SUFFIXES["request"]),
         "reply": ledger.put_blob(reply, SUFFIXES["reply"]),
@@ -113,11 +113,10 @@ def check(anchor: Anchor, blob: Callable[[str], bytes], tsa_roots: bytes | None)
             f"A reply that names {name} says that {about} existed by {time}, but nothing is proven: its signature was "
             "not checked, because no roots were given (--tsa-roots FILE).",
         )
-    if not _signed(anchor.text, answer, read_roots(tsa_roots)):
+    if why := _unsigned(anchor.text, answer, read_roots(tsa_roots)):
         return Finding(
             Standing.NOT_PROVEN,
-            f"A reply that names {name} says that {about} existed by {time}, but nothing is proven: its signature "
-            "leads to none of the roots given, so that it is of another authority, or forged.",
+            f"A reply that names {name} says that {about} existed by {time}, but nothing is proven: {why}.",
         )
     return Finding(
         Standing.PROVEN,
@@ -135,13 +134,28 @@ def _inspect(text: bytes, request: bytes, answer: Reply) -> None:
         raise InputError("the reply does not answer the request: nonce or digest are other ones")
 
 
-def _signed(text: bytes, answer: Reply, roots: list[Any]) -> bool:
-    """Whether the reply is signed for this text by a certificate, valid then and made for timestamps, under `roots`."""
+def _unsigned(text: bytes, answer: Reply, roots: list[Any]) -> str:
+    """Why the reply is not signed for this text by a certificate, valid then and made for timestamps, under `roots`;
+    "" if it is."""
     library = _library()
     try:
-        return bool(roots) and bool(library.VerifierBuilder(roots=roots).build().verify_message(answer.whole, text))
+        if roots and library.VerifierBuilder(roots=roots).build().verify_message(answer.whole, text):
+            return ""
     except (library.VerificationError, ValueError):
-        return False
+        pass
+    return _unfit(answer) or "its signature leads to none of the roots given, so it is of another authority, or forged"
+
+
+def _unfit(answer: Reply) -> str:
+    """What is wrong with the certificate that it names, whoever issued it."""
+    certificate, made = _certificate(answer.whole), answer.whole.tst_info.gen_time
+    if certificate is None:
+        return "the certificate that it names does not come with it"
+    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not first <= made <= last:
+        valid = f"from {first:%Y-%m-%d} until {last:%Y-%m-%d}"
+        return f"the certificate that it names was valid {valid} only, and not when it was made"
+    return ""
 
 
 def read_roots(pem: bytes) -> list[Any]:
@@ -175,14 +189,20 @@ def _accuracy(stated: Any) -> timedelta:
 
 
 def _signer(answer: Any) -> str:
+    one = _certificate(answer)
+    return f"the authority {one.subject.rfc4514_string()}" if one else "an authority"
+
+
+def _certificate(answer: Any) -> Any:
+    """The one that it names as its signer's, if it comes with it."""
     from cryptography import x509
 
     (info,) = answer.signed_data.signer_infos
     for der in answer.signed_data.certificates:
         one = x509.load_der_x509_certificate(der)
         if (one.issuer, one.serial_number) == (info.issuer, info.serial_number):
-            return f"the authority {one.subject.rfc4514_string()}"
-    return "an authority"
+            return one
+    return None
 
 
 def _library() -> Any:

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 PAYLOAD_TYPE = "application/vnd.scaling.entry.v1+json"
 NAMESPACE = "scaling-ledger"  # of SSH signatures: a signature made for anything else never passes for one of ours
+P = 2**255 - 19  # Ed25519's field
+D = -121665 * pow(121666, -1, P) % P  # and its curve: -x^2 + y^2 = 1 + D x^2 y^2
 NOTE_ED25519 = b"\x01"  # C2SP signed-note's number of the algorithm
+MAX_HEAD = 2**20  # bytes of a file that holds one
 SHORT = 16  # hex digits of a public key that name it
 
 
@@ -52,6 +55,8 @@ class PublicKey:
     def __post_init__(self) -> None:
         if not isinstance(self.hex, str) or not HEX64.match(self.hex):
             raise InputError(f"{self.hex!r:.80} is no public key", "64 lower-case hex digits are needed")
+        if is_weak(self.hex):
+            raise InputError(f"{self.hex} is no public key: it is a point by which anyone can sign anything")
 
     @property
     def id(self) -> str:
@@ -79,6 +84,16 @@ class PublicKey:
         except InvalidSignature:
             return False
         return True
+
+
+@lru_cache(maxsize=64)
+def is_weak(public: str) -> bool:
+    """Whether a public key is one of Ed25519's eight points of small order, or not written as its point is (RFC 8032).
+
+    8 Q = 0 by y alone: y = 1 (order 1), y = -1 (order 2), y = 0 (order 4), D y^4 + 2 y^2 = 1 (order 8, doubled: y = 0).
+    """
+    y = int.from_bytes(bytes.fromhex(public), "little") & (1 << 255) - 1
+    return y >= P or y in (0, 1, P - 1) or (D * y**4 + 2 * y * y - 1) % P == 0
 
 
 @dataclass(frozen=True)

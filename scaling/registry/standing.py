@@ -11,10 +11,13 @@ from scaling.errors import InputError, LedgerError
 from scaling.labels import Course, labels
 from scaling.predictions import Prediction, Resolution
 from scaling.registry.binding import bound_ids
+from scaling.registry.bodies import Bodies
 from scaling.registry.embargo import Secret, check_opening, path_of
 from scaling.registry.entries import Entry, Kind
 from scaling.registry.ledger import Ledger
+from scaling.registry.merkle import Checkpoint
 from scaling.registry.references import PREDICTED
+from scaling.registry.verify import VerifyReport
 from scaling.results import TRACE
 from scaling.scoring import Score, scores
 
@@ -154,6 +157,11 @@ def _beside(known: Record | Sealed) -> list[str]:
             f"{w.body.get('reason') or 'no reason was given'}"
         )
     return found + [f"amended in entry {a.seq} on {a.time[:10]}: {a.body.get('text', '')}" for a in known.amendments]
+
+
+def verify(ledger: Ledger, heads: Iterable[Checkpoint] = ()) -> VerifyReport:
+    """`Ledger.verify`, and that every prediction, opening and outcome can be read as one."""
+    return ledger.verify(heads, also=Bodies())
 
 
 def records(ledger: Ledger) -> list[Record]:

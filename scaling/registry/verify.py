@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from scaling.registry import anchors
 from scaling.registry.blobs import Blobs
 from scaling.registry.embargo import check_opening
 from scaling.registry.entries import Entry, Kind, blob_digests, check_link, read_entry
-from scaling.registry.heads import Head
+from scaling.registry.heads import Head, Held
 from scaling.registry.journal import MAX_LINE, Line
 from scaling.registry.keys import Keyring
 from scaling.registry.merkle import Checkpoint, Frontier, leaf_hash
@@ -116,8 +116,11 @@ class VerifyReport:
 class Inspection:
     """Everything that is checked beyond one entry's own link: signatures, references, nonces, clock, blobs, heads."""
 
-    def __init__(self, heads: Iterable[Head], blobs: Blobs) -> None:
+    def __init__(
+        self, heads: Iterable[Head], blobs: Blobs, also: Callable[[Entry], object] = lambda entry: None
+    ) -> None:
         self.chain = Chain()
+        self._also = also
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
         self._blobs = blobs
@@ -130,19 +133,13 @@ class Inspection:
         self._signed: Counter[str] = Counter()
         self._unsigned: list[int] = []  # although a key had been stated
         self._latest = ""
-        self._heads: dict[int, list[Head]] = {}
-        for head in heads:
-            self._heads.setdefault(head.size, []).append(head)
+        self._held = Held(heads)
         self._compare_heads()
 
     def report(self) -> VerifyReport:
         size = self.chain.frontier.size
-        for head in (h for later, found in sorted(self._heads.items()) if later > size for h in found):
-            self.add(
-                Reason.HEAD_NOT_CONSISTENT,
-                None,
-                f"{head.where} is of {head.size} entries, only {size} are here: the newest were cut off",
-            )
+        for message in self._held.beyond(size):
+            self.add(Reason.HEAD_NOT_CONSISTENT, None, message)
         if self._unsigned:
             named = ", ".join(map(str, self._unsigned[:LISTED])) + ", ..." * (len(self._unsigned) > LISTED)
             self._ring.warnings.append(f"unsigned in a ledger with keys: {len(self._unsigned)} entries ({named})")
@@ -170,14 +167,14 @@ class Inspection:
             self.add(Reason.BAD_ENTRY, line, error.message)
         else:
             self._check_entry(entry, line)
-        if self._heads:
-            self._compare_heads()
+        self._compare_heads()
 
     def _check_entry(self, entry: Entry, line: Line) -> None:
         for reason, step in (
             (Reason.BAD_ENTRY, self.chain.link),
             (Reason.BAD_ENTRY, self._check_nonce),
             (Reason.BAD_SIGNATURE, self._check_signature),
+            (Reason.BAD_ENTRY, self._also),
         ):
             try:
                 step(entry)
@@ -246,15 +243,5 @@ class Inspection:
         self._latest = max(self._latest, entry.time)
 
     def _compare_heads(self) -> None:
-        size = self.chain.frontier.size
-        if size not in self._heads:
-            return
-        root = self.chain.frontier.root().hex()
-        for head in self._heads[size]:
-            if head.root != root:
-                self.add(
-                    Reason.HEAD_NOT_CONSISTENT,
-                    None,
-                    f"{head.where} says that {size} entries had the root "
-                    f"{head.root[:16]}..., they now have {root[:16]}...: the ledger was rewritten",
-                )
+        for message in self._held.against(self.chain.frontier, self.chain.origin):
+            self.add(Reason.HEAD_NOT_CONSISTENT, None, message)

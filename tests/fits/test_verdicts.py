@@ -298,3 +298,18 @@ def test_bad_tables_are_refused():
     with pytest.raises(InputError, match="nan"):
         table(NINE, np.full(9, np.nan), "loss")
     assert str(fits.verdict(POWER.runs(HALF_DECADES[:1]))) == "too little data"
+
+
+@pytest.mark.parametrize(
+    ("floor", "scale", "exponent"), [(1.7, 2.0, 0.1), (0.2, 1.0, 0.3), (0.3, 0.5, 0.05), (0, 1, 0.1)]
+)
+@pytest.mark.parametrize("noise", [0.0, 1e-8, 1e-6, 1e-4])
+def test_runs_as_quiet_as_rounding_are_not_broken_by_it(floor, scale, exponent, noise):
+    """The smooth law is found to the last digit: what its search leaves over must not look like a break."""
+    exact = floor + scale * (NINE / NINE[0]) ** -exponent
+    p = []
+    for seed in range(8 if noise else 1):
+        value = exact * (1 + noise * np.random.default_rng(seed).standard_normal(9))
+        made = _break(points_of(LAWS["power"], table(NINE, value)), own("loss", "log"))
+        p.append(1.0 if made is None else made.p)
+    assert np.median(p) > 0.05

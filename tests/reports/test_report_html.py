@@ -18,9 +18,10 @@ from report_example import example
 
 from reports import Document, forecast_document
 from reports.blocks import Figure
-from reports.render_html import embedded_json, html_of, mathml, template
+from reports.render_html import FIGURE, embedded_json, html_of, mathml, template
 from reports.svg import PALETTE, _path, themed
 from scaling.laws import LAWS
+from scaling.records import sha256
 
 EVENTS = re.compile(r"\Aon[a-z]+\Z")
 LOADING = {"src", "srcset", "href", "action", "formaction", "data", "poster", "background", "xlink:href", "ping"}
@@ -76,6 +77,8 @@ def test_policy_allows_our_own_script_and_style_only(page: str) -> None:
 
 def test_the_model_can_be_read_back(page: str, document: Document) -> None:
     model = json.loads(Page(page).raw["script"][0])
+    drawn = [block.pop("drawn") for block in model["blocks"] if block["kind"] == "figure"]
+    assert drawn == [sha256(figure.encode()) for figure in FIGURE.findall(page)] and len(drawn) > 3
     assert model == json.loads(json.dumps(document.to_json(drawings=False, figures=False)))
     assert not [b for b in model["blocks"] if b["kind"] == "figure" and "table" in b]  # they stand in the page itself
     assert model["facts"]["entry"] == "ef" * 32

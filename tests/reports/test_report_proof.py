@@ -1,14 +1,19 @@
 """A report carries the proof of its prediction, and is checked against it without the ledger."""
 
 import json
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import report_example
-from pypdf import PdfWriter
+from pypdf import PdfReader, PdfWriter
 
 from reports import forecast_document, render
-from reports.project import _receipt
+from reports.blocks import Bullets, ClaimCards, Figure, Text, Warning
+from reports.checked import check_report
+from reports.inputs import Receipt
+from scaling.__main__ import main
 from scaling.errors import InputError, LedgerError
 from scaling.predictions import Measured
 from scaling.registry import Ledger, book, exported, proofs, remarks, standing
@@ -43,10 +48,12 @@ def report(ledger):
     return replace(
         plain,
         prediction=record.prediction,
-        receipt=_receipt(proven, record.entry),
+        receipt=Receipt.of(proven, record.entry),
         resolution=record.resolution,
-        outcome_receipt=_receipt(proven, record.outcomes[0]),
+        outcome_receipt=Receipt.of(proven, record.outcomes[0]),
+        course=record.course,
         scores=record.scores,
+        notes=(*plain.notes, *record.remarks),
         proof=proof,
     )
 
@@ -104,3 +111,130 @@ def test_a_pdf_with_two_models_is_refused(document, tmp_path):
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(InputError):
         exported.check_file(path)
+
+
+def checked_page(path):
+    """What `scaling verify` does with a report, by the part that draws it."""
+    found = exported.check_file(path)
+    return check_report(path, found.model, found.proven)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "unchecked"), [("html", ""), ("json", ""), ("pdf", "the pages of a PDF are not read")]
+)
+def test_the_page_says_what_the_proof_gives(document, tmp_path, suffix, unchecked):
+    path = render(document, tmp_path / f"report.{suffix}")
+    why, says = checked_page(path)
+    assert why == unchecked and "word for word, what the proof gives" in says[0] and "no proof of them" in says[1]
+    assert (suffix == "html") == any("what this program draws of its model" in line for line in says)
+
+
+def test_a_page_that_was_changed_is_named(document, tmp_path):
+    """Numbers, warnings, figures, what stands behind the end; the model beside it is as it was."""
+    path = render(document, tmp_path / "report.html")
+    sound = path.read_text()
+    card = document.find(ClaimCards)[0].cards[0]
+    figure = document.find(Figure)[0]
+    start, end = sound.index('<figure id="'), sound.index("</figure>")
+    for page, says in (
+        (sound.replace(f'<p class="big">{card.value}', '<p class="big">0.999', 1), "'0.999|\\bbig"),
+        (sound.replace('<p class="warning"', '<p hidden class="warning"', 1), "says something else"),
+        (sound.replace("</main>", "<p>Great success</p></main>"), "Great success"),
+        (sound + "<h1>Great success</h1>", "says something else|other lines"),
+        (sound + "\n<h1>Great success</h1>", "other lines"),
+        (sound.replace(figure.caption, "All good"), "figures are not those"),
+        (sound[:start] + sound[end + len("</figure>\n") :], "figures are not those"),
+        (sound.replace("</style>", "main{display:none}</style>"), "says something else"),
+    ):
+        assert page != sound
+        path.write_text(page)
+        assert exported.check_file(path).what == "report"  # its model is sound
+        with pytest.raises(LedgerError, match=says):
+            checked_page(path)
+
+
+def test_a_model_that_was_changed_is_named_although_its_page_agrees(document, tmp_path):
+    """Both are made anew by who knows the program: what the proof gives cannot be made anew."""
+    blocks, name = list(document.blocks), tmp_path / "report.html"
+    cards = document.find(ClaimCards)[0]
+    at = blocks.index(cards)
+    better = ClaimCards((replace(cards.cards[0], value="0.999"), *cards.cards[1:]))
+    warning = next(i for i, b in enumerate(blocks) if isinstance(b, Warning))
+    scored = next(i for i, b in enumerate(blocks) if getattr(b, "anchor", "") == "scores") + 2
+    told = next(i for i, b in enumerate(blocks) if isinstance(b, Bullets) and any("a remark" in t for t in b.items))
+    for changed in (
+        [*blocks[:at], better, *blocks[at + 1 :]],
+        [*blocks[:warning], *blocks[warning + 1 :]],
+        [Text("Great success"), *blocks],
+        [*blocks[:at], Text("Great success"), *blocks[at:]],
+        [*blocks[:scored], *blocks[scored + 1 :]],
+        [*blocks[:told], *blocks[told + 1 :]],
+        [],
+    ):
+        path = render(replace(document, blocks=tuple(changed)), name)
+        with pytest.raises(LedgerError, match="does not say what its proof gives"):
+            checked_page(path)
+    own = render(replace(document, title="Great success"), name)  # what no proof speaks of
+    assert checked_page(own)[0] == "" and checked_page(own)[1][1].startswith("title, ")
+
+
+def test_no_model_ends_in_a_traceback(document, tmp_path):
+    """Blocks of no kind, without a field, or with something else in it: of each kind the first."""
+    path = render(document, tmp_path / "report.json")
+    found = exported.check_file(path)
+    first = {b["kind"]: i for i, b in reversed(list(enumerate(found.model["blocks"])))}
+    page = tmp_path / "page.html"
+    page.write_text("<p>")
+    for i in first.values():
+        block = found.model["blocks"][i]
+        changed = [None, {}, 7, {"kind": "nonsense"}, *({**block, name: 7} for name in block)]
+        changed += [{k: v for k, v in block.items() if k != name} for name in block]
+        for other in changed:
+            model = {**found.model, "blocks": [*found.model["blocks"][:i], other, *found.model["blocks"][i + 1 :]]}
+            with pytest.raises(LedgerError):
+                check_report(page, model, found.proven)
+
+
+def test_a_report_of_another_program_may_be_drawn_otherwise(document, tmp_path):
+    other = replace(document, facts={**document.facts, "drawn_by": "0" * 64})
+    path = render(other, tmp_path / "report.html")
+    assert checked_page(path)[0] == ""
+    path.write_text(path.read_text().replace("</main>", "</main><hr>"))
+    why, says = checked_page(path)
+    assert why.startswith("another version of this program made it, and this one draws it otherwise") and says == []
+
+
+def test_a_blank_pdf_with_the_model_says_that_no_page_was_read(document, tmp_path):
+    path = render(document, tmp_path / "report.pdf")
+    blank = PdfWriter()
+    blank.add_blank_page(200, 200)
+    blank.add_attachment("report-model.json", PdfReader(path).attachments["report-model.json"][0])
+    for name in ("blank.pdf", "blank.json", "blank.html"):  # its name is its maker's word
+        blank.write(tmp_path / name)
+        assert checked_page(tmp_path / name)[0] == "the pages of a PDF are not read"
+
+
+def test_the_verb_says_in_its_first_line_what_was_checked(document, ledger, tmp_path, capsys, monkeypatch):
+    """With the part that draws, as it is installed, and without."""
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["entry-points"][
+        "scaling.reports"
+    ]
+    installed = tmp_path / "site" / "x-1.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Name: x\nVersion: 1\n")
+    lines = "".join(f"{name} = {value}\n" for name, value in declared.items())
+    (installed / "entry_points.txt").write_text(f"[scaling.reports]\n{lines}")
+    for suffix, first in (
+        ("html", "good: report: the claims hold, and the page says them\n"),
+        ("pdf", "good: report: the claims hold; the page itself was NOT checked: the pages of a PDF are not read\n"),
+    ):
+        path = render(document, tmp_path / f"report.{suffix}")
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(tmp_path / "site"))
+            assert main(["verify", str(path)]) == 0
+            assert capsys.readouterr().out.startswith(first)
+        path.write_bytes(path.read_bytes() + b"\n<p>more</p>")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path / "site"))
+        assert main(["verify", str(tmp_path / "report.html"), "--ledger", str(ledger.folder)]) == 4
+        assert "other lines than its model gives" in capsys.readouterr().err

@@ -32,6 +32,16 @@ subjectKeyIdentifier = hash
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = critical, timeStamping
+[issuer]
+database = index
+new_certs_dir = .
+rand_serial = yes
+certificate = root.pem
+private_key = root.key
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
 [authority]
 serial = serial
 signer_cert = signer.pem
@@ -47,7 +57,8 @@ ess_cert_id_alg = sha256
 class Authority:
     """A time-stamp authority of its own: a root, a certificate under it, and `openssl ts`."""
 
-    def __init__(self, folder, name):
+    def __init__(self, folder, name, dates=()):
+        """`dates`: first and last moment of the signer's certificate, if not 30 days from now."""
         self.folder, self.name = folder, name
         folder.mkdir()
         (folder / "a.cnf").write_text(CONFIGURATION)
@@ -58,6 +69,11 @@ class Authority:
         self.run("req", "-new", "-key", "signer.key", "-config", "a.cnf", "-subj", f"/CN={name}", "-out", "signer.csr")
         self.run("x509", "-req", "-in", "signer.csr", "-CA", "root.pem", "-CAkey", "root.key", "-CAcreateserial",
                  "-extfile", "a.cnf", "-extensions", "signer", "-days", "30", "-out", "signer.pem")  # fmt: skip
+        if dates:  # only `openssl ca` takes dates
+            (folder / "index").touch()
+            within = ("-startdate", dates[0], "-enddate", dates[1])
+            self.run("ca", "-batch", "-config", "a.cnf", "-name", "issuer", "-extensions", "signer", "-notext", *within,
+                     "-in", "signer.csr", "-out", "signer.pem")  # fmt: skip
 
     def run(self, *arguments):
         done = subprocess.run(["openssl", *arguments], cwd=self.folder, capture_output=True, check=False)
@@ -110,6 +126,20 @@ def test_a_timestamp_is_proven_under_its_root_and_not_without(book, stamped, aut
         assert found.not_after is None and known[0].not_after is None
     assert only(book, tsa_roots=stranger.roots + authority.roots)[0].standing == Standing.PROVEN
     assert book.verify().ok
+
+
+@pytest.mark.parametrize(("first", "last"), [("2020", "2021"), ("2098", "2099")])
+def test_a_certificate_that_was_not_valid_then_is_told_as_that(book, authority, tmp_path, first, last):
+    """And not as another authority's, or a forgery."""
+    other = Authority(tmp_path / "other", "Late Authority", (f"{first}0101000000Z", f"{last}0101000000Z"))
+    why = f"valid from {first}-01-01 until {last}-01-01 only, and not when"
+    request = rfc3161.new_request(book.head())
+    reply = other.reply(request)
+    with pytest.raises(InputError, match=why):
+        rfc3161.anchor(book, request, reply, tsa_roots=other.roots)
+    anchors.append(book, rfc3161.anchor(book, request, reply))
+    found, _ = only(book, tsa_roots=other.roots)
+    assert found.standing == Standing.NOT_PROVEN and why in found.says and "forged" not in found.says
 
 
 def test_a_request_is_what_openssl_reads(book, authority, tmp_path):
@@ -598,7 +628,7 @@ def test_lost_evidence_says_what_it_proved_and_what_to_do(book, request, tmp_pat
     ):
         assert words in problem.message
     assert main(["verify", "--ledger", str(book.folder)]) == 4
-    assert "anchor missing or bad: entry 3 (line 4, byte" in capsys.readouterr().err
+    assert "anchor missing or bad: entry 3 (line 4, byte" in capsys.readouterr().out
     path.write_bytes(whole)
     assert book.verify().ok
 

@@ -1,12 +1,17 @@
 """A head is remembered while other processes write: they need not wait, and it is of what the file then holds."""
 
+import errno
+import os
 import subprocess
 import sys
 
 import pytest
 
-from scaling.errors import LedgerError
-from scaling.registry import Ledger
+from scaling.errors import InputError, LedgerError
+from scaling.registry import Ledger, proofs
+from scaling.registry.entries import make_entry
+from scaling.registry.keys import Action, Statement
+from scaling.registry.signing import SigningKey
 
 OTHER = """
 import sys
@@ -104,3 +109,67 @@ def test_what_was_verified_is_remembered_without_reading_it_again(book, path):
     with pytest.raises(LedgerError, match="bad entry"):
         book.remember(verified=book.verify())
     assert len((book.folder / "heads.jsonl").read_bytes().splitlines()) == 1
+
+
+def test_no_head_is_handed_out_that_contradicts_an_earlier_one(tmp_path):
+    """The owner writes everything anew with the real key, as long as it was: whoever reads the ledger is told."""
+    key = SigningKey.generate()
+    book = Ledger(tmp_path / "book", key=key)
+    book.append("key", Statement(Action.NEW, key.public).body)
+    for value in (1, 2):
+        book.append("amend", {"value": value})
+        book.remember()
+    before, path = (book.folder / "heads.jsonl").read_bytes(), book.folder / "entries.jsonl"
+    last, lines, held = None, [], list(book)
+    for entry in held:
+        last = make_entry(entry.kind, entry.body | {"name": "me"}, entry.nonce, entry.time, last, key.sign)
+        lines.append(last.line + b"\n")
+    for count in (2, 3):  # both heads contradicted, or cut as well
+        path.write_bytes(b"".join(lines[:count]))
+        for call in (list, Ledger.head, Ledger.remember, lambda b: proofs.prove(b, last.hash)):
+            with pytest.raises(LedgerError, match=r"head 0 \(line 1, byte 0\) of heads.jsonl says that 2 entries had"):
+                call(book)
+    path.write_bytes(b"".join([*(e.line + b"\n" for e in held[:2]), *lines[2:]]))
+    with pytest.raises(LedgerError, match="prev is not the hash"):
+        book.remember()
+    last = make_entry(held[2].kind, {"value": 3}, "n", held[2].time, held[1], key.sign)
+    path.write_bytes(b"".join(e.line + b"\n" for e in (*held[:2], last)))
+    offset = before.index(b"\n") + 1
+    with pytest.raises(LedgerError, match=rf"head 1 \(line 2, byte {offset}\) of heads.jsonl says that 3 entries"):
+        book.remember()
+    assert (book.folder / "heads.jsonl").read_bytes() == before
+
+
+def test_a_broken_line_among_the_heads_is_named_by_its_byte(book):
+    for _ in range(2):
+        book.append("key", {})
+        book.remember()
+    file = book.folder / "heads.jsonl"
+    first, second = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first + b"garbage\n" + second)
+    where = rf"head 1 \(line 2, byte {len(first)}\) of heads.jsonl is not valid"
+    with pytest.raises(LedgerError, match=where):
+        book.remember()
+    with pytest.raises(LedgerError, match=where):
+        book.verify().raise_first()
+
+
+def test_where_nothing_can_be_written_a_head_is_read_and_not_remembered(book, path, monkeypatch):
+    """A read-only file system: every call that would write is refused by it."""
+    real, sound = os.open, path.read_bytes()
+
+    def read_only(name, flags, *mode):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(name, flags, *mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    told = next(iter(book)).hash
+    for head in (book.remember(), book.remember(verified=book.verify())):
+        assert head == book.head() and not book.remembers(head)
+    assert proofs.check(proofs.prove(book, told)).entry.hash == told
+    with pytest.raises(InputError, match="Read-only file system"):
+        book.append("key", {})
+    monkeypatch.undo()
+    assert path.read_bytes() == sound
+    assert book.remembers(book.remember())

@@ -213,7 +213,7 @@ def test_damaged_heads_are_named_never_skipped(book):
         assert first(book).reason == reason
     file.write_bytes(b"garbage\n")
     for call in (Ledger.remember, CALLS[-1]):
-        with pytest.raises(LedgerError, match=r"head at byte 0 of heads\.jsonl"):
+        with pytest.raises(LedgerError, match=r"byte 0\)? of heads\.jsonl"):
             call(book)
     file.write_bytes(sound + sound[:30])
     book.append("key", {})
@@ -225,3 +225,16 @@ def test_the_list_of_problems_is_bounded(book, path):
     path.write_bytes(b"x\n" * 500)
     report = book.verify()
     assert (len(report.problems), report.entries) == (100, 500)
+
+
+def test_what_is_planted_beside_a_ledger_is_told_and_not_followed(book):
+    (book.folder / "torn-1").symlink_to(book.folder / "nowhere")
+    (book.folder / "torn-2").mkdir()
+    (book.folder / "torn-3").write_bytes(b"{")
+    report = book.verify()
+    assert report.ok
+    assert report.warnings == (
+        "torn-1 is no plain file: it was put there",
+        "torn-2 is no plain file: it was put there",
+        "torn-3 holds 1 bytes of an append that died",
+    )

@@ -8,9 +8,13 @@ import pytest
 
 from scaling import records
 from scaling.errors import InputError, LedgerError, ScalingError
-from scaling.registry import Ledger, exported, proofs
+from scaling.registry import Ledger, exported, proofs, remarks
+from scaling.registry import book as books
+from scaling.registry.entries import Kind, make_entry
 from scaling.registry.keys import Action, Statement
+from scaling.registry.merkle import Checkpoint, Tree, leaf_hash
 from scaling.registry.signing import SignedHead, SigningKey
+from tests.predictions import COMPLETE, ask, forecast
 
 
 @pytest.fixture
@@ -177,5 +181,137 @@ def test_keys_of_a_proof_speak_for_themselves(book, key):
     assert proven.signer == key.public and proven.head_signer is None
     for kept in itertools.combinations(proof["entries"], len(proof["entries"]) - 1):
         if proof["entries"][0] not in kept:  # the key itself: the signature is then by nobody
-            with pytest.raises(LedgerError, match="no key that was entered"):
+            with pytest.raises(LedgerError, match="lacks the first entry"):
                 proofs.check({**proof, "entries": list(kept)})
+
+
+def predicted(ledger, middle=0.5):
+    """A prediction that a reader can make sense of."""
+    return books.register(ledger, [ask()], [forecast(middle=middle)], **COMPLETE)
+
+
+def written(tmp_path, proof):
+    path = tmp_path / "proof.json"
+    path.write_bytes(records.canonical(proof))
+    return exported.check_file(path)
+
+
+def without(proof, *seqs):
+    """What is left when entries are taken out: each that remains still leads to the head."""
+    return {**proof, "entries": [e for e in proof["entries"] if json.loads(e["line"])["seq"] not in seqs]}
+
+
+def test_a_withdrawal_that_was_taken_out_is_seen_with_the_ledger(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    told = predicted(ledger)
+    remarks.withdraw(ledger, told.hash, "wrong data")
+    proof = proofs.prove(ledger, told.hash)
+    cut = written(tmp_path, without(proof, 1))
+    assert not any("WITHDRAWN" in line for line in cut.says) and "only the ledger shows" in cut.alone
+    with pytest.raises(LedgerError, match=r"leaves out entry 1 \(withdraw\), which stands under its head"):
+        exported.against(cut, ledger)
+    whole = written(tmp_path, proof)
+    assert exported.against(whole, ledger)[-1] == "nothing about it was left out, and nothing was entered since"
+
+
+def test_what_came_after_a_proof_is_told(tmp_path, key):
+    book = Ledger(tmp_path / "ledger", key=key)
+    book.append("key", Statement(Action.NEW, key.public).body)
+    told = predicted(book)
+    checked = written(tmp_path, proofs.prove(book, told.hash))
+    book.append("withdraw", {"prediction": told.hash, "reason": "wrong data"})
+    predicted(book, 0.6)
+    book.append("key", Statement(Action.REVOKE, key.public, reason="stolen").body)
+    *_, first, second = exported.against(checked, book)
+    assert first.startswith("since then: WITHDRAWN in entry 2, dated ") and first.endswith(": wrong data")
+    assert second.startswith(f"since then: revoke key {key.public.id} in entry 4, ") and second.endswith(": stolen")
+
+
+def test_a_thief_of_a_revoked_key(tmp_path, key):
+    """His proof that hides the revocation holds by itself, and says what it cannot show; the ledger shows it."""
+    book = Ledger(tmp_path / "ledger", key=key)
+    book.append("key", Statement(Action.NEW, key.public).body)
+    honest = predicted(book)
+    book.append("key", Statement(Action.REVOKE, key.public, reason="stolen").body)
+    entries = list(book)
+    stolen = make_entry(Kind.PREDICTION, honest.body, "thief", entries[-1].time, entries[-1], key.sign)
+    tree = Tree([leaf_hash(e.line) for e in (*entries, stolen)])
+    head = Checkpoint(f"scaling-ledger/{entries[0].hash[:16]}", 4, tree.root(0, 4))
+    made = {
+        "type": proofs.ENTRY,
+        "v": 1,
+        "entry": stolen.hash,
+        "checkpoint": SignedHead.sign(head, key).text,
+        "entries": [
+            {"line": e.line.decode(), "path": [node.hex() for node in tree.inclusion(e.seq)]}
+            for e in (entries[0], stolen)
+        ],
+    }
+    checked = written(tmp_path, made)
+    assert "the end of a key" in checked.alone
+    with pytest.raises(LedgerError, match="head not consistent"):
+        exported.against(checked, book)
+    (book.folder / "entries.jsonl").write_bytes(b"".join(e.line + b"\n" for e in (*entries, stolen)))
+    with pytest.raises(LedgerError, match=r"bad signature: entry 3 .* which was revoked in entry 2"):
+        exported.against(checked, book)
+    made["entries"].insert(1, {"line": entries[2].line.decode(), "path": [n.hex() for n in tree.inclusion(2)]})
+    with pytest.raises(LedgerError, match="revoked in entry 2"):
+        proofs.check(made)
+    (book.folder / "entries.jsonl").write_bytes(b"".join(e.line + b"\n" for e in entries))
+    heads = book.folder / "heads.jsonl"
+    for call in (lambda: proofs.prove(book, honest.hash), lambda: proofs.signed_head(book)):
+        with pytest.raises(InputError, match="was revoked in entry 2"):
+            call()
+    assert not heads.exists()
+    proof = proofs.prove(Ledger(book.folder), honest.hash)
+    signed = SignedHead.sign(book.head(), key).text
+    with pytest.raises(LedgerError, match=r"the head of 3 entries is signed by key .* which was revoked in entry 2"):
+        proofs.check({**proof, "checkpoint": signed})
+
+
+def test_the_ledgers_name_is_that_of_its_first_entry(tmp_path):
+    """Of an unsigned proof the origin line could say anything."""
+    book = Ledger(tmp_path / "ledger")
+    book.append("amend", {})
+    told = book.append("prediction", {"value": 0.5})
+    proof = proofs.prove(book, told.hash)
+    assert [json.loads(e["line"])["seq"] for e in proof["entries"]] == [0, 1]
+    assert proofs.check(proof).related == ()
+    other = {**proof, "checkpoint": "example.org/log\n" + proof["checkpoint"].partition("\n")[2]}
+    with pytest.raises(LedgerError, match=r"head is of example.org/log, which this first entry does not begin"):
+        proofs.check(other)
+    with pytest.raises(LedgerError, match="lacks the first entry"):
+        proofs.check(without(other, 0))
+    elsewhere = Checkpoint("example.org/log", 2, book.head().root)
+    (problem,) = book.verify([elsewhere]).problems
+    assert "is of example.org/log, and this ledger is scaling-ledger/" in problem.message
+
+
+def test_a_consistency_proof_says_whose_heads_it_speaks_of(tmp_path, key):
+    """A made-up log proves itself consistent: the names and roots are printed, and that nobody's signature was seen."""
+    book = Ledger(tmp_path / "ledger", key=key)
+    book.append("key", Statement(Action.NEW, key.public).body)
+    leaves = [leaf_hash(b"%d" % i) for i in range(9)]
+    tree = Tree(leaves)
+    heads = {size: Checkpoint("scaling-ledger/abc", size, tree.root(0, size)) for size in (0, 5, 9)}
+    garbage = SignedHead(heads[5], (("x", b"abcd", b"z" * 64),))
+
+    def made(old):
+        path = [node.hex() for node in tree.consistency(old.head.size)]
+        return {"type": proofs.CONSISTENCY, "v": 1, "old": old.text, "new": heads[9].text, "path": path}
+
+    checked = written(tmp_path, made(garbage))
+    says = " ".join(checked.says)
+    assert all(h.origin in says and h.root.hex() in says for h in (heads[5], heads[9]))
+    assert "who signed them, is NOT checked" in checked.alone
+    with pytest.raises(LedgerError, match="head not consistent"):
+        exported.against(checked, book)
+    with pytest.raises(InputError, match="of no entries: every ledger continues it"):
+        written(tmp_path, made(SignedHead(heads[0])))
+    old = proofs.signed_head(book)
+    book.append("amend", {})
+    proof = proofs.prove_consistency(book, old)
+    assert sum("signed by key" in line for line in exported.against(written(tmp_path, proof), book)) == 2
+    unknown = {**proof, "old": SignedHead.sign(old.head, SigningKey.generate()).text}
+    with pytest.raises(LedgerError, match="no key of this ledger made"):
+        exported.against(written(tmp_path, unknown), book)

@@ -6,10 +6,11 @@ import shutil
 import subprocess
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from scaling import records
 from scaling.errors import InputError, LedgerError
-from scaling.registry import Ledger, Reason, keyfiles
+from scaling.registry import Ledger, Reason, keyfiles, signing
 from scaling.registry.keys import Action, Statement
 from scaling.registry.signing import PublicKey, Scheme, SignedHead, SigningKey, pae, ssh_files
 
@@ -354,3 +355,42 @@ def test_a_key_that_does_not_fit_on_the_disk_leaves_no_file(tmp_path, monkeypatc
             keyfiles.create(tmp_path / "key.pem")
     assert list(tmp_path.iterdir()) == []
     keyfiles.create(tmp_path / "key.pem")
+
+
+def test_a_key_by_which_anyone_signs_is_no_key():
+    """Ed25519's points of small order, found as multiples of the curve's points; some in their other spellings."""
+    weak = {point for y in range(40) for point in torsion(y)}
+    assert len(weak) == 8
+    spelled = {encoded(x, y) for x, y in weak} | {(signing.P + y).to_bytes(32, "little").hex() for y in (0, 1, 3)}
+    for spelling in spelled:
+        with pytest.raises(InputError, match="is no public key"):
+            PublicKey(spelling)
+    identity = Ed25519PublicKey.from_public_bytes(bytes([1]) + bytes(31))
+    identity.verify(bytes([1]) + bytes(63), b"anything")  # the attack: a signature that needs no secret
+    assert not any(signing.is_weak(SigningKey.generate().public.hex) for _ in range(200))
+
+
+def torsion(y):
+    """L times a point of height y, L the large prime of the group's order: 8 points in all are left."""
+    square = (y * y - 1) * pow(signing.D * y * y + 1, -1, signing.P) % signing.P
+    x = pow(square, (signing.P + 3) // 8, signing.P)
+    x = x if x * x % signing.P == square else x * pow(2, (signing.P - 1) // 4, signing.P) % signing.P
+    if x * x % signing.P != square:
+        return
+    total, step, count = (0, 1), (x, y), 2**252 + 27742317777372353535851937790883648493
+    while count:
+        total, step, count = added(total, step) if count & 1 else total, added(step, step), count >> 1
+    yield total
+    yield -total[0] % signing.P, total[1]
+
+
+def added(a, b):
+    (x1, y1), (x2, y2) = a, b
+    cross = signing.D * x1 * x2 * y1 * y2 % signing.P
+    x3 = (x1 * y2 + x2 * y1) * pow(1 + cross, -1, signing.P) % signing.P
+    y3 = (y1 * y2 + x1 * x2) * pow(1 - cross, -1, signing.P) % signing.P
+    return x3, y3
+
+
+def encoded(x, y):
+    return (y | (x & 1) << 255).to_bytes(32, "little").hex()

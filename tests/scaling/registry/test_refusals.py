@@ -28,6 +28,8 @@ def files(type_, tmp_path):
     for name, data in {"x.png": PNG, "empty": b"", "x.pdf": b"%PDF-1.7\n" + PNG, "huge": b"9" * 10**5}.items():
         (tmp_path / name).write_bytes(data)
         (tmp_path / name).chmod(0o600)
+    with open(tmp_path / "giant", "wb") as file:
+        file.truncate(2**40)  # more than could be read
     (tmp_path / "dir").mkdir()
     assert type_("key new --ledger book")[0] == type_(REGISTER)[0] == 0
     (tmp_path / "head.txt").write_text(type_("ledger head --ledger book")[1])
@@ -47,7 +49,11 @@ def files(type_, tmp_path):
 
 
 def contents(folder):
-    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    """By name; of the giant its size alone."""
+    return {
+        path: path.stat().st_size if path.name == "giant" else path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
 
 
 def at(ledger):
@@ -58,6 +64,9 @@ RESOLVE = "resolve latest --value 2 --ledger book"
 TYPED = [
     (1, "verify x.png", "x.png is not valid"),
     (1, "verify empty", "empty is not valid"),
+    (1, "verify giant", "giant is larger than 256 MiB"),
+    (1, "ledger check --consistent-with giant --ledger book", "giant is larger than 1 MiB"),
+    (1, "ledger check --consistent-with dir --ledger book", "dir could not be read: Is a directory"),
     (1, "verify dir", "dir could not be read: Is a directory"),
     (1, "verify huge", "huge is not valid: integer of 100000 digits"),
     (1, "verify x.pdf", "x.pdf could not be read as a PDF"),
@@ -69,7 +78,7 @@ TYPED = [
     (4, "verify --ledger torn", "torn tail: entry 1 (line 2, byte "),
     (4, "verify --ledger garbage", "bad entry: entry 2 (line 3, byte "),
     (4, "verify --ledger image", "bad entry: entry 0 (line 1, byte 0)"),
-    (4, "verify --ledger foreign", "entry 0 (line 1): not a prediction: 'v' is missing"),
+    (4, "verify --ledger foreign", "bad entry: entry 0 (line 1, byte 0): not a prediction: 'v' is missing"),
     (1, "verify --ledger kept", "entries.jsonl is not a plain file"),
     (1, "verify --ledger book --tsa-roots x.png", "no PEM certificates"),
     (1, "verify --ledger book --git x.png", "Not a directory"),
