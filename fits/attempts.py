@@ -11,8 +11,9 @@ averaged by their evidence, each with a share of HARD problems, all of one rate 
     hard         p = r, which is 0 or as likely of one order of magnitude below 1 / n as of another
 
 and `low`, `high` are what ANY distribution of p could make of it: the profile likelihood of pass@k over all weights on
-a grid of p, at the same level (Owen 1988). Where they lie far apart the number rests on the form. Draws are of these
-very problems, given their own counts. Shapes: I problems, K numbers of attempts, S draws, T points of a prior, Q nodes.
+a grid of p, at the same level (Owen 1988). Where they lie far apart the number rests on the form, and the interval
+holds less often than it says (`Coverage.caution`). Draws are of these very problems, given their own counts.
+Shapes: I problems, K numbers of attempts, S draws, T points of a prior, Q nodes.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from scaling.errors import InputError
 from scaling.fitted import FitStatus, Subject
 from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
-from scaling.pass_rates import CONTRADICTED, LIKELIHOODS, PassLaw
+from scaling.pass_rates import CONTRADICTED, LIKELIHOODS, PassLaw, bends
 from scaling.records import digest, sha256
 
 KINDS: Mapping[str, Kind] = {"hierarchical": "lognormal", "mixture": "free", "beta-binomial": "one", "binomial": "one"}
@@ -107,13 +107,14 @@ class PassFit:
 
     @cached_property
     def summary(self) -> PassLaw:
-        """The exponent is that of the law without a floor; where the members disagree about it its error says so."""
+        """The exponent's error says where the members disagree about it."""
         weight_K = np.array([m.weight for m in self.members])
-        pairs = np.array([m.law.exponent() if self.floor is not True else _steep(self.draws) for m in self.members])
+        pairs = np.array([m.law.exponent() for m in self.members])
         mean = float(weight_K @ pairs[:, 0])
         sd = math.sqrt(float(weight_K @ (pairs[:, 1] ** 2 + (pairs[:, 0] - mean) ** 2)))
         main, counts, p = self.main.law, self.counts, self.contradiction
-        wrong = p is not None and p <= CONTRADICTED
+        floor = float(weight_K @ [m.law.floor for m in self.members])
+        wrong = (p is not None and p <= CONTRADICTED) or bends(main.lack_of_fit, floor)
         open_ = main.status == FitStatus.CONVERGED and (abs(mean) < 2 * sd or wrong)
         return PassLaw(
             likelihood=self.likelihood,
@@ -123,7 +124,7 @@ class PassFit:
             weights={m.name: m.weight for m in self.members},
             held_out={m.name: m.held_out for m in self.members},
             overdispersion=main.found.rho,
-            floor=float(weight_K @ [m.law.floor for m in self.members]),
+            floor=floor,
             lack_of_fit=main.lack_of_fit,
             contradiction=p,
             runs=counts.runs,
@@ -192,10 +193,6 @@ def _held_out(found: Difficulty) -> np.ndarray:
     for fold in np.unique(fold_I):
         out_I[fold_I == fold] = fit_mixing(found, fold_I != fold, fold_I == fold)
     return out_I
-
-
-def _steep(draws: LawDraws) -> tuple[float, float]:
-    return float(np.mean(draws.k_S)), float(np.std(draws.k_S, ddof=1))
 
 
 @dataclass(frozen=True)
@@ -308,6 +305,9 @@ def count_warnings(fit: PassFit, metric: str) -> tuple[str, ...]:
             f"the counts contradict the likelihood {found.likelihood} (p = {found.contradiction:.2g}): its numbers are "
             "those of another world; likelihood auto, or mixture, assumes less"
         )
-    if found.lack_of_fit is not None and found.lack_of_fit < 0.05:
-        said.append(f"the counts bend away from a law without a floor (p = {found.lack_of_fit:.2g})")
+    if found.bent:
+        said.append(
+            f"the counts bend away from a law without a floor (p = {found.lack_of_fit:.2g}, probability of a floor "
+            f"{found.floor:.2f}): its exponent says little"
+        )
     return tuple(said)

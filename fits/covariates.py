@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fits.difficulty import Difficulty
-from fits.pass_law import SIGMA_SCALE, SIGMAS, draw_problems
+from fits.pass_law import SIGMAS, draw_problems, log_sigma
 from scaling.errors import InputError, NotEarned
 
 WIDE = 30.0  # prior sd of the level and, in units of a regressor's own spread, of each coefficient
@@ -94,10 +94,10 @@ def regress(found: Difficulty, regressors: Mapping[str, np.ndarray]) -> Regressi
         left = found.pseudo_R - centred @ mean
         fit = left @ kernel @ left + mean @ precision @ mean
         log_det = np.linalg.slogdet(inner)[1] + np.linalg.slogdet(normal)[1]
-        log_K.append(-0.5 * (fit + log_det) - sigma**2 / (2 * SIGMA_SCALE**2))
+        log_K.append(-0.5 * (fit + log_det))
         means.append(mean)
         covariances.append(np.linalg.inv(normal))
-    log_weight = np.array(log_K) + np.log(np.gradient(SIGMAS))
+    log_weight = np.array(log_K) + log_sigma(SIGMAS) + np.log(np.gradient(SIGMAS))
     weight = np.exp(log_weight - log_weight.max())
     return Regression(found, tuple(regressors), z_RP, weight / weight.sum(), np.array(means), np.array(covariances))
 
@@ -161,12 +161,11 @@ def _score(found: Difficulty, z_RP: np.ndarray) -> float:
     z = np.column_stack([np.full(len(z_RP), WIDE), (z_RP - z_RP.mean(0)) / spread_P])
     counted = np.linalg.pinv(found.info_RR, rcond=1e-9, hermitian=True)
     best = -math.inf
-    for sigma in SIGMAS:
+    for sigma, prior in zip(SIGMAS, log_sigma(SIGMAS), strict=True):
         covariance = counted + (sigma**2 + 1e-8) * np.eye(len(z)) + z @ z.T
         K = np.linalg.inv(covariance)
         off, variance = (K @ found.pseudo_R) / np.diag(K), 1 / np.diag(K)
-        prior = -(sigma**2) / (2 * SIGMA_SCALE**2)
-        best = max(best, float(-0.5 * np.sum(off**2 / variance + np.log(2 * math.pi * variance))) + prior)
+        best = max(best, float(-0.5 * np.sum(off**2 / variance + np.log(2 * math.pi * variance))) + float(prior))
     return best
 
 

@@ -23,15 +23,17 @@ import numpy as np
 from fits.count_cells import likelihoods
 from fits.difficulty import CONCENTRATION, Difficulty
 from scaling.fitted import FitStatus
+from scaling.pass_rates import bends
 
 FLOOR_PRIOR = 0.2
 K_PRIOR = 0.2, 0.5  # mean, sd of s: rates of the field lie within .05 .. .5; negative is inverse scaling
-SIGMA_SCALE = 0.1  # of run to run, on log g: half-normal
-SIGMAS = np.array([0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5])
+SIGMA_SCALE, SIGMA_DEGREES = 0.15, 3.0  # of run to run, on log g: half of a t, whose tail lets few runs say otherwise
+SIGMAS = np.array([0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.5])
 FLOORS = np.linspace(0.05, 0.95, 10)
-REACH, STEP, MOST_STEPS = 6.0, 0.075, 1500  # of the grid of s: to either side, and apart, in standard errors
+REACH, STEP, MOST_STEPS = 5.0, 0.075, 3000  # of the grid of s: to either side, and apart, in standard errors
 SWEEPS = 8  # of Gibbs for the mixing, from its optimum
 BLOCK = 4_000_000  # numbers of one batch of draws
+ONE_SD = math.erf(math.sqrt(0.5))  # share of a normal within one standard deviation
 
 
 def log_law(log_x: np.ndarray, k: np.ndarray, phi: np.ndarray) -> np.ndarray:
@@ -39,10 +41,15 @@ def log_law(log_x: np.ndarray, k: np.ndarray, phi: np.ndarray) -> np.ndarray:
     return np.log(phi[:, None] + (1 - phi[:, None]) * np.exp(-k[:, None] * log_x))
 
 
+def log_sigma(sigmas: np.ndarray) -> np.ndarray:
+    """Log prior density of the size of a run's chance, up to a constant."""
+    return -(SIGMA_DEGREES + 1) / 2 * np.log1p((sigmas / SIGMA_SCALE) ** 2 / SIGMA_DEGREES)
+
+
 @dataclass(frozen=True)
 class LawPosterior:
     """The grid posterior. `lack_of_fit`: p-value of no floor against one, a chi-square with one degree of freedom on
-    its bound, at the most likely sigma; `floor`: posterior probability of a floor."""
+    its bound, at the most likely sigma (None: a floor is given); `floor`: posterior probability of a floor."""
 
     found: Difficulty
     k_M: np.ndarray
@@ -61,40 +68,54 @@ class LawPosterior:
         return float(self.weight_MS[self.phi_M > 0].sum())
 
     def exponent(self) -> tuple[float, float]:
-        """Mean and sd of k without a floor: GPT-4's exponent."""
-        weight_M = self.weight_MS[self.phi_M == 0].sum(1)
-        k_M = self.k_M[self.phi_M == 0]
-        mean = float(weight_M @ k_M / weight_M.sum())
-        return mean, float(np.sqrt(weight_M @ (k_M - mean) ** 2 / weight_M.sum()))
+        """Mean of k without a floor, which is GPT-4's exponent (of all k where a floor is given), and half the width
+        of the interval about it that holds 68 % of the posterior, floors and all: of a normal, its sd."""
+        weight_M = self.weight_MS.sum(1)
+        plain_M = np.where(self.phi_M == 0, weight_M, 0.0)
+        own_M = plain_M if plain_M.any() else weight_M
+        mean = float(own_M @ self.k_M / own_M.sum())
+        return mean, _half_width(self.k_M, self.step / (1 - self.phi_M), weight_M, mean)
 
     @property
     def status(self) -> FitStatus:
-        """NOT_IDENTIFIED: the exponent is within two of its standard errors of 0, or of its prior's width."""
+        """NOT_IDENTIFIED: the exponent is within two of its standard errors of 0, or of its prior's width, or is that
+        of a law which the counts bend away from."""
         if len(np.unique(self.found.counts.x_R)) < 2:
             return FitStatus.TOO_FEW_POINTS
         mean, sd = self.exponent()
-        return FitStatus.NOT_IDENTIFIED if abs(mean) < 2 * sd or sd > K_PRIOR[1] / 2 else FitStatus.CONVERGED
+        open_ = abs(mean) < 2 * sd or sd > K_PRIOR[1] / 2 or bends(self.lack_of_fit, self.floor)
+        return FitStatus.NOT_IDENTIFIED if open_ else FitStatus.CONVERGED
+
+
+def _half_width(k_M: np.ndarray, cell_M: np.ndarray, weight_M: np.ndarray, mean: float) -> float:
+    """Of the interval about `mean` that holds ONE_SD of the weights, each spread over its cell."""
+    edge_E = np.concatenate([k_M - cell_M / 2, k_M + cell_M / 2])
+    turn_E = np.concatenate([weight_M / cell_M, -weight_M / cell_M])  # of the density
+    order = np.argsort(edge_E)
+    edge_E = edge_E[order]
+    below_E = np.append(0.0, np.cumsum(np.cumsum(turn_E[order])[:-1] * np.diff(edge_E)))
+    off_E = np.sort(np.abs(edge_E - mean))
+    high_E, low_E = (np.interp(mean + sign * off_E, edge_E, below_E) for sign in (1, -1))
+    return float(np.interp(ONE_SD, high_E - low_E, off_E))
 
 
 def law_posterior(found: Difficulty, floor: bool | None = None) -> LawPosterior:
     """`floor`: None weighs both forms, True and False take one of them for given."""
     log_x = np.log(found.counts.x_R / found.counts.x_R.max())
     slope_K = _slopes(found, log_x)
-    floors = {None: np.concatenate([[0.0], FLOORS]), True: FLOORS, False: np.zeros(1)}[floor]
-    slope_M, phi_M = (a.ravel() for a in np.meshgrid(slope_K, floors, indexing="ij"))
+    slope_M, phi_M = (a.ravel() for a in np.meshgrid(slope_K, np.append(0.0, FLOORS), indexing="ij"))
     kept = (phi_M == 0) | (slope_M > 0)
     slope_M, phi_M = slope_M[kept], phi_M[kept]
     k_M = slope_M / (1 - phi_M)
     off_MR = found.pseudo_R - log_law(log_x, k_M, phi_M)
-    log_prior_M = _log_prior(slope_M, phi_M, floor)
     columns = []
     for sigma in SIGMAS:
         kernel_RR, log_det = _marginal(found.info_RR, sigma)
-        fit_M = -0.5 * np.einsum("mr,rs,ms->m", off_MR, kernel_RR, off_MR) - 0.5 * log_det
-        columns.append(fit_M - sigma**2 / (2 * SIGMA_SCALE**2))
-    fit_MS = np.column_stack(columns) + np.log(np.gradient(SIGMAS))
+        columns.append(-0.5 * ((off_MR @ kernel_RR) * off_MR).sum(1) - 0.5 * log_det)
+    fit_MS = np.column_stack(columns) + log_sigma(SIGMAS) + np.log(np.gradient(SIGMAS))
+    log_weight_MS = fit_MS + _log_prior(slope_M, phi_M, floor)[:, None]
     step = float(slope_K[1] - slope_K[0])
-    return LawPosterior(found, k_M, phi_M, step, fit_MS + log_prior_M[:, None], _floor_test(fit_MS, phi_M))
+    return LawPosterior(found, k_M, phi_M, step, log_weight_MS, None if floor else _floor_test(fit_MS, phi_M))
 
 
 def _log_prior(slope_M: np.ndarray, phi_M: np.ndarray, floor: bool | None) -> np.ndarray:
@@ -102,13 +123,13 @@ def _log_prior(slope_M: np.ndarray, phi_M: np.ndarray, floor: bool | None) -> np
     FLOOR_PRIOR."""
     mean, sd = K_PRIOR
     half = math.log(0.5 * math.erfc(-mean / sd / math.sqrt(2)))  # log P(s > 0)
-    share = 0.0 if floor is not None else np.log(np.where(phi_M > 0, FLOOR_PRIOR / len(FLOORS), 1 - FLOOR_PRIOR))
-    return -((slope_M - mean) ** 2) / (2 * sd**2) - np.where(phi_M > 0, half, 0.0) + share
+    some = {None: FLOOR_PRIOR, True: 1.0, False: 0.0}[floor]
+    with np.errstate(divide="ignore"):
+        share_M = np.log(np.where(phi_M > 0, some / len(FLOORS), 1 - some))
+    return -((slope_M - mean) ** 2) / (2 * sd**2) - np.where(phi_M > 0, half, 0.0) + share_M
 
 
-def _floor_test(fit_MS: np.ndarray, phi_M: np.ndarray) -> float | None:
-    if not (phi_M > 0).any() or not (phi_M == 0).any():
-        return None
+def _floor_test(fit_MS: np.ndarray, phi_M: np.ndarray) -> float:
     from scipy.stats import chi2
 
     column = fit_MS[:, int(np.argmax(fit_MS[phi_M == 0].max(0)))]  # the sigma that speaks for no floor
@@ -121,11 +142,13 @@ def _slopes(found: Difficulty, log_x: np.ndarray) -> np.ndarray:
     centred = log_x - log_x.mean()
     spread = float(centred @ found.info_RR @ centred) + 1 / K_PRIOR[1] ** 2
     middle = (-float(centred @ found.info_RR @ found.pseudo_R) + K_PRIOR[0] / K_PRIOR[1] ** 2) / spread
-    # a run's own chance widens what the counts alone would say
-    sd = np.hypot(spread**-0.5, SIGMA_SCALE / max(float(np.sqrt(centred @ centred)), 1e-9))
-    sd = min(float(sd), K_PRIOR[1])
-    low, high = min(middle - REACH * sd, 0.0), max(middle + REACH * sd, REACH * sd)
-    return np.linspace(low, high, int(np.clip((high - low) / (STEP * sd), 2, MOST_STEPS)) + 1)
+    # a run's own chance widens what the counts alone would say: as a rule, and at the most
+    near, far = (
+        min(math.hypot(spread**-0.5, sigma / max(float(np.sqrt(centred @ centred)), 1e-9)), K_PRIOR[1])
+        for sigma in (SIGMA_SCALE, float(SIGMAS[-1]))
+    )
+    low, high = min(middle - REACH * far, 0.0), max(middle, 0.0) + REACH * far
+    return np.linspace(low, high, int(np.clip((high - low) / (STEP * near), 2, MOST_STEPS)) + 1)
 
 
 def _marginal(info_RR: np.ndarray, sigma: float) -> tuple[np.ndarray, float]:

@@ -92,6 +92,15 @@ def test_more_attempts_never_solve_less():
     assert found.to_json()["never_solved"] == int(np.sum(c == 0))
 
 
+def test_what_intervals_held_is_said_beyond_the_samples_only():
+    """Known worlds: 81 to 86 % for 90 % (docs/log.md)."""
+    n, c, _ = counts(0.3, 20.0, 0.2, 3, problems=20)
+    inside, beyond = (fits.coverage(n, c, k, draws=50) for k in ([1, N], [1, N + 1]))
+    assert inside.caution is None and "81 to 86 %" not in str(inside)
+    assert "beyond 100 attempts" in str(beyond) and "held 81 to 86 %" in str(beyond)
+    assert beyond.to_json()["caution"] == beyond.caution
+
+
 @pytest.mark.parametrize("c", [np.zeros(20, int), np.full(20, N), np.array([3])])
 def test_nothing_solved_everything_solved_and_one_problem(c):
     found = fits.coverage(np.full(len(c), N), c, [1000], draws=200)
