@@ -57,7 +57,7 @@ class Setting:
 
 
 SETTING = Setting()
-PLAIN = Setting(misfit=None, told=0.0)  # one law, taken at its word
+PLAIN = Setting(misfit=None, steepness=(1.2, 0.6), told=0.0)  # one law, taken at its word
 LAWS: tuple[Law, ...] = (SIGMOID, EXPONENTIAL, SHIFTED)
 SHAPES = {"sigmoid": ("steepness",), "exponential": (), "shifted": ("exponent",)}
 QUIETEST = 5e-4  # of the range: a row is a mean over some hundreds of samples
