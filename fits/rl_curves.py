@@ -7,6 +7,10 @@
 each with a misfit process for how it is wrong and with autocorrelated noise (correlated.py), sampled by sequential
 Monte Carlo (sampling.py) under the prior of rl_members.py, and weighed by a power of its evidence as in averaging.py.
 
+Before the inflection the laws extrapolate a curvature that the rows hardly show. P being the share of the posterior
+whose midpoint lies behind the last row, 1 - P / told of the draws are what may yet come (rl_members.to_come), and where
+there are such the status is NOT_IDENTIFIED: the rows do not tell the end.
+
 What is honest about an asymptote: before the midpoint the laws give it away to the prior, which is all of the range. It
 is CONVERGED only where the run has moved in rows enough, has passed the midpoint in all but a twentieth of the draws
 and the 90 % interval is narrower than .15 of the range; else NOT_IDENTIFIED, with the estimate.
@@ -23,7 +27,7 @@ import numpy as np
 
 from fits.averaging import DRAWS, HEAVY, apportion, weights_of
 from fits.correlated import RHOS, Correlated
-from fits.rl_members import LAWS, SETTING, Draws, RunMember, Setting
+from fits.rl_members import LAWS, SETTING, Draws, RunMember, Setting, to_come
 from fits.sampling import Sample, sample
 from fits.trajectories import Source, trajectory
 from scaling.errors import InputError
@@ -53,18 +57,44 @@ class RunAverage:
         return self.rows.rows
 
     def draws(self, x_G: np.ndarray) -> Draws:
-        """As RunMember.draws, of all laws by their weights."""
+        """As RunMember.draws, of all laws by their weights; a share `untold` of them is what may come for all that the
+        rows say."""
+        if not self.untold:
+            return self._posterior(np.asarray(x_G, float))
+        rows = self.trajectory
+        found = self._posterior(np.append(rows.last, x_G))
+        now_S, found["level"] = found["level"][:, 0], found["level"][:, 1:]
+        rng = np.random.default_rng([self.seed, 3])
+        other = rng.random(self.count) < self.untold
+        after = x_G > rows.last
+        for name, values in to_come(self.members[0].setting, now_S[other], x_G, rows, rng).items():
+            found[name][other] = np.where(after, values, found[name][other]) if name == "level" else values
+        return found
+
+    def _posterior(self, x_G: np.ndarray) -> Draws:
         rng = np.random.default_rng([self.seed, 1])
         found = []
         for member, drawn, k in zip(self.members, self.samples, apportion(self.weights, self.count), strict=True):
             chosen = drawn.u_SD[rng.choice(len(drawn.u_SD), k, replace=k > len(drawn.u_SD))]
-            found.append(member.draws(chosen, np.asarray(x_G, float), rng))
+            found.append(member.draws(chosen, x_G, rng))
         return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
 
     def parameters(self, law: str) -> Draws:
         """Posterior draws of one law's parameters: start, asymptote, place, steepness or exponent."""
         at = [m.law.name for m in self.members].index(law)
         return self.members[at].parameters(self.samples[at].u_SD)
+
+    @cached_property
+    def passed(self) -> float:
+        """Share of the posterior whose midpoint lies behind the last row."""
+        each = zip(self.members, self.samples, self.weights, strict=True)
+        return float(sum(w * np.mean(m.parameters(s.u_SD)["place"] <= self.trajectory.last) for m, s, w in each))
+
+    @property
+    def untold(self) -> float:
+        """Share of the draws that no row tells: 1 where every midpoint lies ahead, 0 from `told` of them behind on."""
+        told = self.members[0].setting.told
+        return max(0.0, 1 - self.passed / told) if told else 0.0
 
     @cached_property
     def poor(self) -> tuple[str, ...]:
@@ -82,17 +112,17 @@ class RunAverage:
         final = np.clip(late + drawn["end_noise"], rows.low, rows.high)
         rho = Quantity.of(drawn["rho"])
         effective = float(np.mean([self.rows.at[RHOS.index(r)].effective for r in drawn["rho"]]))
-        passed = float(np.mean(drawn["midpoint"] <= rows.last))
         asymptote = Quantity.of(drawn["asymptote"])
         low, high = asymptote.interval()
         status, share = self._status(effective), min(1.0, float(np.var(late) / np.var(self._prior(middle))))
         told = status not in (FitStatus.NOT_IDENTIFIED, FitStatus.TOO_FEW_POINTS)
-        known = told and passed >= PASSED and high - low <= KNOWN * (rows.high - rows.low)
+        known = told and self.passed >= PASSED and high - low <= KNOWN * (rows.high - rows.low)
         return RunForecast(
             rows.metric, rows.axis, rows.low, rows.high, rows.last, end, len(rows), effective, rho,
             Quantity.of(drawn["sigma"]), Quantity.of(now), Quantity.of(final), Quantity.of(then - now), asymptote,
             Quantity.of(drawn["midpoint"]), FitStatus.CONVERGED if known else FitStatus.NOT_IDENTIFIED,
             status, share, {m.law.name: w for m, w in zip(self.members, self.weights, strict=True)}, rows.notes,
+            self.untold,
         )  # fmt: skip
 
     def _prior(self, x: float) -> np.ndarray:
@@ -109,6 +139,8 @@ class RunAverage:
             return FitStatus.NOT_IDENTIFIED
         if effective < FEW:
             return FitStatus.TOO_FEW_POINTS
+        if self.untold:
+            return FitStatus.NOT_IDENTIFIED
         return FitStatus.DIVERGED if self.poor else FitStatus.CONVERGED
 
 

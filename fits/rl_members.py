@@ -4,13 +4,18 @@ With x_n the last row (C_0 of the law), L .. H the metric's range and u ~ N(0, I
 
     start       R_0 = L + (H - L) Phi(u), or given
     asymptote   R_0 + (H - R_0) v, v = Phi(`evenness` u): anything above the start, the ends of the range less often;
-                with probability `fall` anything between L and R_0 (a collapse)
+                with probability `fall` anything between L and R_0 (a collapse); less often where R_0 < L + ROOM (H - L)
     place       where half of the rise is done: uniform in log x from the first row (an earlier rise is the start) to
                 e^`ahead` times the last
     steepness, exponent, noise sigma, misfit a      log-normal (centre, spread); sigma in units of H - L, a in units of
                 the law's own rise |A - R_0|, at least LEAST_RISE of H - L: a law is wrong by a part of what it says,
                 and a flat one may yet rise a little
     rho         of correlated.RHOS, p ~ (1 - rho)^`white`
+
+What no row tells (`to_come`) starts from the level R of the last row. Its asymptote A is uniform between R and H, with
+probability `fall` between L and R; its place is uniform in log x from the last row on:
+
+    level(x) = R + (A - R) (S(x) - S(x_n)) / (1 - S(x_n)),   S(x) = 1 / (1 + (place / x)^steepness)
 
 Laws of one run are taken as they stand in scaling.laws: falling ones (power of shifted compute, exponential) rise where
 their scale is negative.
@@ -23,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import expit, ndtr
 
 from fits.correlated import RHOS, Correlated
 from scaling.laws import EXPONENTIAL, SHIFTED, SIGMOID, Law
@@ -40,7 +45,7 @@ class Setting:
     fall: float = 0.1
     evenness: float = 0.7
     ahead: float = 3.0
-    steepness: tuple[float, float] = (1.2, 0.6)
+    steepness: tuple[float, float] = (1.6, 0.8)
     exponent: tuple[float, float] = (0.7, 0.7)
     noise: tuple[float, float] = (0.02, 1.5)
     misfit: tuple[float, float] | None = (0.06, 1.0)
@@ -48,14 +53,17 @@ class Setting:
     white: float = 2.0
     odds: Mapping[str, float] = field(default_factory=lambda: {"sigmoid": 2.0, "exponential": 1.0, "shifted": 1.0})
     trust: float = 0.5  # power of the evidence
+    told: float = 0.5  # share of midpoints behind the last row from which on the rows tell the end; 0: always
 
 
 SETTING = Setting()
-PLAIN = Setting(misfit=None)  # one law, taken at its word
+PLAIN = Setting(misfit=None, steepness=(1.2, 0.6), told=0.0)  # one law, taken at its word
 LAWS: tuple[Law, ...] = (SIGMOID, EXPONENTIAL, SHIFTED)
 SHAPES = {"sigmoid": ("steepness",), "exponential": (), "shifted": ("exponent",)}
 QUIETEST = 5e-4  # of the range: a row is a mean over some hundreds of samples
 LEAST_RISE = 0.1  # of the range, for the misfit
+TINY = 1e-300
+ROOM = 0.1  # of the range: a start nearer to its lower end falls less often
 LEAST_EXPONENT = 0.01  # below, half of the rise is never done
 MOST_ROWS = 1e12  # of an end: their mean has no noise
 FARTHEST = 1e-9  # of x_n: where laws of x = 0 are evaluated
@@ -75,8 +83,8 @@ class RunMember:
         """start, asymptote, place (in x) and the shape, (S,) each."""
         s, span = self.setting, self.high - self.low
         start = self.low + span * ndtr(u_SD[:, 0]) if self.start is None else np.full(len(u_SD), float(self.start))
-        share, p = ndtr(s.evenness * u_SD[:, 1]), s.fall
-        above, below = (share - p) / (1 - p), 1 - share / p if p else 0 * share
+        share, p = ndtr(s.evenness * u_SD[:, 1]), s.fall * np.minimum(1, (start - self.low) / (ROOM * span))
+        above, below = (share - p) / (1 - p), 1 - share / np.maximum(p, TINY)
         rise = np.where(share < p, (self.low - start) * below, (self.high - start) * above)
         first = self.rows.rows.x_n[0] or self.rows.spacing
         bottom, top = math.log(first), math.log(self.last) + s.ahead
@@ -155,6 +163,22 @@ class RunMember:
             "level": np.clip(law_SG, self.low, self.high), "end_noise": noise, "asymptote": p["asymptote"],
             "midpoint": p["place"], "rho": np.array(RHOS)[rho], "sigma": sigma,
         }  # fmt: skip
+
+
+def to_come(setting: Setting, now_S: np.ndarray, x_G: np.ndarray, rows: Trajectory, rng: np.random.Generator) -> Draws:
+    """What may follow the last row's level as far as no row tells: `level` (S, G), `asymptote` and `midpoint` (S,)."""
+    last, (centre, spread) = rows.last or rows.spacing, setting.steepness
+    u_3S = rng.standard_normal((3, len(now_S)))
+    bound_S = np.where(rng.random(len(now_S)) < setting.fall, rows.low, rows.high)
+    asymptote = now_S + (bound_S - now_S) * ndtr(u_3S[0])
+    place, steepness = last * np.exp(setting.ahead * ndtr(u_3S[1])), centre * np.exp(spread * u_3S[2])
+
+    def left(x: np.ndarray) -> np.ndarray:
+        """1 - S, (S, G)."""
+        return expit(steepness[:, None] * np.log(place[:, None] / np.maximum(x, last)))
+
+    part = 1 - left(x_G) / left(np.array([last]))
+    return {"level": now_S[:, None] + (asymptote - now_S)[:, None] * part, "asymptote": asymptote, "midpoint": place}
 
 
 def mean_noise(rows: Trajectory, end: float) -> np.ndarray:

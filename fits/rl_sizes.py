@@ -26,6 +26,7 @@ from fits.problems import Problems
 from fits.sampling import Sample, sample
 from fits.solver import solve
 from scaling.errors import InputError, NotEarned
+from scaling.fitted import FitStatus
 from scaling.rl_laws import RL_SIZE, RL_SURFACE
 from scaling.trajectories import Quantity, Trajectory
 
@@ -35,13 +36,19 @@ LOWEST = 1e-6  # of an error: all problems solved has no logarithm
 
 @dataclass(frozen=True)
 class SizeLaw:
-    """k(N) as fitted: K and N_half with standard errors from the scatter around the law."""
+    """k(N) as fitted: K and N_half with standard errors from the scatter around the law. `status`: NOT_IDENTIFIED where
+    one of them is no larger than its error."""
 
     limit: float
     half_size: float
     limit_error: float
     half_size_error: float
     scatter: float
+
+    @property
+    def status(self) -> FitStatus:
+        known = self.limit > self.limit_error and self.half_size > self.half_size_error
+        return FitStatus.CONVERGED if known else FitStatus.NOT_IDENTIFIED
 
     def at(self, n: float) -> float:
         """k of a model of n parameters."""
@@ -55,6 +62,8 @@ def size_law(sizes: Sequence[float], exponents: Sequence[float]) -> SizeLaw:
         raise InputError("sizes and exponents are as many finite numbers, sizes above 0")
     if len(set(n.tolist())) < SIZES:
         raise NotEarned(f"{len(set(n.tolist()))} sizes do not determine a law of size", f"train {SIZES} or more")
+    if not np.any(k > 0):
+        raise NotEarned("no size has an exponent above 0: no law of size says how it grows", "train longer runs")
     given: dict[str, np.ndarray | float] = {"N": n, **references_of(RL_SIZE, {"N": n})}
     found = solve(Problems(RL_SIZE, given, LeastSquares("absolute"), k[None], np.ones((1, 1))))
     theta, reference = found.parameters_SP[found.best], given["N_0"]

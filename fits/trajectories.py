@@ -136,7 +136,13 @@ def _first(rows: Sequence[Row], names: Sequence[str], what: str, option: str) ->
     for name in names:
         if name in present:
             return name
-    raise InputError(f"{what}: none of {', '.join(names)} is there", f"name it ({option}=); columns: {_columns(rows)}")
+    empty = next(((name, row[name]) for name in names for row in rows if name in row), None)
+    if empty is None:
+        lacks, hint = "is there", f"name it ({option}=); columns: {_columns(rows)}"
+    else:
+        lacks = f"holds a number; a row's {empty[0]} is {empty[1]!r:.30}"
+        hint = f"write 0.5, not 0,5; or name another column ({option}=): {_columns(rows)}"
+    raise InputError(f"{what}: none of {', '.join(names)} {lacks}", hint)
 
 
 def _value(cell: Any) -> float:

@@ -40,7 +40,8 @@ def watch(
 
     `now` is the level with the noise of single rows taken out; `at the end` is the mean of the run's last twentieth, as
     it will be measured. An asymptote is NOT_IDENTIFIED until the run is well past the middle of its rise: the estimate
-    is printed, and it should not be relied on.
+    is printed, and it should not be relied on. The same holds for the end of a run whose rise may lie mostly ahead: its
+    interval then reaches from no further rise to most of what is left.
 
     \b
     scaling watch forecast/runs/3f9c0a1b-s1

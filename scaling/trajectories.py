@@ -135,6 +135,7 @@ class RunForecast:
     prior_share  variance of the level at the end as a share of what it is under the prior alone: in a linear normal
                  model the weight of the prior's mean in the answer's
     weights      share of every law in the draws
+    untold       share of the draws that are no law's but what may come after the last row for all that the rows say
     """
 
     metric: str
@@ -157,6 +158,7 @@ class RunForecast:
     prior_share: float
     weights: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    untold: float = 0.0
 
     @property
     def factor(self) -> float:
@@ -180,6 +182,11 @@ class RunForecast:
             )
         if self.status is not FitStatus.CONVERGED:
             found.append(f"{self.status}: {SAYS[self.status]}")
+        if self.untold:
+            found.append(
+                f"{100 * self.untold:.0f} % of the draws are what may yet come, whatever the rows: in too many of the "
+                "laws' draws half of the rise lies ahead"
+            )
         if self.asymptote_status is FitStatus.NOT_IDENTIFIED:
             low, high = self.midpoint.interval()
             found.append(
@@ -204,6 +211,7 @@ class RunForecast:
 
 SAYS = {
     FitStatus.TOO_FEW_POINTS: "so few rows say little: the forecast rests on what runs usually do",
-    FitStatus.NOT_IDENTIFIED: "the metric has not moved beyond its noise: whether and when it rises is not known",
+    FitStatus.NOT_IDENTIFIED: "the metric has not moved beyond its noise, or most of its rise may lie ahead: whether "
+    "and when it rises is not known",
     FitStatus.DIVERGED: "the draws of a law rest on few particles: the interval may be too narrow",
 }

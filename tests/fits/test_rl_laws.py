@@ -95,7 +95,7 @@ def test_tan_exponents():
     known = {n: k for n, k in exponents.items() if n < 70e9}
     law = size_law(list(known), list(known.values()))
     assert law.limit == pytest.approx(0.1518, abs=0.003) and law.half_size == pytest.approx(17.4e9, abs=0.8e9)
-    assert law.at(72e9) == pytest.approx(0.1223, abs=0.001)
+    assert law.at(72e9) == pytest.approx(0.1223, abs=0.001) and law.status is FitStatus.CONVERGED
 
 
 def test_tan_surface_holds_the_largest_size():
@@ -137,6 +137,9 @@ def test_too_few_sizes_are_refused():
         size_law([1e9, 2e9], [0.1, 0.2])
     with pytest.raises(InputError):
         size_law([1e9, -2e9, 3e9], [0.1, 0.2, 0.3])
+    with pytest.raises(NotEarned, match="exponent above 0"):
+        size_law([1e9, 2e9, 3e9], [0.0, 0.0, 0.0])
+    assert size_law([1e9, 2e9, 4e9], [0.1, -0.2, 0.15]).status is FitStatus.NOT_IDENTIFIED
     short = {n: run.until(run.x_n[2]) for n, run in sizes().items()}
     with pytest.raises(NotEarned, match="rows tell no exponent"):
         rl_surface(short)
