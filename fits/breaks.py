@@ -16,7 +16,7 @@ What the ratio is by chance comes from data redrawn from the fitted smooth law (
 Davison and Hinkley 1997, section 4.4), refitted alike: no distribution is assumed for a ratio whose break is searched.
 With replicates S and the weights stay what they are, and each redrawing has other sizes of noise, from their posterior
 given the runs (scatter.drawn); without, the noise is what the smooth law leaves, and each redrawing has another trend
-of it with compute (_uneven). Sizes taken for known, or for equal, reject 8 to 32 % at 5 % where scales scatter unevenly.
+of it with compute (_uneven). Sizes taken for known, or equal, reject 8 to 32 % at 5 % where scales scatter unevenly.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ DRAWS = 399
 PLACES = 25  # at most, where a break is looked for
 EXPONENTS = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0])
 FINE = np.geomspace(0.01, 2.0, 400)  # a coarser one would miss quiet data by itself
-TREND = 1.5  # of the log of the noise over the range of compute: its prior's standard deviation
+TREND = 1.0  # of the log of the noise over the range of compute: its prior's standard deviation
 TRENDS = np.linspace(-5.0, 5.0, 41)
-STEEP = np.geomspace(1.0, 60.0, 24)  # of a sigmoid, over the range of compute
+STEEP = np.geomspace(1.0, 20.0, 24)  # of a sigmoid, over the range of compute: what rises faster is a break
 STEPS_2 = 20
 STEPS = 3  # Gauss-Newton, from the grid's exponent on: to the last digit
 AT_ONCE = 48  # shapes: what fits the cache is done in half the time
@@ -44,12 +44,14 @@ Shapes = tuple[np.ndarray, np.ndarray]  # unit vectors (G, K): the shape's; what
 
 @dataclass(frozen=True)
 class Break:
-    """`ratio` of the statistic, `p` by chance; `at`: x of the best break; `after`: compute scales beyond it."""
+    """`ratio` of the statistic, `p` by chance; `at`: x of the best break; `after`: compute scales beyond it; `left_K`:
+    what the smooth law leaves of each m."""
 
     ratio: float
     p: float
     at: float
     after: int
+    left_K: np.ndarray
 
 
 def break_test(
@@ -110,6 +112,7 @@ def break_test(
         p=float((1 + np.sum(ratio_S[1:] >= ratio_S[0])) / (DRAWS + 1)),
         at=float(np.exp(places[at] + middle)),
         after=int(np.sum(log_x > places[at] + 1e-9)),
+        left_K=left_K * law.weight_K,
     )
 
 
@@ -142,7 +145,7 @@ def _weighed(
     floor: bool,
     line: bool,
 ) -> _Smooth:
-    """The smooth law with its weights: noise that depends on the value is weighed by the data, then by the law's own."""
+    """The smooth law with its weights: noise of the value's size is weighed by the data, then by the law's own."""
     law = _Smooth(log_x, noise_K * (1.0 if size is None else size(m_K)), floor, line)
     if size is None:
         return law
@@ -163,7 +166,8 @@ def _sigmoid(log_x: np.ndarray, m_K: np.ndarray, noise_K: np.ndarray) -> _Sigmoi
     least, fit_K, moves_4K = _at(at, log_x, u_K, noise_K)
     for _ in range(STEPS_2):
         step = np.linalg.lstsq(moves_4K.T, u_K - fit_K, rcond=1e-9)[0][2:]
-        step = np.clip(step, -0.3, 0.3) * np.array([1.0, wide])
+        step = np.clip(step, -0.3, 0.3)
+        step = np.array([min(step[0], np.log(STEEP[-1] / wide) - at[0]), step[1] * wide])
         for half in 0.5 ** np.arange(6):
             made = _at(at + half * step, log_x, u_K, noise_K)
             if made[0] < least:

@@ -2,7 +2,7 @@
 
 own             value (or -log of a rate)        E + A C^-a, E >= 0
 logit           log v / (1 - v)                  a + b log C        of what lies in 0 .. 1: a sigmoid in log C
-sigmoid         value                            g + (A - g) / (1 + (C_mid/C)^B): a guessing rate and a ceiling, both free
+sigmoid         value                            g + (A - g) / (1 + (C_mid/C)^B), g (guessing rate) and A (ceiling) free
 log             log v                            a + b log C        of rates: a power of compute far below 1
 neg_log_pass    -log(1 - v)                      E + A C^-a         of errors: the -log of what is right
 """
@@ -22,8 +22,9 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Transform:
-    """`line`: the law is a + b log C, else E + A C^-a with E >= 0 where `bounded`, or a `sigmoid`; `relative`: its noise
-    is a share of the value; `size`: or goes as this of the transformed value. `sign` times the transformed value rises where the metric gets better; `law` of LAWS forecasts there."""
+    """`line`: the law is a + b log C, else E + A C^-a with E >= 0 where `bounded`, or a `sigmoid`; `relative`: its
+    noise is a share of the value; `size`: or goes as this of the transformed value. `sign`
+    times the transformed value rises where the metric gets better; `law` of LAWS forecasts there."""
 
     name: str
     forward: Function
@@ -63,7 +64,11 @@ def transforms(metric: str, value: np.ndarray) -> list[Transform]:
     ends = Transform("sigmoid", np.asarray, np.ones_like, logit.sign, False, "sigmoid", sigmoid=True)
     if rate:
         return [logit, ends, Transform("log", np.log, _over, 1.0, True, "power")]
-    return [logit, ends, Transform("neg_log_pass", lambda v: -np.log1p(-v), lambda v: 1 / (1 - v), -1.0, False, "power")]
+    return [
+        logit,
+        ends,
+        Transform("neg_log_pass", lambda v: -np.log1p(-v), lambda v: 1 / (1 - v), -1.0, False, "power"),
+    ]
 
 
 def _neg_log(value: np.ndarray) -> np.ndarray:
