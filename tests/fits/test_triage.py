@@ -50,13 +50,13 @@ def test_a_whole_without_a_trend_is_predictable_by_its_buckets():
 
 def test_the_verb_reads_a_column_for_each_benchmark(main, tmp_path, capsys):
     good, flat = POWER.mean(NINE), 0.75 + 0.001 * (-1.0) ** np.arange(9)
-    lines = [f"{c},{a},{b},x" for c, a, b in zip(NINE, good, flat, strict=True)]
+    lines = [f"{c},{a},{b},x," for c, a, b in zip(NINE, good, flat, strict=True)]
     path = tmp_path / "evals.csv"
-    path.write_text("\n".join(["C,err_a,err_b,err_c", *lines]) + "\n")
+    path.write_text("\n".join(["C,err_a,err_b,err_c,err_d", *lines]) + "\n")
     assert main(["triage", str(path), "--columns", "err_*", "--json"]) == 0
     out, err = capsys.readouterr()
     rows = {r["subject"]["metric"]: r for r in json.loads(out)}
-    assert set(rows) == {"err_a", "err_b"} and "is not a number" in err
+    assert set(rows) == {"err_a", "err_b"} and "is not a number" in err and "err_d holds no number" in err
     assert rows["err_a"]["verdict"]["name"] == "predictable"
     assert rows["err_b"]["verdict"]["name"] == "no identifiable trend"
     assert all(r["verdict"]["name"] in NAMES for r in rows.values())
