@@ -39,7 +39,7 @@ LOSSES: dict[str, Mean] = {
     "a power law": lambda c: (c / 1e10) ** -0.15,
     "noise alone": np.ones_like,
     "a rising power law": lambda c: (c / 1e10) ** 0.1,
-    "a parabola in log C, 22 % deep": lambda c: 1 + 0.1 * np.log10(c / MIDDLE) ** 2,
+    "a parabola in log C, 22 % deep (7 times the noise)": lambda c: 1 + 0.1 * np.log10(c / MIDDLE) ** 2,
     "a drop by 40 % in the last fifth": lambda c: (c / 1e10) ** -0.1 * np.where(c > 2.5e11, 0.6, 1.0),
     "a slope that doubles half way": lambda c: (c / MIDDLE) ** np.where(c < MIDDLE, -0.1, -0.2),
 }
@@ -50,10 +50,13 @@ ANSWERS = "a sigmoid of accuracy from .25 to .9, of 2,000 answers"
 OTHERS = (SIGMOID, FALLING, RISING, ANSWERS)
 # verdict -> (worlds in which it is wrong, of which the worst counts; the world in which it is right)
 TRIED: dict[str, tuple[tuple[str, ...], str]] = {
-    PREDICTABLE: (("noise alone", "a rising power law", "a parabola in log C, 22 % deep"), "a power law with a floor"),
+    PREDICTABLE: (
+        ("noise alone", "a rising power law", "a parabola in log C, 22 % deep (7 times the noise)"),
+        "a power law with a floor",
+    ),
     NO_TREND: (("a power law with a floor", "a rising power law"), "noise alone"),
     INVERSE: (("noise alone", "a power law with a floor"), "a rising power law"),
-    U_SHAPED: (("a power law with a floor", "noise alone"), "a parabola in log C, 22 % deep"),
+    U_SHAPED: (("a power law with a floor", "noise alone"), "a parabola in log C, 22 % deep (7 times the noise)"),
     BROKEN: (("a power law with a floor", "a power law", FALLING, RISING, ANSWERS), "a drop by 40 % in the last fifth"),
     TRANSFORMED: (("noise alone", "a power law with a floor"), SIGMOID),
 }

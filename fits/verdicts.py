@@ -23,7 +23,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fits.breaks import DRAWS, Break, break_test
+from fits.breaks import DRAWS, FEWEST, Break, break_test
 from fits.objectives import Scale, default_objective, forward, slope
 from fits.points import Points, points_of
 from fits.rates import rated
@@ -63,7 +63,7 @@ def verdict_of(points: Points, scale: Scale) -> Verdict:
     """All tests, with the rates at which the one that decided errs."""
     found = trend_of(points, scale)
     on = own(points.subject.metric, scale) if found.name == PREDICTABLE else None
-    made = _break(points, on) if on else None
+    made = _break(points, on) if on and not _unseen(points) else None
     if on and made and made.p < _level(points):
         found = _transformed(points, _broken(points, made), (on, made))
     elif found.name == NO_TREND:
@@ -176,10 +176,20 @@ def _broken(points: Points, made: Break) -> Verdict:
     )
 
 
+def _alone(points: Points) -> bool:
+    """Single runs without declared errors."""
+    return points.n_units - points.n_scales < REPLICATES and not np.all(np.isfinite(points.se))
+
+
+def _unseen(points: Points) -> bool:
+    """Of a share nobody can say at so few scales whether it breaks or goes from a guessing rate to a ceiling."""
+    may = any(on.sigmoid for on in transforms(points.subject.metric, points.value))
+    return may and points.n_scales <= FEWEST - (points.n_units - points.n_scales >= REPLICATES)
+
+
 def _level(points: Points) -> float:
     """Chance below which a break is one."""
-    alone = points.n_units - points.n_scales < REPLICATES and not np.all(np.isfinite(points.se))
-    return LEVEL_ALONE if alone else LEVEL
+    return LEVEL_ALONE if _alone(points) else LEVEL
 
 
 def _break(points: Points, on: Transform) -> Break | None:
