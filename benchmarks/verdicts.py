@@ -1,8 +1,7 @@
 """How often does each verdict err? Worlds of known kind, by number of compute scales; writes fits/verdict_rates.json.
 
-One run a scale over three decades, relative noise 3 % (pass rates: the same size on log). Two more tables: what the
-verdicts do with replicates whose seeds turn at different scales, and whether the interval of the averaged forecast
-covers what the verdict cannot see.
+One run a scale over three decades, relative noise 3 % (pass rates: the same size on log) where the world does not say.
+One more table: whether the interval of the averaged forecast covers what the verdict cannot see.
 
     python benchmarks/verdicts.py [simulations] [--dry-run]      400: minutes on one core; --dry-run keeps the table
 """
@@ -40,18 +39,25 @@ LOSSES: dict[str, Mean] = {
     "a power law": lambda c: (c / 1e10) ** -0.15,
     "noise alone": np.ones_like,
     "a rising power law": lambda c: (c / 1e10) ** 0.1,
-    "a parabola in log C, 22 % deep": lambda c: 1 + 0.1 * np.log10(c / MIDDLE) ** 2,
+    "a parabola in log C, 22 % deep (7 times the noise)": lambda c: 1 + 0.1 * np.log10(c / MIDDLE) ** 2,
     "a drop by 40 % in the last fifth": lambda c: (c / 1e10) ** -0.1 * np.where(c > 2.5e11, 0.6, 1.0),
     "a slope that doubles half way": lambda c: (c / MIDDLE) ** np.where(c < MIDDLE, -0.1, -0.2),
 }
 SIGMOID = "a sigmoid in log C"
+FALLING = "a power law with a floor whose noise falls from 4 % to .2 %"
+RISING = "a power law with a floor whose noise rises from .2 % to 4 %"
+ANSWERS = "a sigmoid of accuracy from .25 to .9, of 2,000 answers"
+OTHERS = (SIGMOID, FALLING, RISING, ANSWERS)
 # verdict -> (worlds in which it is wrong, of which the worst counts; the world in which it is right)
 TRIED: dict[str, tuple[tuple[str, ...], str]] = {
-    PREDICTABLE: (("noise alone", "a rising power law", "a parabola in log C, 22 % deep"), "a power law with a floor"),
+    PREDICTABLE: (
+        ("noise alone", "a rising power law", "a parabola in log C, 22 % deep (7 times the noise)"),
+        "a power law with a floor",
+    ),
     NO_TREND: (("a power law with a floor", "a rising power law"), "noise alone"),
     INVERSE: (("noise alone", "a power law with a floor"), "a rising power law"),
-    U_SHAPED: (("a power law with a floor", "noise alone"), "a parabola in log C, 22 % deep"),
-    BROKEN: (("a power law with a floor", "a power law"), "a drop by 40 % in the last fifth"),
+    U_SHAPED: (("a power law with a floor", "noise alone"), "a parabola in log C, 22 % deep (7 times the noise)"),
+    BROKEN: (("a power law with a floor", "a power law", FALLING, RISING, ANSWERS), "a drop by 40 % in the last fifth"),
     TRANSFORMED: (("noise alone", "a power law with a floor"), SIGMOID),
 }
 
@@ -62,6 +68,12 @@ def runs(world: str, x: np.ndarray, noise: float, seed: int) -> Observations:
     if world == SIGMOID:
         logit = np.log(_sigmoid(x) / (1 - _sigmoid(x))) + 3 * scatter
         return observed(x, 1 / (1 + np.exp(-logit)), "pass_rate")
+    if world == ANSWERS:
+        right = 0.25 + 0.65 * _sigmoid(x)
+        return observed(x, np.random.default_rng(seed).binomial(2000, right) / 2000, "accuracy")
+    if world in (FALLING, RISING):
+        ends = (0.04, 0.002) if world == FALLING else (0.002, 0.04)
+        world, scatter = "a power law with a floor", scatter / noise * np.geomspace(*ends, len(x))
     return observed(x, LOSSES[world](x) * np.exp(scatter), "loss")
 
 
@@ -83,7 +95,7 @@ def shares(world: str, points: int, simulations: int) -> dict[str, float]:
 
 
 def measured(simulations: int) -> dict[tuple[str, int], dict[str, float]]:
-    return {(w, k): shares(w, k, simulations) for k in POINTS for w in (*LOSSES, SIGMOID)}
+    return {(w, k): shares(w, k, simulations) for k in POINTS for w in (*LOSSES, *OTHERS)}
 
 
 def rates(found: dict[tuple[str, int], dict[str, float]], simulations: int) -> dict:
@@ -133,7 +145,7 @@ def main(simulations: int, write: bool) -> None:
     if write:
         write_atomic(TABLE, canonical(made) + b"\n")
     print(f"share of verdicts, {simulations} simulations, one run a scale, {100 * NOISE:.0f} % noise\n")
-    rows = [(w, k, *(f"{found[w, k][name]:.2f}" for name in TRIED)) for w in (*LOSSES, SIGMOID) for k in POINTS]
+    rows = [(w, k, *(f"{found[w, k][name]:.2f}" for name in TRIED)) for w in (*LOSSES, *OTHERS) for k in POINTS]
     print(table(("world", "points", *TRIED), rows))
     print("\nfalse alarms (worst world) and power\n")
     rows = [

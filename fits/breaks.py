@@ -1,7 +1,9 @@
 """Does one law go through all compute scales, or does a law with one break fit far better?
 
     smooth   m = E + A x^-a, E >= 0 (or free)                       or, of a transformed value, the line a + b log x
-    broken   the same with another exponent (slope) from a break on, which lies at or between the inner scales
+             m = low + (high - low) / (1 + exp(-b log(x / x0)))     or a sigmoid between a guessing rate and a ceiling
+    broken   the same with another exponent (slope) from a break on, which lies at or between the inner scales; the
+             sigmoid, to first order, with a hinge in log x beside it
 
     statistic   (S + SSE of smooth) / (S + SSE of broken)           S: what runs scatter inside their scales
 
@@ -13,13 +15,14 @@ and the others are rejected for where the grid happens to lie.
 What the ratio is by chance comes from data redrawn from the fitted smooth law (parametric bootstrap of the fitted null:
 Davison and Hinkley 1997, section 4.4), refitted alike: no distribution is assumed for a ratio whose break is searched.
 With replicates S and the weights stay what they are, and each redrawing has other sizes of noise, from their posterior
-given the runs (scatter.drawn); without, the noise of the scales is what the smooth law leaves. Sizes taken for known
-reject 8 to 18 % at 5 % where scales scatter unevenly.
+given the runs (scatter.drawn); without, the noise is what the smooth law leaves, and each redrawing has another trend
+of it with compute (_uneven). Sizes taken for known, or equal, reject 8 to 32 % at 5 % where scales scatter unevenly.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +33,10 @@ DRAWS = 399
 PLACES = 25  # at most, where a break is looked for
 EXPONENTS = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0])
 FINE = np.geomspace(0.01, 2.0, 400)  # a coarser one would miss quiet data by itself
+TREND = 1.0  # of the log of the noise over the range of compute: its prior's standard deviation
+TRENDS = np.linspace(-5.0, 5.0, 41)
+STEEP = np.geomspace(1.0, 20.0, 24)  # of a sigmoid, over the range of compute: what rises faster is a break
+STEPS_2 = 20
 STEPS = 3  # Gauss-Newton, from the grid's exponent on: to the last digit
 AT_ONCE = 48  # shapes: what fits the cache is done in half the time
 Shapes = tuple[np.ndarray, np.ndarray]  # unit vectors (G, K): the shape's; what is left of the constant
@@ -37,12 +44,14 @@ Shapes = tuple[np.ndarray, np.ndarray]  # unit vectors (G, K): the shape's; what
 
 @dataclass(frozen=True)
 class Break:
-    """`ratio` of the statistic, `p` by chance; `at`: x of the best break; `after`: compute scales beyond it."""
+    """`ratio` of the statistic, `p` by chance; `at`: x of the best break; `after`: compute scales beyond it; `left_K`:
+    what the smooth law leaves of each m."""
 
     ratio: float
     p: float
     at: float
     after: int
+    left_K: np.ndarray
 
 
 def break_test(
@@ -53,6 +62,8 @@ def break_test(
     relative: bool,
     bounded: bool = True,
     line: bool = False,
+    sigmoid: bool = False,
+    size: Callable[[np.ndarray], np.ndarray] | None = None,
     sd_K: np.ndarray | None = None,
     drawn_SK: np.ndarray | None = None,
     inside: float = 0.0,
@@ -62,28 +73,34 @@ def break_test(
 
     relative   the noise of m is a share of m (a loss), else it is the same everywhere
     bounded    E >= 0
+    size       of the noise where the law's value is m, up to a factor (a rate's, by the delta method)
     sd_K       sizes of the noise of a run, relative to each other; None: all alike
     drawn_SK   from replicates: what these sizes may be (scatter.drawn), absolute; DRAWS of them
     inside     then: sum of squares of runs inside their scales over sd_K^2
     """
-    if len(x_K) < FEWEST - (drawn_SK is not None):
+    if len(x_K) < (FEWEST + sigmoid) - (drawn_SK is not None):
         return None
     middle = float(np.mean(np.log(x_K)))
     log_x = np.log(x_K) - middle
     noise_K = (1.0 if sd_K is None else sd_K) / np.sqrt(units_K)
-    law = _weighed(log_x, m_K, noise_K, relative, bounded and not line, line)
+    of = np.abs if relative else size
+    law = _sigmoid(log_x, m_K, noise_K) if sigmoid else _weighed(log_x, m_K, noise_K, of, bounded and not line, line)
     u_K = m_K / law.weight_K
-    left_K = law.left(u_K[None])[0][0]
-    spread_SK: np.ndarray | float = math.sqrt(float(left_K @ left_K) / max(len(x_K) - (2 if line else 3), 1))
+    left_SK, moves = law.left(u_K[None])
+    left_K = left_SK[0]
+    free = len(x_K) - sum(np.any(b_SK) for b_SK in moves)
+    spread_SK: np.ndarray | float = math.sqrt(float(left_K @ left_K) / max(free, 1))
     if drawn_SK is not None:
         spread_SK = drawn_SK / sd_K
+    elif sd_K is None and free > 1:
+        spread_SK = _uneven(log_x, u_K, moves, seed)
     if not np.mean(np.square(spread_SK)) > 1e-20 * np.mean(u_K**2):
         return None
     chance_SK = spread_SK * np.random.default_rng(seed).standard_normal((DRAWS, len(x_K)))
     u_SK = np.vstack([u_K, u_K - left_K + chance_SK])
     places = _places(log_x)
     one_S, two_S, at = law.hinged(u_SK, places)
-    if not line:
+    if not (line or sigmoid):
         far_S, far_at = _least(_shapes(_bends(log_x, places), law.weight_K), u_SK, law.floor)
         if drawn_SK is None and len(x_K) < ENOUGH:
             two_S = one_S
@@ -95,19 +112,86 @@ def break_test(
         p=float((1 + np.sum(ratio_S[1:] >= ratio_S[0])) / (DRAWS + 1)),
         at=float(np.exp(places[at] + middle)),
         after=int(np.sum(log_x > places[at] + 1e-9)),
+        left_K=left_K * law.weight_K,
     )
 
 
+def _uneven(log_x: np.ndarray, u_K: np.ndarray, basis: list[np.ndarray], seed: int) -> np.ndarray:
+    """(DRAWS, K) sizes that the noise of single runs may have: a power of compute, drawn from its posterior given what
+    the smooth law leaves.
+
+    size_K = s exp(b t_K), t from -1/2 to 1/2 over the log of compute; b normal (0, TREND). The likelihood of b is that
+    of the contrasts r = Q'u which the law does not touch, s at its best (restricted likelihood: Harville 1977)."""
+    tau_K = log_x / np.ptp(log_x) - (log_x.max() + log_x.min()) / (2 * np.ptp(log_x))
+    moves = np.vstack([b_SK[0] for b_SK in basis if np.any(b_SK[0])])
+    contrast_RK = np.linalg.svd(moves)[2][len(moves) :]
+    r_R = contrast_RK @ u_K
+    size_BK = np.exp(TRENDS[:, None] * tau_K)
+    cov_BRR = np.einsum("rk,bk,qk->brq", contrast_RK, size_BK**2, contrast_RK)
+    squares_B = np.einsum("r,brq,q->b", r_R, np.linalg.inv(cov_BRR), r_R)
+    n = len(r_R)
+    score_B = -0.5 * (np.linalg.slogdet(cov_BRR)[1] + n * np.log(np.maximum(squares_B, 1e-300)))
+    score_B = score_B - 0.5 * (TRENDS / TREND) ** 2
+    chance_B = np.exp(score_B - score_B.max())
+    made = np.random.default_rng([seed, 1]).choice(len(TRENDS), DRAWS, p=chance_B / chance_B.sum())
+    return np.asarray(np.sqrt(squares_B / n)[made, None] * size_BK[made])
+
+
 def _weighed(
-    log_x: np.ndarray, m_K: np.ndarray, noise_K: np.ndarray, relative: bool, floor: bool, line: bool
+    log_x: np.ndarray,
+    m_K: np.ndarray,
+    noise_K: np.ndarray,
+    size: Callable[[np.ndarray], np.ndarray] | None,
+    floor: bool,
+    line: bool,
 ) -> _Smooth:
-    """The smooth law with its weights: a relative noise is weighed by the data, and then by the law's own values."""
-    law = _Smooth(log_x, noise_K * (np.abs(m_K) if relative else 1.0), floor, line)
-    if not relative:
+    """The smooth law with its weights: noise of the value's size is weighed by the data, then by the law's own."""
+    law = _Smooth(log_x, noise_K * (1.0 if size is None else size(m_K)), floor, line)
+    if size is None:
         return law
     u_K = m_K / law.weight_K
     fitted_K = (u_K - law.left(u_K[None])[0][0]) * law.weight_K
-    return replace(law, weight_K=fitted_K * noise_K) if np.all(fitted_K > 0) else law
+    return replace(law, weight_K=size(fitted_K) * noise_K) if line or np.all(fitted_K > 0) else law
+
+
+def _sigmoid(log_x: np.ndarray, m_K: np.ndarray, noise_K: np.ndarray) -> _Sigmoid:
+    """The best sigmoid of the data, from a grid of steepness and middle on (Gauss-Newton, steps halved)."""
+    wide, u_K = float(np.ptp(log_x)), m_K / noise_K
+    steep, middle = (
+        g.ravel() for g in np.meshgrid(STEEP / wide, log_x[0] + wide * np.linspace(-0.7, 1.7, 49), indexing="ij")
+    )
+    shape_GK = 1 / (1 + np.exp(np.clip(-steep[:, None] * (log_x - middle[:, None]), -60, 60)))
+    best = int(np.argmin(_left(_shapes(shape_GK, noise_K), u_K[None], False)[:, 0]))
+    at = np.array([np.log(steep[best]), middle[best]])
+    least, fit_K, moves_4K = _at(at, log_x, u_K, noise_K)
+    for _ in range(STEPS_2):
+        step = np.linalg.lstsq(moves_4K.T, u_K - fit_K, rcond=1e-9)[0][2:]
+        step = np.clip(step, -0.3, 0.3)
+        step = np.array([min(step[0], np.log(STEEP[-1] / wide) - at[0]), step[1] * wide])
+        for half in 0.5 ** np.arange(6):
+            made = _at(at + half * step, log_x, u_K, noise_K)
+            if made[0] < least:
+                at, (least, fit_K, moves_4K) = at + half * step, made
+                break
+        else:
+            break
+    _, size, moves = np.linalg.svd(moves_4K, full_matrices=False)
+    return _Sigmoid(log_x, noise_K, False, True, fit_K, moves[size > 1e-6 * size[0]])
+
+
+def _at(
+    at: np.ndarray, log_x: np.ndarray, u_K: np.ndarray, noise_K: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """(sum of squares, fit, its derivatives (4, K)) of the sigmoid of log steepness and middle `at`, both ends free."""
+    steep, wide = float(np.exp(np.clip(at[0], -30, 30))), float(np.ptp(log_x))
+    far_K = np.clip(steep * (log_x - at[1]), -60, 60)
+    share_K = 1 / (1 + np.exp(-far_K))
+    linear_2K = np.array([np.ones_like(log_x), share_K]) / noise_K
+    low, rise = np.linalg.lstsq(linear_2K.T, u_K, rcond=1e-9)[0]
+    fit_K = low * linear_2K[0] + rise * linear_2K[1]
+    along_K = rise * share_K * (1 - share_K) / noise_K
+    moves_4K = np.vstack([linear_2K, along_K * far_K, -along_K * steep * wide])
+    return float(np.sum((u_K - fit_K) ** 2)), fit_K, moves_4K
 
 
 def _places(log_x: np.ndarray) -> np.ndarray:
@@ -181,6 +265,18 @@ class _Smooth:
             gain_PS[p] = np.sum(_unit(_without(basis, raw_SK), raw_SK) * left_SK, axis=1) ** 2
         two_S = np.sum(left_SK**2, axis=1) - gain_PS.max(axis=0)
         return one_S, np.maximum(two_S, 0.0), int(np.argmax(gain_PS[:, 0]))
+
+
+@dataclass(frozen=True)
+class _Sigmoid(_Smooth):
+    """A fitted sigmoid, and the orthonormal directions (J, K) in which it moves to first order."""
+
+    fit_K: np.ndarray
+    moves_JK: np.ndarray
+
+    def left(self, u_SK: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        basis = [np.broadcast_to(move_K, u_SK.shape) for move_K in self.moves_JK]
+        return _without(basis, u_SK - self.fit_K), basis
 
 
 def _without(basis: list[np.ndarray], u_SK: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +12,7 @@ import click
 
 from scaling.cli import note
 from scaling.errors import InputError, NotEarned, ScalingError
+from scaling.metrics import BETTER, METRICS, unknown_metrics
 
 if TYPE_CHECKING:
     from scaling.laws import Law
@@ -32,6 +33,8 @@ class Choice:
     law: str | None
     axis: str | None
     seed: int
+    better: str | None
+    told: set[str] = field(default_factory=set)  # metrics of which was said which way they are taken to get better
 
     @property
     def only(self) -> dict[str, str | None]:
@@ -41,14 +44,29 @@ class Choice:
         """The table as it stands, on the chosen axis; of a CSV file, which may hold several, the chosen metric."""
         from scaling.observations import Observations
 
-        return self._on_axis(Observations.read(self.path, metric=self.metric if self.path.is_file() else None))
+        return self._told(
+            self._on_axis(Observations.read(self.path, metric=self.metric if self.path.is_file() else None))
+        )
 
     def subjects(self, *, roles: Collection[str] = ()) -> list[Observations]:
         """One table per stage, metric, bucket and protocol that was chosen; `roles`: see `Observations.read`."""
         from fits.estimate import subjects
         from scaling.observations import Observations
 
-        return subjects(self._on_axis(Observations.read(self.path, roles=roles, **self.only)))
+        return subjects(self._told(self._on_axis(Observations.read(self.path, roles=roles, **self.only))))
+
+    def _told(self, observations: Observations) -> Observations:
+        self.tell(set(map(str, observations.frame["metric"])))
+        return observations
+
+    def tell(self, names: Iterable[str]) -> None:
+        """No guess of which way a metric under the user's own name gets better passes in silence."""
+        unknown = sorted(set(names) - set(METRICS) - self.told)
+        self.told.update(unknown)
+        if unknown and self.better is None:
+            one = len(unknown) == 1
+            what = "a metric that falls as it gets better" if one else "metrics that fall as they get better"
+            note(f"{', '.join(unknown)}: taken for {what}; --better higher, if not")
 
     def law_of(self, one: Observations) -> Law:
         """The law that was named, or the default of the subject's metric."""
@@ -66,10 +84,13 @@ def choosing(verb: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(verb)
     def called(**given: Any) -> Any:
-        return verb(Choice(**{field.name: given.pop(field.name) for field in fields(Choice)}), **given)
+        choice = Choice(**{f.name: given.pop(f.name) for f in fields(Choice) if f.name in given})
+        with unknown_metrics(choice.better or "lower"):
+            return verb(choice, **given)
 
     for option in (
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random draws."),
+        click.option("--better", type=click.Choice(BETTER), help="Which way metrics of your own names get better."),
         click.option("--axis", help="Compute column to fit against: C, C_pre, C_rl or C_total."),
         click.option("--law", help="Law to fit, by the name that `scaling laws` gives it.  [default: by metric]"),
         click.option("--bucket", help="Fit this bucket of problems only, e.g. all or 'depth 3'."),

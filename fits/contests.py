@@ -6,7 +6,7 @@
     detectable               (t_.975 + t_.80) sd(d), Student's t of the noise's degrees of freedom (forecasts: normal)
 
 Noise that both share (the same seeds, base trials or problems) cancels in the difference. Its correlation r is that of
-the deviations of matched runs from the mean of their scale, less one standard error of Fisher's z, at least 0. Errors
+the deviations of matched runs from the mean of their scale, one standard error of Fisher's z nearer to 0. Errors
 of two fits to runs at the same compute have the correlation of the noise of the runs (exactly so for laws that are
 linear in their parameters), so the draws are paired with that rank correlation: a Gaussian copula.
 Source: Bechhofer (1954) for choosing the better of two means; Iman and Conover (1982) for the pairing of draws.
@@ -36,6 +36,7 @@ from scaling.observations import Observations
 PAIRINGS = 40  # random pairings of the same draws, which takes the chance of one out
 DRAWS = 20_000  # of the difference of two groups
 SEED_OF = re.compile(r"-s(\w+)\Z")  # the end of a trial's name
+ALONE = "one run each: nothing tells noise from difference"
 ENOUGH = 4  # matched deviations, less their scales, from which a correlation is estimated
 
 
@@ -138,8 +139,13 @@ def versus_groups(
     every = [g for side in sides for g in side]
     dof = sum(g.n - 1 for g in every)
     if dof < 1:
-        raise NotEarned("one run each: nothing tells noise from difference", "repeat at least one of the runs")
+        raise NotEarned(ALONE, "repeat at least one of the runs")
     variance = sum((g.n - 1) * g.sd**2 for g in every) / dof
+    if variance <= 1e-24 * max(g.mean**2 for g in every):
+        estimate = f"{names[0]} {every[0].mean:.4g}, {names[1]} {sides[1][0].mean:.4g}, no scatter seen"
+        raise NotEarned(
+            "no scatter seen among repeats: nothing tells noise from difference", "give more digits", estimate
+        )
     about = metric_named(metric)
     for name, side in zip(names, sides, strict=True):
         for g in side:
@@ -175,7 +181,12 @@ def versus_runs(a: Observations, b: Observations, *, names: tuple[str, str] = ("
         raise InputError(
             f"{names[0]} and {names[1]} share no compute scale", "say where to compare them: --at '1e23 FLOP'"
         )
-    sides = [Group.of(p.value[np.abs(np.log(p.x / common[-1])) < math.log(1.1)].tolist()) for p in (one, other)]
+    at = [np.abs(np.log(p.x / common[-1])) < math.log(1.1) for p in (one, other)]
+    sides = [Group.of(p.value[i].tolist()) for p, i in zip((one, other), at, strict=True)]
+    errors = [float(np.median(p.se[i])) for p, i in zip((one, other), at, strict=True)]
+    if all(s.n == 1 for s in sides) and all(map(math.isfinite, errors)):
+        estimate = _of_errors(one.subject, names, (sides[0].mean, sides[1].mean), errors, seed)
+        raise NotEarned(ALONE, "repeat at least one of the runs: the estimate's errors leave the seed out", estimate)
     found = versus_groups(
         sides[0],
         sides[1],
@@ -188,9 +199,19 @@ def versus_runs(a: Observations, b: Observations, *, names: tuple[str, str] = ("
     return replace(found, subject=one.subject)
 
 
+def _of_errors(
+    subject: Subject, names: tuple[str, str], values: tuple[float, float], errors: Sequence[float], seed: int
+) -> Contest:
+    """Two single runs by the errors that they state (of samples and problems, as if those were each side's own):
+    without what another seed would change."""
+    d_S = values[0] - values[1] + math.hypot(*errors) * _normals(DRAWS, np.random.default_rng([seed, 7]))
+    found = _contest(subject, names, values, d_S, d_S, MANY)
+    return replace(found, refused="one run each, without the noise of seeds")
+
+
 def shared_noise(a: Observations, b: Observations) -> tuple[float, int]:
-    """(r, matched runs): correlation of the deviations of matched runs from the mean of their scale, less one standard
-    error. Runs match that are of one base trial, or have one seed, at one compute scale."""
+    """(r, matched runs): correlation of the deviations of matched runs from the mean of their scale, one standard error
+    nearer to 0. Runs match that are of one base trial, or have one seed, at one compute scale."""
     one, other = points_of(POWER, a), points_of(POWER, b)
     scale = default_objective(np.concatenate([one.value, other.value]))[0].scale
     keys = [_keys(p) for p in (one, other)]
@@ -211,8 +232,9 @@ def shared_noise(a: Observations, b: Observations) -> tuple[float, int]:
     if size <= 0:
         return 0.0, 0
     r, dof = float(np.sum(d[:, 0] * d[:, 1])) / size, len(pairs) - len(places)
-    kept = math.tanh(math.atanh(min(max(r, -0.999999), 0.999999)) - 1 / math.sqrt(max(dof - 2, 1)))
-    return (kept, len(pairs)) if kept > 0 else (0.0, 0)
+    far = math.atanh(min(max(r, -0.999999), 0.999999))
+    kept = math.copysign(math.tanh(max(abs(far) - 1 / math.sqrt(max(dof - 2, 1)), 0.0)), far)
+    return (kept, len(pairs)) if kept else (0.0, 0)
 
 
 def own_problems(a: Observations, b: Observations) -> float:

@@ -19,6 +19,7 @@ from fits.uncertainty import redraws, scale_of
 from fits.verdicts import trend_of, verdict_of
 from scaling.fitted import Fit, FitStatus
 from scaling.laws import LAWS, Law, remember
+from scaling.metrics import laws_of
 from scaling.observations import Observations
 
 ROUNDS = 4  # noise and optimum are estimated in turn
@@ -246,7 +247,7 @@ DEFAULT_LAWS = {"pass_rate": "pass_rate", "accuracy": "pass_rate", "neg_log_pass
 
 def default_law(observations: Observations) -> Law:
     """The law a metric is fitted with when none is named: power, but for the two pass metrics their own."""
-    return LAWS[DEFAULT_LAWS.get(observations.one_metric()[0], "power")]
+    return LAWS[DEFAULT_LAWS.get(laws_of(observations.one_metric()[0]), "power")]
 
 
 def subjects(observations: Observations) -> list[Observations]:

@@ -17,6 +17,7 @@ import pandas as pd
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import FitStatus, Subject
 from scaling.laws import Law
+from scaling.metrics import laws_of
 from scaling.observations import Observations
 from scaling.units import format_compute
 
@@ -123,7 +124,7 @@ def rows_of(observations: Observations) -> pd.DataFrame:
 def points_of(law: Law, observations: Observations, *, weights: str = "") -> Points:
     """Rows of ONE metric, stage, bucket and protocol as arrays, checked against what the law can speak of."""
     metric, stage, bucket, protocol = observations.one_metric()
-    if law.metrics and metric not in law.metrics:
+    if law.metrics and laws_of(metric) not in law.metrics:
         raise InputError(
             f"law {law.name} speaks of {', '.join(law.metrics)}, the observations are {metric}",
             "pass_rate and neg_log_pass are two metrics; choose the law of the metric, or `power` for any",

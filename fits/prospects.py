@@ -65,7 +65,7 @@ def _row(one: Observations, seed: int) -> Triaged:
 def _laws(one: Observations, transform: str) -> list[Law]:
     """The metric's own law and what could beat it: a head start, and of rates the sigmoid."""
     rate = metric_named(one.one_metric()[0]).better == "higher"
-    first = [SIGMOID] if rate and transform == "logit" else []
+    first = [SIGMOID] if rate and transform in ("logit", "sigmoid") else []
     return list(dict.fromkeys([*first, default_law(one), *([SIGMOID, POWER] if rate else [SHIFTED])]))
 
 

@@ -17,6 +17,7 @@ from fits.uncertainty import scale_of
 from scaling.errors import InputError, NotEarned
 from scaling.fitted import BacktestRow, Fit
 from scaling.laws import LAWS, POWER, Law, law_named
+from scaling.metrics import laws_of
 from scaling.metrics import metric as metric_named
 from scaling.observations import Observations
 
@@ -52,7 +53,7 @@ def compare(laws: Iterable[Law] | None, observations: Observations, *, seed: int
     """
     tried, refused = [], []
     for law in _candidates(observations) if laws is None else laws:
-        if law.metrics and observations.one_metric()[0] not in law.metrics:
+        if law.metrics and laws_of(observations.one_metric()[0]) not in law.metrics:
             continue
         try:
             rows = backtest(law, observations, seed=seed)
@@ -109,7 +110,7 @@ def _candidates(observations: Observations) -> list[Law]:
         law
         for law in LAWS.values()
         if on_axis(law, observations.axis)
-        and (metric.name in law.metrics or (not law.metrics and (metric.better == "lower" or law is POWER)))
+        and (laws_of(metric.name) in law.metrics or (not law.metrics and (metric.better == "lower" or law is POWER)))
         and (law in (POWER, default_law(observations)) or len(law.parameters) + SPARE <= scales)
     ]
 

@@ -25,6 +25,7 @@ from fits.uncertainty import predictive_draws
 from scaling.errors import NotEarned, ScalingError
 from scaling.fitted import Fit, FitStatus
 from scaling.laws import LAWS, Law
+from scaling.metrics import laws_of
 from scaling.names import law_of
 from scaling.observations import Observations
 from scaling.parts import half_width
@@ -109,7 +110,7 @@ def _changes(law: Law, points: Points, objective: Objective, rule: PriorRule, la
     for name, changed, held in _floors(law, points, rule):
         yield name, law, points, objective, changed, held
     for other_law in laws:
-        speaks = not other_law.metrics or points.subject.metric in other_law.metrics
+        speaks = not other_law.metrics or laws_of(points.subject.metric) in other_law.metrics
         single = len(other_law.inputs) == 1 and not other_law.inputs[0].column
         small = len(other_law.names) <= min(MOST, points.n_scales - SPARE)
         if other_law is not law and speaks and single and small:

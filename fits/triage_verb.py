@@ -65,6 +65,7 @@ def _columns(choice: Choice, pattern: str) -> list[Observations]:
     if not matching:
         raise InputError(f"no column of {choice.path} is called {pattern}", f"columns: {', '.join(names)}")
     read = each(matching, lambda name: Observations.read(choice.path, metric=name), refusal=InputError)
+    choice.tell(name for name, _ in read)
     return [one for _, one in read]
 
 

@@ -7,6 +7,9 @@ exp(-neg_log_pass) is the geometric mean of the pass probabilities, far below th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +25,7 @@ class Metric:
     high: float
     better: str  # "lower" or "higher"
     says: str
+    like: str = ""  # the known metric whose laws speak of it, where that is not the metric itself
 
     def check(self, value: float, where: str) -> None:
         """Refuse a value outside the metric's range, naming the likely slip."""
@@ -29,6 +33,11 @@ class Metric:
             raise InputError(f"{where}: {self.name} is {value}", "leave the row out: a missing value is missing")
         if not self.low <= value <= self.high:
             percent = self.high == 1.0 and 1.0 < value <= 100.0
+            if self.like and not percent:
+                raise InputError(
+                    f"{where}: {self.name} {value:g} is no share of 0 .. 1, as a metric that rises has to be",
+                    "divide by the best score there is, or give minus the score, with --better lower",
+                )
             raise InputError(
                 f"{where}: {self.name} {value:g} is outside {self.low:g} .. {self.high:g}",
                 "is it in percent? write fractions: divide by 100" if percent else "check the column",
@@ -52,9 +61,33 @@ ACCURACY = Metric("accuracy", "fraction", 0.0, 1.0, "higher", "share of right an
 METRICS = {m.name: m for m in (LOSS, PASS, LOG_PASS, ERROR, ACCURACY)}
 
 
+BETTER = ("higher", "lower")
+_declared: ContextVar[str] = ContextVar("better", default="lower")
+
+
+@contextmanager
+def unknown_metrics(better: str) -> Iterator[None]:
+    """Within: metrics under the user's own names get better in this direction."""
+    before = _declared.set(better)
+    try:
+        yield
+    finally:
+        _declared.reset(before)
+
+
 def metric(name: str) -> Metric:
-    """A known metric, or a free one under the user's own name: any real value, expected to fall with compute."""
-    return METRICS.get(name) or Metric(name, "", -math.inf, math.inf, "lower", "the user's own metric")
+    """A known metric, or a free one under the user's own name: any real value, which falls as it gets better, or, where
+    that was declared (unknown_metrics), a share that rises, as an accuracy does."""
+    if name in METRICS:
+        return METRICS[name]
+    if _declared.get() == "higher":
+        return Metric(name, "fraction", 0.0, 1.0, "higher", "the user's own share of what is right", like="accuracy")
+    return Metric(name, "", -math.inf, math.inf, "lower", "the user's own metric")
+
+
+def laws_of(name: str) -> str:
+    """The metric whose laws speak of the one of this name: itself, or what it is like."""
+    return metric(name).like or name
 
 
 def pass_at_k(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:

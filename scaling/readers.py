@@ -91,6 +91,8 @@ def read_csv(path: Path, *, metric: str | None = None) -> Observations:
     table, dropped = _without_copies(table)
     made = _form(table, path, metric)(table, path, source[:12])
     rows = [replace(row, compute_definition=definition) for row in made]
+    if not rows and metric in table:
+        raise InputError(f"{path}: column {metric} holds no number", "a failed or unfinished trial gives none")
     if rows and max(row.inputs.get(axis, math.inf) for row in rows) < LEAST_FLOP:
         raise InputError(
             f"{path}: no {axis} reaches {LEAST_FLOP:.0e} FLOP", f"state the unit in the header, as in '{axis} [PF-day]'"

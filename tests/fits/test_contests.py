@@ -129,13 +129,42 @@ def test_bad_groups_are_refused():
         Group(math.nan, 1.0, 3)
     with pytest.raises(InputError, match="share no compute scale"):
         versus_runs(POWER.runs(NINE[:3]), POWER.runs(NINE[5:]))
-    same = fits.versus_groups(Group(0.5, 0.0, 3), Group(0.5, 0.0, 3), "pass_rate")
-    assert same.probability == 0.5 and same.regret == 0
+    for other in (0.5, 0.4):
+        with pytest.raises(NotEarned, match="no scatter seen") as caught:
+            fits.versus_groups(Group(0.5, 0.0, 3), Group(other, 0.0, 3), "pass_rate")
+        assert f"B {other:.4g}" in caught.value.estimate
     with pytest.raises(InputError, match="like with like"):
         versus_forecasts(
             fits.forecast(fits.fit(POWER_LAW, ladder(1.0), resamples=50), 1e13),
             fits.forecast(fits.fit(POWER_LAW, RISING.runs(NINE, stage="rl"), resamples=50), 1e13, beyond=True),
         )
+
+
+def test_noise_that_goes_against_the_others_widens_the_difference():
+    """Matched runs of correlation -.9: the difference of their means has nearly twice the variance."""
+    held, alone = [], []
+    for seed in range(60):
+        one, e = np.random.default_rng([seed, 0]).standard_normal((2, 27))
+        other = -0.9 * one + math.sqrt(1 - 0.81) * e
+        a, b = (ladder(1.0, common=noise, mix=1.0, noise=0.05) for noise in (one, other))
+        r, pairs = shared_noise(a, b)
+        assert r < -0.2 and pairs == 27
+        found = versus_runs(a, b, seed=seed)
+        held.append(found.low <= 0 <= found.high)
+        groups = (Group.of(t.frame["value"].to_numpy(float)[-3:].tolist()) for t in (a, b))
+        apart = fits.versus_groups(*groups, "loss", seed=seed)
+        alone.append(apart.low <= 0 <= apart.high)
+    assert np.mean(held) >= 0.8
+    assert np.mean(held) > np.mean(alone)
+
+
+def test_single_runs_with_errors_of_their_own_leave_an_estimate_without_seeds():
+    a, b = (table(NINE, level * POWER.mean(NINE), se=0.02, se_kind="sampling") for level in (1.0, 1.1))
+    with pytest.raises(NotEarned, match="leave the seed out") as caught:
+        versus_runs(a, b)
+    estimate = caught.value.estimate
+    assert estimate.sd == pytest.approx(0.02 * math.sqrt(2), rel=0.05) and "seeds" in estimate.refused
+    assert estimate.difference == pytest.approx(-0.1 * POWER.mean(NINE)[-1], rel=0.1)
 
 
 def write(path, observations):

@@ -50,18 +50,45 @@ def test_a_whole_without_a_trend_is_predictable_by_its_buckets():
 
 def test_the_verb_reads_a_column_for_each_benchmark(main, tmp_path, capsys):
     good, flat = POWER.mean(NINE), 0.75 + 0.001 * (-1.0) ** np.arange(9)
-    lines = [f"{c},{a},{b},x" for c, a, b in zip(NINE, good, flat, strict=True)]
+    lines = [f"{c},{a},{b},x," for c, a, b in zip(NINE, good, flat, strict=True)]
     path = tmp_path / "evals.csv"
-    path.write_text("\n".join(["C,err_a,err_b,err_c", *lines]) + "\n")
+    path.write_text("\n".join(["C,err_a,err_b,err_c,err_d", *lines]) + "\n")
     assert main(["triage", str(path), "--columns", "err_*", "--json"]) == 0
     out, err = capsys.readouterr()
     rows = {r["subject"]["metric"]: r for r in json.loads(out)}
-    assert set(rows) == {"err_a", "err_b"} and "is not a number" in err
+    assert set(rows) == {"err_a", "err_b"} and "is not a number" in err and "err_d holds no number" in err
     assert rows["err_a"]["verdict"]["name"] == "predictable"
     assert rows["err_b"]["verdict"]["name"] == "no identifiable trend"
     assert all(r["verdict"]["name"] in NAMES for r in rows.values())
     assert main(["triage", str(path), "--columns", "acc_*"]) == 1
     assert "no column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "up", "down", "told"),
+    [((), "inverse", "predictable", True), (("--better", "higher"), "predictable", "inverse", False)],
+)
+def test_which_way_a_metric_gets_better_is_told_or_asked(main, tmp_path, capsys, option, up, down, told):
+    share = 0.1 + 0.7 * np.linspace(0.0, 1.0, 9) + 0.01 * np.random.default_rng(0).standard_normal(9)
+    lines = [f"{c},{a},{b}" for c, a, b in zip(NINE, share, 0.9 - share, strict=True)]
+    (tmp_path / "evals.csv").write_text("\n".join(["C,acc_up,acc_down", *lines]) + "\n")
+    assert main(["triage", str(tmp_path / "evals.csv"), "--columns", "acc_*", "--json", *option]) == 0
+    out, err = capsys.readouterr()
+    rows = {r["subject"]["metric"]: r["verdict"]["name"] for r in json.loads(out)}
+    assert rows["acc_up"].startswith(up) and rows["acc_down"].startswith(down)
+    assert (err.count("acc_down, acc_up: taken for metrics that fall") == 1) is told
+
+
+@pytest.mark.parametrize("verb", ["fit", "forecast", "compare", "backtest", "diagnose"])
+def test_every_verb_that_reads_a_table_takes_the_direction(main, tmp_path, capsys, verb):
+    share = 0.1 + 0.7 * np.linspace(0.0, 1.0, 9) + 0.01 * np.random.default_rng(0).standard_normal(9)
+    lines = [f"{c},{a}" for c, a in zip(NINE, share, strict=True)]
+    (tmp_path / "evals.csv").write_text("\n".join(["C,acc_up", *lines]) + "\n")
+    at = ["--at", "1e13 FLOP"] * (verb == "forecast")
+    assert main([verb, str(tmp_path / "evals.csv"), "--better", "higher", "--json", *at]) in (0, 3)
+    assert "taken for" not in capsys.readouterr().err
+    main([verb, str(tmp_path / "evals.csv"), "--json", *at])
+    assert capsys.readouterr().err.count("acc_up: taken for a metric that falls") == 1
 
 
 @pytest.mark.parametrize("scales", [1, 2, 3])

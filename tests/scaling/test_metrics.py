@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling.errors import InputError
-from scaling.metrics import LOSS, PASS, metric, neg_log_pass_of_counts, pass_at_k
+from scaling.metrics import LOSS, PASS, laws_of, metric, neg_log_pass_of_counts, pass_at_k, unknown_metrics
 
 
 def test_percent_is_recognised():
@@ -57,3 +57,15 @@ def test_problems_without_a_pass_count():
 def test_impossible_counts_are_refused(n, c):
     with pytest.raises(InputError, match=f"{c} passes in {n} samples"):
         neg_log_pass_of_counts(np.array([n]), np.array([c]))
+
+
+def test_the_direction_of_the_users_own_metrics_can_be_declared():
+    assert metric("acc_a").better == "lower" and laws_of("acc_a") == "acc_a"
+    with unknown_metrics("higher"):
+        assert metric("acc_a").better == "higher" and laws_of("acc_a") == "accuracy"
+        assert metric("loss").better == "lower"
+        with pytest.raises(InputError, match="divide by 100"):
+            metric("acc_a").check(42.0, "row 2")
+        with pytest.raises(InputError, match="minus the score"):
+            metric("elo").check(1200.0, "row 2")
+    assert metric("acc_a").better == "lower"
