@@ -48,9 +48,9 @@ def coverage(
     n: np.ndarray, c: np.ndarray, k: Sequence[int] | np.ndarray, *, seed: int = 0, draws: int = DRAWS
 ) -> Coverage:
     """pass@k at every k with a 90 % interval, for the problems that were counted."""
-    n, c = (a.astype(float) for a in np.broadcast_arrays(*checked_counts(np.atleast_1d(n), np.atleast_1d(c))))
+    n, c = (np.atleast_1d(a).astype(float) for a in checked_counts(n, c))
     k_K = np.atleast_1d(np.asarray(k, float))
-    if not (np.all(np.isfinite(k_K)) and np.all(k_K >= 1) and np.all(k_K == np.floor(k_K))):
+    if not (k_K.size and np.all(np.isfinite(k_K)) and np.all(k_K >= 1) and np.all(k_K == np.floor(k_K))):
         raise InputError(f"k = {k_K.tolist()}", "numbers of attempts: whole, 1 or more")
     rng = np.random.default_rng(seed)
     forms = [_beta(n, c), _lognormal(n, c)]
