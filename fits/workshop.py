@@ -122,7 +122,7 @@ class Workshop:
         """The fit of the question's own law with what the rule's back-tests earned, the forecast at `compute` and what
         draws it, and the rows of the back-tests."""
         members = self.members(case, case.own, resamples)
-        rows = self.backtest(case)
+        rows = self.backtest(case, members.predictive)
         own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
         verdict = str(verdict_of(case.own, scale_of(own)))
         own = with_backtests(replace(own, gates=case.table.gates, verdict=verdict), rows)
@@ -146,9 +146,8 @@ class Workshop:
         """The rule as a method of back-tests."""
         return lambda known, at: self.members(case, known, DRAWS).predictive.draws(at.x)[0]
 
-    def backtest(self, case: Case) -> list[BacktestRow]:
-        """Rolling origin, as `fits.backtest`."""
-        by = self.members(case, case.own, DRAWS).predictive
+    def backtest(self, case: Case, by: Predictive) -> list[BacktestRow]:
+        """Rolling origin, as `fits.backtest`, of the method that `by` is on all runs."""
         first = by.fewest if isinstance(by, FromCounts) else first_cut(case.law)
         return rolling_origin(self.method(case), case.own, first, by.name)
 

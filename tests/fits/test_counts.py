@@ -13,7 +13,7 @@ from fits.count_cells import Counts, cell, cell_slope, likelihood, likelihoods
 from fits.counts import FromCounts, count_table, fit_passes
 from fits.difficulty import choose_rho, fit_difficulty, npmle
 from fits.pass_checks import contradiction
-from fits.pass_law import FLOOR_PRIOR, FLOORS, K_PRIOR, SIGMA_SCALE, SIGMAS, draw_law, law_posterior, log_law
+from fits.pass_law import FLOOR_PRIOR, FLOORS, K_PRIOR, SIGMA_SCALE, SIGMAS, _pick, draw_law, law_posterior, log_law
 from scaling.errors import InputError
 from scaling.fitted import FitStatus, Subject
 from scaling.observations import Observations
@@ -235,13 +235,45 @@ def test_measured_values_are_those_of_counts():
     made = fit_passes(counts, "hierarchical", draws=400)
     rng = np.random.default_rng(0)
     for metric in ("pass_rate", "neg_log_pass"):
-        mean_S, sd_S = FromCounts(Subject(metric, "", "all", ""), made)._measured(np.zeros(400))
+        mean_S, sd_S = (a[:, 0] for a in FromCounts(Subject(metric, "", "all", ""), made)._measured(np.zeros((400, 1))))
         p_I = np.exp(-np.exp(made.draws.u_SI[0]))
         c = rng.binomial(16, p_I, (4000, len(p_I)))
         value = c / 16 if metric == "pass_rate" else fits.log_pass(np.full(c.shape, 16), c).value_I
         run = np.asarray(value).reshape(4000, -1).mean(1)
         assert mean_S[0] == pytest.approx(run.mean(), abs=4 * run.std() / 60)
         assert sd_S[0] == pytest.approx(run.std(), rel=0.08)
+
+
+def test_problems_of_one_pattern_share_a_posterior_and_are_drawn_from_it():
+    """Frequencies of the nodes picked, against each problem's own posterior; a node of weight 0 is never picked."""
+    rng = np.random.default_rng(0)
+    counts = counts_of([[0, 3, 0, 16, 3], [0, 5, 0, 16, 5]])
+    some, which = counts.patterns
+    assert some.problems == 3
+    np.testing.assert_array_equal(some.c_RI[:, which], counts.c_RI)
+    u_Q, w_Q = np.linspace(-4, 3, 6), np.array([0.2, 0.1, 0.3, 0.1, 0.3, 0.0])
+    L_1PQ = np.exp(likelihoods(some, np.zeros((1, 2)), u_Q[None], 0.0))
+    z_SI = _pick(np.repeat(L_1PQ, 20_000, 0), np.tile(w_Q, (20_000, 1)), which, rng)
+    whole = np.exp(likelihood(counts, np.zeros(2), u_Q, 0.0)) * w_Q
+    found = np.array([np.bincount(z_I, minlength=6) for z_I in z_SI.T]) / 20_000
+    np.testing.assert_allclose(found, whole / whole.sum(1, keepdims=True), atol=0.015)
+    assert not found[:, -1].any()
+
+
+@pytest.mark.parametrize("metric", ["pass_rate", "neg_log_pass"])
+def test_tabulated_means_are_those_of_every_problem(metric):
+    """Against the plain mean over the problems, draw by draw and place by place; far out, too."""
+    made = fit_passes(worlds.world("bimodal", 2)[0], draws=40)
+    one = FromCounts(Subject(metric, "", "all", ""), made)
+    log_g_SG = made.draws.log_g(np.geomspace(1e-9, 1e9, 7)) + np.random.default_rng(0).normal(0, 0.3, (40, 7))
+    log_g_SG[:, 0], log_g_SG[0, -1] = 40.0, -40.0
+    log_A, value, variance = one._table
+    mean_SG, sd_SG = one._measured(log_g_SG)
+    for g in range(7):
+        at_SI = made.draws.u_SI + log_g_SG[:, [g]]
+        np.testing.assert_allclose(mean_SG[:, g], np.interp(at_SI, log_A, value).mean(1), atol=6e-4)
+        plain = np.sqrt(np.interp(at_SI, log_A, variance).mean(1) / at_SI.shape[1])
+        np.testing.assert_allclose(sd_SG[:, g], plain, rtol=5e-3, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
