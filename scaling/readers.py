@@ -182,7 +182,7 @@ def _aggregates(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observ
 
 def _per_problem(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observation]:
     for column in ("n", "c"):
-        table[column] = [_cell(row, column, f"{path}, row {number}") for number, row in table.iterrows()]
+        table[column] = [_number(text, f"{path}, row {number}, {column}") for number, text in table[column].items()]
     for number, n, c in table[["n", "c"]].itertuples():
         _check_counts(c, n, f"{path}, row {number}", "c", "n")
     keys = [c for c in table if c in (*COMPUTE_COLUMNS, "N", "D", "trial", "seed", "stage")]
@@ -321,8 +321,12 @@ def _scaled(text: str, factor: float, where: str) -> str:
 
 
 def _cell(row: pd.Series, column: str, where: str) -> float:
-    text = str(row[column]).strip()
-    return math.nan if text in ("", "nan", "NaN", "NA", "null") else _float(text, f"{where}, {column}")
+    return _number(str(row[column]), f"{where}, {column}")
+
+
+def _number(text: str, where: str) -> float:
+    text = text.strip()
+    return math.nan if text in ("", "nan", "NaN", "NA", "null") else _float(text, where)
 
 
 def _float(text: str, where: str) -> float:

@@ -70,6 +70,13 @@ def test_npmle_meets_the_condition_for_the_optimum():
     assert w @ gain == pytest.approx(1.0)
 
 
+def test_npmle_of_patterns_is_that_of_their_problems():
+    counts, _ = worlds.world("bimodal", 1)
+    ll = likelihood(counts, np.zeros(4), np.linspace(-5, 4, 30), 0.0)
+    times = np.random.default_rng(0).integers(1, 9, len(ll))
+    np.testing.assert_allclose(npmle(ll, times_I=times), npmle(np.repeat(ll, times, 0)), atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", worlds.WORLDS)
 def test_truths_are_found_again(kind):
     """The floors of benchmarks/pass_rates.py on 8 of its simulations."""
