@@ -76,8 +76,9 @@ class Members:
         return Pool(self.staged, alone, TWO_STAGE[self.own.subject.metric])
 
 
-def cases_of(table: Observations) -> list[Case]:
-    """The main question of a table; for the mean log pass rate GPT-4's law without a floor as a second one."""
+def cases_of(table: Observations, *, by_counts: bool = False) -> list[Case]:
+    """The main question of a table; for the mean log pass rate GPT-4's law without a floor as a second one.
+    `by_counts`: counts of passes, where there are any, answer it, and they need no more scales than FromCounts does."""
     plain = replace(table, frame=table.frame.drop(columns="loss"))
     default = default_law(plain)
     laws = [default] if "floor" in default.names else [LAWS["power"], default]
@@ -86,8 +87,9 @@ def cases_of(table: Observations) -> list[Case]:
     counted = count_table(plain)
     for law in laws:
         own = points_of(law, plain)
+        enough = FromCounts.fewest if by_counts and counted is not None else None
         try:
-            check_enough(law, own)
+            check_enough(law, own, enough)
         except NotEarned as error:
             refused.append(error)
             continue

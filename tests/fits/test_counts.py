@@ -344,7 +344,7 @@ SOME = np.random.default_rng(0).binomial(16, np.array([0.1, 0.15, 0.25, 0.4])[:,
         (SOME * 0, np.where(np.arange(12) == 3, 0, np.full((4, 12), 16)), "c = 0 of n = 0"),
         ((SOME / 16 * 100).round(1), 16, "must be whole counts"),
         (SOME - 20, 16, "0 <= c <= n"),
-        (SOME[:2], 16, "only 2 compute scales"),
+        (SOME[:2], 16, "the fit is NOT_IDENTIFIED"),
         (SOME[:1], 16, "one compute scale only"),
     ],
     ids=["c > n", "n = 0", "percent", "negative", "two runs", "one run"],
@@ -380,3 +380,55 @@ def test_counts_of_a_table_are_those_of_its_file(problems):
 
 def test_every_likelihood_has_a_line():
     assert set(LIKELIHOODS) == {"auto", "hierarchical", "mixture", "beta-binomial", "binomial", "means"}
+
+
+def test_two_scales_of_counts_are_refused_with_the_estimate_of_the_counts(tmp_path, main, capsys):
+    path = written(tmp_path / "two.csv", SOME[:2])
+    assert main(["forecast", str(path), "--at", "1e22 FLOP", "--json"]) == 3
+    captured = capsys.readouterr()
+    made = json.loads(captured.out)
+    assert [m["law"] for m in made] == ["counts", "counts", "neg_log_pass"] or {m["law"] for m in made} == {
+        "counts",
+        "neg_log_pass",
+    }
+    assert {m["subject"]["metric"] for m in made} == {"pass_rate", "neg_log_pass"}
+    assert all(m["grade"] == "REFUSED" and m["method"].startswith("counts of 12 problems in 2 runs") for m in made)
+    assert "3 parameters" not in captured.err and "best_forecasts" not in captured.err
+    assert main(["forecast", str(path), "--at", "1e22 FLOP", "--metric", "pass_rate", "--likelihood", "means"]) == 3
+    assert "only 2 compute scales" in capsys.readouterr().err
+
+
+def test_runs_with_other_numbers_of_samples_are_forecast(tmp_path, main, capsys):
+    n = np.where(np.arange(4)[:, None] == 3, 64, np.full((4, 12), 16))
+    path = written(tmp_path / "mixed.csv", np.where(n == 64, SOME * 4, SOME), n)
+    assert main(["forecast", str(path), "--at", "1e22 FLOP", "--json"]) in (0, 3)
+    captured = capsys.readouterr()
+    assert [m["subject"]["metric"] for m in json.loads(captured.out)] == ["pass_rate"]
+    assert captured.err.count("4 rows left out: neg_log_pass, as H_n differs with n") == 1
+
+
+def test_copied_rows_are_said_once(problems, tmp_path, main, capsys):
+    lines = problems.read_text().splitlines()
+    path = tmp_path / "copies.csv"
+    path.write_text("\n".join([*lines, *lines[1:4]]) + "\n")
+    command = [str(path), "--metric", "pass_rate", "--bucket", "all"]
+    for verb in (["forecast", "--at", "1e22 FLOP", "--threshold", "0.5"], ["fit"]):
+        main([verb[0], *command, *verb[1:]])
+        assert capsys.readouterr().err.count("3 rows left out: copy of an earlier row") == 1
+
+
+def test_options_that_would_be_ignored_are_refused(problems, main, capsys):
+    command = ["forecast", str(problems), "--at", "1e22 FLOP", "--metric", "pass_rate", "--bucket", "all"]
+    assert main([*command, "--law", "pass_rate", "--likelihood", "binomial"]) == 1
+    assert "leave one of --law and --likelihood out" in capsys.readouterr().err
+    assert main([*command, "--law", "pass_rate", "--likelihood", "means"]) in (0, 3)
+    assert main(["versus", str(problems), str(problems), "--law", "pass_rate"]) == 1
+    assert "leave --law out" in capsys.readouterr().err
+
+
+def test_a_value_that_was_not_reached_says_how_far_was_looked(problems, main, capsys):
+    command = ["forecast", str(problems), "--at", "1e22 FLOP", "--metric", "pass_rate", "--bucket", "hard"]
+    main([*command, "--value", "0.9999"])
+    assert "not within 1e+09x of the data" in capsys.readouterr().out
+    main([*command, "--value", "0.9999", "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["needed"]["within"] == 1e9
