@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -38,7 +38,7 @@ NO_HARD = 0.5  # prior probability that there are none; else z has a density lik
 RATES = np.concatenate([[0.0], 10.0 ** -np.arange(0.25, 5, 0.5)])  # r n; 0 and the others have half of the prior each
 FEW = 12  # passes, of which a hard problem (r n < 1) never has more
 NODES = 61
-BLOCK = 4_000_000  # draws x problems x nodes at a time
+BLOCK = 2_000_000  # draws x problems (x nodes) at a time
 GRID = 100  # of p, for the bounds
 BISECTIONS, EM_STEPS, NEWTON = 10, 100, 6
 LEVEL = 0.9
@@ -49,9 +49,9 @@ def coverage(
     n: np.ndarray, c: np.ndarray, k: Sequence[int] | np.ndarray, *, seed: int = 0, draws: int = DRAWS
 ) -> Coverage:
     """pass@k at every k with a 90 % interval, for the problems that were counted."""
-    n, c = (a.astype(float) for a in np.broadcast_arrays(*checked_counts(np.atleast_1d(n), np.atleast_1d(c))))
+    n, c = (np.atleast_1d(a).astype(float) for a in checked_counts(n, c))
     k_K = np.atleast_1d(np.asarray(k, float))
-    if not (np.all(np.isfinite(k_K)) and np.all(k_K >= 1) and np.all(k_K == np.floor(k_K))):
+    if not (k_K.size and np.all(np.isfinite(k_K)) and np.all(k_K >= 1) and np.all(k_K == np.floor(k_K))):
         raise InputError(f"k = {k_K.tolist()}", "numbers of attempts: whole, 1 or more")
     rng = np.random.default_rng(seed)
     forms = [_beta(n, c), _lognormal(n, c)]
@@ -59,11 +59,8 @@ def coverage(
     weight = np.exp(evidence - evidence.max())
     weight /= weight.sum()
     sizes = rng.multinomial(draws, weight)
-    p_SI = np.concatenate([form.rates(size, rng) for form, size in zip(forms, sizes, strict=True) if size])
-    solved_SIK = -np.expm1(np.log1p(-np.minimum(p_SI, 1 - 1e-15))[..., None] * k_K)
-    latent_SK = solved_SIK.mean(1)
-    # measured once with k attempts at each problem
-    spread_SK = np.sqrt((solved_SIK * (1 - solved_SIK)).sum(1)) / len(c)
+    parts = [part for form, size in zip(forms, sizes, strict=True) for part in _solved(form, size, k_K, rng)]
+    latent_SK, spread_SK, never_S = (np.concatenate(part) for part in zip(*parts, strict=True))
     draws_SK = np.clip(latent_SK + spread_SK * rng.standard_normal((len(latent_SK), 1)), 0.0, 1.0)
     low_K, high_K = _bounds(n, c, k_K)
     return Coverage(
@@ -74,11 +71,28 @@ def coverage(
         high_K=high_K,
         naive_K=beta_binomial(n, c).pass_at(k_K),
         weights=dict(zip(("beta", "lognormal"), map(float, weight), strict=True)),
-        zero=float(np.mean(p_SI == 0)),
+        zero=float(never_S.mean()),
         samples=int(np.median(n)),
         problems=len(c),
         never_solved=int(np.sum(c == 0)),
     )
+
+
+def _solved(
+    form: _Form, count: int, k_K: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Some draws at a time: (expected pass@k (S, K), sd (S, K) of what k attempts at each problem, made once, measure,
+    share (S,) of problems never solved)."""
+    each = max(1, BLOCK // len(form.c))
+    for start in range(0, count, each):
+        p_SI = form.rates(min(each, count - start), rng)
+        log_fail_SI = np.log1p(-np.minimum(p_SI, 1 - 1e-15))
+        latent_SK, spread_SK = (np.empty((len(p_SI), len(k_K))) for _ in range(2))
+        for i, k in enumerate(k_K):
+            solved_SI = -np.expm1(k * log_fail_SI)
+            latent_SK[:, i] = solved_SI.mean(1)
+            spread_SK[:, i] = np.sqrt((solved_SI * (1 - solved_SI)).sum(1)) / len(form.c)
+        yield latent_SK, spread_SK, np.mean(p_SI == 0, axis=1)
 
 
 class _Form(abc.ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -48,12 +49,21 @@ class Choice:
             self._on_axis(Observations.read(self.path, metric=self.metric if self.path.is_file() else None))
         )
 
+    def say_dropped(self, tables: Iterable[Observations]) -> None:
+        """How many rows of the file were left out, and why: it says so once a verb. A folder's trials have states of
+        their own."""
+        dropped = {pair for one in tables for pair in one.dropped} if self.path.is_file() else set()
+        for reason, count in Counter(reason for _, reason in sorted(dropped)).items():
+            note(f"{self.path}: {count} row{'s' * (count > 1)} left out: {reason}")
+
     def subjects(self, *, roles: Collection[str] = ()) -> list[Observations]:
         """One table per stage, metric, bucket and protocol that was chosen; `roles`: see `Observations.read`."""
         from fits.estimate import subjects
         from scaling.observations import Observations
 
-        return subjects(self._told(self._on_axis(Observations.read(self.path, roles=roles, **self.only))))
+        found = subjects(self._told(self._on_axis(Observations.read(self.path, roles=roles, **self.only))))
+        self.say_dropped(found)
+        return found
 
     def _told(self, observations: Observations) -> Observations:
         self.tell(set(map(str, observations.frame["metric"])))

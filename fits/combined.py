@@ -71,7 +71,8 @@ def best_forecasts(
             continue  # only the loss serves other questions
         at = target_of(compute(stage, table.axis) if callable(compute) else compute)
         try:
-            cases += [(case, at if asked else math.nan) for case in cases_of(table.below(at))]
+            found_here = cases_of(table.below(at), by_counts=likelihood != "means")
+            cases += [(case, at if asked else math.nan) for case in found_here]
         except NotEarned as error:
             refused.append(error)
     work = Workshop((case for case, _ in cases), tables, seed, likelihood)

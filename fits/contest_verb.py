@@ -52,6 +52,8 @@ def versus(choice: Choice, other: Path, compute: str | None, beyond: bool, as_js
     from scaling.units import parse_compute
 
     at = parse_compute(compute, where="--at") if compute else None
+    if choice.law and at is None:
+        raise InputError("without --at the runs are compared as they are, by no law", "leave --law out, or give --at")
     tables = [_by_question(one.subjects()) for one in (choice, replace(choice, path=other))]
     common = [q for q in tables[0] if q in tables[1]]
     if not common:

@@ -62,6 +62,13 @@ class Counts:
         return Counts(self.x_R[keep_R], self.n_RI[keep_R], self.c_RI[keep_R])
 
     @cached_property
+    def patterns(self) -> tuple[Counts, np.ndarray]:
+        """(the different problems, which of them each problem is): those with the same counts in every run are one."""
+        columns = np.concatenate([self.n_RI, self.c_RI])
+        different, which = np.unique(columns, axis=1, return_inverse=True)
+        return Counts(self.x_R, different[: self.runs], different[self.runs :]), which.reshape(-1)
+
+    @cached_property
     def pairs(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Per run: the different (n, c), and which of them each problem has."""
         found = []

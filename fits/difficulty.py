@@ -42,13 +42,17 @@ def posterior(ll_IQ: np.ndarray, w_Q: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return top_I + np.log(np.maximum(sum_I, 1e-300)), joint_IQ / np.maximum(sum_I, 1e-300)[:, None]
 
 
-def npmle(ll_IQ: np.ndarray, w_Q: np.ndarray | None = None, steps: int = EM_STEPS) -> np.ndarray:
+def npmle(
+    ll_IQ: np.ndarray, w_Q: np.ndarray | None = None, steps: int = EM_STEPS, times_I: np.ndarray | None = None
+) -> np.ndarray:
     """Weights (Q,) on the grid that make the marginal likelihood largest, by EM: w <- mean over problems of the
-    posterior. Stops where no weight's gradient exceeds 1 by more than 1e-3 (the condition for the optimum)."""
+    posterior; `times_I`: how many problems a row stands for (default 1). Stops where no weight's gradient exceeds 1 by
+    more than 1e-3 (the condition for the optimum)."""
     L = np.exp(ll_IQ - ll_IQ.max(1, keepdims=True))
     w = np.full(L.shape[1], 1 / L.shape[1]) if w_Q is None else 0.98 * w_Q + 0.02 / L.shape[1]
+    share_I = np.full(len(L), 1 / len(L)) if times_I is None else times_I / times_I.sum()
     for _ in range(steps):
-        gain = L.T @ (1 / np.maximum(L @ w, 1e-300)) / len(L)
+        gain = L.T @ (share_I / np.maximum(L @ w, 1e-300))
         w = w * gain
         w /= w.sum()
         if gain.max() < 1 + 1e-3:
@@ -148,7 +152,10 @@ def _evaluate(
         u_Q = mu + tau * t_Q
     ll_IQ, slope_RIQ = likelihood(counts, log_g_R, u_Q, rho), slopes(counts, log_g_R, u_Q, rho)
     normal_Q = np.exp(-(t_Q**2) / 2)
-    w_Q = npmle(ll_IQ, None if before is None else before.w_Q) if kind == "free" else normal_Q / normal_Q.sum()
+    w_Q = normal_Q / normal_Q.sum()
+    if kind == "free":
+        _, first_P, times_P = np.unique(counts.patterns[1], return_index=True, return_counts=True)
+        w_Q = npmle(ll_IQ[first_P], None if before is None else before.w_Q, times_I=times_P)
     log_I, post_IQ = posterior(ll_IQ, w_Q)
     score_IR = np.einsum("iq,riq->ir", post_IQ, slope_RIQ)
     tangent_IM = _tangent(kind, ll_IQ, log_I, slope_RIQ, post_IQ, w_Q, t_Q * tau)

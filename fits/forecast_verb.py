@@ -13,7 +13,7 @@ import click
 
 from fits.choices import Choice, choosing, compute_of, each
 from scaling.cli import emit, json_option, note, table
-from scaling.errors import NotEarned
+from scaling.errors import InputError, NotEarned
 from scaling.pass_rates import COUNTED, LIKELIHOODS
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def forecast(
     factor and REFUSED beyond it.
 
     --value turns the question round: how much compute the mean of runs needs to reach a value, with its interval, and
-    in which share of the draws it never does (a floor keeps it away).
+    in which share of the draws it does not, however far one looks (a floor keeps it away) or within a billion times the
+    data.
 
     --parts adds a table: the share of each source in the variance at the target (an empty cell: not known), and the
     whole standard deviation. The parameters of a law, the form of the law, its misfit, the seed of one run, and the
@@ -87,13 +88,19 @@ def forecast(
 
     if (compute is None) == (target is None):
         raise click.UsageError("give --at COMPUTE, or --target FILE")
+    if choice.law and likelihood not in ("auto", "means"):
+        raise InputError(
+            f"a law that is named is fitted to the mean of each run: likelihood {likelihood} has no part in it",
+            "leave one of --law and --likelihood out",
+        )
 
     def where(of_stage: str, on: str) -> float:
         return compute_of(target, of_stage, on) if target else parse_compute(compute or "", where="--at")
 
+    tables = choice.subjects()
     if threshold is not None:
-        _check_threshold(threshold, choice.subjects())
-    made, drawn = forecasts_of(choice, where, likelihood)
+        _check_threshold(threshold, tables)
+    made, drawn = forecasts_of(choice, tables, where, likelihood)
     needed = [] if value is None else [solve(by, value) for by in drawn]
     if beyond:
         made = [replace(f, grade=Grade.UNEARNED) if f.grade == Grade.REFUSED else f for f in made]
@@ -124,12 +131,12 @@ def forecast(
 
 
 def forecasts_of(
-    choice: Choice, where: Callable[[str, str], float], likelihood: str
+    choice: Choice, tables: list[Observations], where: Callable[[str, str], float], likelihood: str
 ) -> tuple[list[Forecast], list[Predictive]]:
     """The forecasts of a choice, refused ones too, and what draws them: by the rule, or by the law that was named."""
     from fits.combined import best_forecasts
 
-    tables = [one.below(where(one.one_metric()[1], one.axis)) for one in choice.subjects()]
+    tables = [one.below(where(one.one_metric()[1], one.axis)) for one in tables]
 
     def best() -> Best:
         """The combined rule. The whole table is read: the base trials' loss serves every other metric."""

@@ -145,8 +145,9 @@ def baselines(fit: Fit, target: float) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Needed:
-    """Compute at which the mean of runs reaches a value; infinite where it never does (`never`: the share of draws).
-    `smallest`: the smallest run; a draw that has the value there already counts as that."""
+    """Compute at which the mean of runs reaches a value; infinite where it does not (`never`: the share of draws).
+    `smallest`: the smallest run; a draw that has the value there already counts as that. `within`: how many times
+    beyond the data it was looked for (infinite: by the law's formula, which knows all compute)."""
 
     value: float
     median: float
@@ -155,16 +156,19 @@ class Needed:
     never: float
     level: float = 0.9
     smallest: float = 0.0
+    within: float = math.inf
 
     @classmethod
-    def of(cls, value: float, compute_S: np.ndarray, level: float, smallest: float = 0.0) -> Needed:
+    def of(
+        cls, value: float, compute_S: np.ndarray, level: float, smallest: float = 0.0, within: float = math.inf
+    ) -> Needed:
         """From draws, infinite where one never reaches the value. Order statistics: between a finite number and
         infinity there is nothing to interpolate."""
         x = np.sort(compute_S)
         middle, low, high = (
             float(x[min(int(q * len(x)), len(x) - 1)]) for q in (0.5, (1 - level) / 2, (1 + level) / 2)
         )
-        return cls(value, middle, low, high, float(np.mean(~np.isfinite(x))), level, smallest)
+        return cls(value, middle, low, high, float(np.mean(~np.isfinite(x))), level, smallest, within)
 
     def to_json(self) -> dict[str, float | None]:
         """Every field; an infinite compute is null."""
@@ -174,12 +178,16 @@ class Needed:
         show = [self._says(v) for v in (self.median, self.low, self.high)]
         if self.median <= self.smallest:
             show[0] = f"or below the smallest run, {format_compute(self.median)}"
-        never = f", never in {100 * self.never:.0f} % of the draws" if self.never else ""
+        never = f", {self._not_reached} in {100 * self.never:.0f} % of the draws" if self.never else ""
         return f"value {self.value:g} at {show[0]} [{show[1]}, {show[2]}] {100 * self.level:.0f} %{never}"
+
+    @property
+    def _not_reached(self) -> str:
+        return "never" if math.isinf(self.within) else f"not within {self.within:.0e}x of the data"
 
     def _says(self, compute: float) -> str:
         if not math.isfinite(compute):
-            return "never"
+            return self._not_reached
         return f"{'at most ' if compute <= self.smallest else ''}{format_compute(compute)}"
 
 
@@ -188,7 +196,8 @@ def solve(found: Fit | Predictive, value: float, *, level: float = 0.9) -> Neede
 
     One law (a Fit) is solved by its formula, draw by draw: its own uncertainty only. Anything else that forecasts (an
     average, a pool) by where each draw's curve of the mean first has `value`, to 1 % of compute; a draw that has not
-    reached it SEARCHED times beyond the data counts as never. A value that the smallest run has needs no more than it.
+    reached it SEARCHED times beyond the data counts as one that does not. A value that the smallest run has needs no
+    more than it.
     """
     by = OneLaw(found) if isinstance(found, Fit) else found
     metric_named(by.subject.metric).check(value, "value")
@@ -198,7 +207,7 @@ def solve(found: Fit | Predictive, value: float, *, level: float = 0.9) -> Neede
         axis_symbol(law, by.subject.axis)
         exact_S = law.solve(value, by.fit.draws_SP, **by.fit.references)
         x_S = np.where(x_S <= by.reach[0], x_S, np.where(np.isfinite(exact_S), exact_S, math.inf))
-    return Needed.of(value, x_S, level, by.reach[0])
+    return Needed.of(value, x_S, level, by.reach[0], math.inf if isinstance(by, OneLaw) else SEARCHED)
 
 
 def reached(found: Predictive, value: float) -> np.ndarray:

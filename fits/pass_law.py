@@ -9,7 +9,7 @@ prior is on the slope at the largest run, which is what is seen: s = k (1 - phi)
 phi = 0 has the prior probability 1 - FLOOR_PRIOR, else phi is uniform: without a floor 1,000x ahead is another world
 than with one, and four scales do not tell. The posterior of (phi, sigma, s) is summed on a grid of equal steps in s, so
 that the prior's density is its weight; then log g, e and the mixing are drawn given it.
-Shapes: S draws, R runs, I problems, Q grid of difficulty, M grid of (s, phi).
+Shapes: S draws, R runs, I problems, P patterns of counts, Q grid of difficulty, M grid of (s, phi).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SIGMAS = np.array([0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 
 FLOORS = np.linspace(0.05, 0.95, 10)
 REACH, STEP, MOST_STEPS = 5.0, 0.075, 3000  # of the grid of s: to either side, and apart, in standard errors
 SWEEPS = 8  # of Gibbs for the mixing, from its optimum
-BLOCK = 4_000_000  # numbers of one batch of draws
+BLOCK = 500_000  # numbers of one batch of draws: what a cache holds
 ONE_SD = math.erf(math.sqrt(0.5))  # share of a normal within one standard deviation
 
 
@@ -202,7 +202,7 @@ def draw_law(law: LawPosterior, count: int, rng: np.random.Generator) -> LawDraw
 
 def draw_problems(found: Difficulty, log_g_SR: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """u (S, I): the mixing given each draw of log g, then every problem's difficulty given both and its counts."""
-    size = max(1, BLOCK // (found.counts.problems * len(found.u_Q)))
+    size = max(1, BLOCK // (found.counts.patterns[0].problems * len(found.u_Q)))
     parts = [_problems(found, log_g_SR[i : i + size], rng) for i in range(0, len(log_g_SR), size)]
     return np.concatenate(parts)
 
@@ -218,29 +218,36 @@ def _problems(found: Difficulty, log_g_SR: np.ndarray, rng: np.random.Generator)
         if found.kind != "free"
         else np.tile(found.u_Q, (count, 1))
     )
-    L_SIQ = likelihoods(found.counts, log_g_SR, u_SQ, found.rho)
-    L_SIQ -= L_SIQ.max(2, keepdims=True)
-    np.exp(L_SIQ, out=L_SIQ)
+    L_SPQ = likelihoods(found.counts.patterns[0], log_g_SR, u_SQ, found.rho)
+    L_SPQ -= L_SPQ.max(2, keepdims=True)
+    np.exp(L_SPQ, out=L_SPQ)
     w_SQ = np.tile(found.w_Q, (count, 1))
+    which_I = found.counts.patterns[1]
     if found.kind == "free":
+        nodes, row_S1 = len(found.u_Q), np.arange(count)[:, None]
         base_Q = base_weights(found)
         w_SQ = (found.counts.problems * w_SQ + CONCENTRATION * base_Q) / (found.counts.problems + CONCENTRATION)
         for _ in range(SWEEPS):
-            z_SI = _pick(L_SIQ, w_SQ, rng)
-            tally = np.zeros((count, len(found.u_Q)))
-            np.add.at(tally, (np.arange(count)[:, None], z_SI), 1.0)
+            z_SI = _pick(L_SPQ, w_SQ, which_I, rng)
+            tally = np.bincount((row_S1 * nodes + z_SI).ravel(), minlength=count * nodes).reshape(count, nodes)
             w_SQ = rng.standard_gamma(tally + CONCENTRATION * base_Q + 1e-12)
             w_SQ /= w_SQ.sum(1, keepdims=True)
-    z_SI = _pick(L_SIQ, w_SQ, rng)
+    z_SI = _pick(L_SPQ, w_SQ, which_I, rng)
     jitter = step * scale_S[:, None] * (rng.random(z_SI.shape) - 0.5)  # a node stands for its cell
     return np.take_along_axis(u_SQ, z_SI, 1) + jitter
 
 
-def _pick(L_SIQ: np.ndarray, w_SQ: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Number of the node (S, I), drawn from the posterior of each problem."""
-    total_SIQ = np.cumsum(L_SIQ * w_SQ[:, None], axis=2)
-    at = rng.random(total_SIQ.shape[:2])[..., None] * total_SIQ[..., -1:]
-    return np.minimum((total_SIQ < at).sum(2), L_SIQ.shape[2] - 1)
+def _pick(L_SPQ: np.ndarray, w_SQ: np.ndarray, which_I: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Number of the node (S, I), drawn from the posterior of each problem, which all problems of one pattern share. The
+    posteriors lie one after another on one line, cumulated: one search finds all."""
+    draws, patterns, nodes = L_SPQ.shape
+    line_SPQ = np.cumsum(L_SPQ * w_SQ[:, None], axis=2)
+    line_SPQ /= line_SPQ[..., -1:].copy()
+    row_SP = np.arange(draws * patterns).reshape(draws, patterns)
+    line_SPQ += row_SP[..., None]
+    row_SI = row_SP[:, which_I]
+    at_SI = np.searchsorted(line_SPQ.ravel(), row_SI + rng.random(row_SI.shape), side="right")
+    return np.clip(at_SI - row_SI * nodes, 0, nodes - 1)
 
 
 def _mixing_draws(found: Difficulty, log_g_SR: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

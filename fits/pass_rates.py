@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaling.errors import InputError
-from scaling.metrics import MAX_SAMPLES, checked_counts, neg_log_pass_of_counts, pass_at_k
+from scaling.metrics import checked_counts, neg_log_pass_of_counts, pass_at_k, whole
 from scaling.units import format_value
 
 
@@ -62,7 +62,7 @@ def log_pass(n: np.ndarray, c: np.ndarray) -> Estimates:
     on average (at p = 0 the estimator is the constant H_n), never too small.
     """
     value = np.atleast_1d(neg_log_pass_of_counts(n, c))
-    n, c = np.broadcast_arrays(*(np.atleast_1d(a) for a in checked_counts(n, c)))
+    n, c = (np.atleast_1d(a) for a in checked_counts(n, c))
     squares = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n.max(initial=0) + 1) ** 2)])
     return Estimates(value, np.sqrt(squares[n] - squares[c]))
 
@@ -72,11 +72,9 @@ def log_pass_until(r: int, attempts: np.ndarray) -> Estimates:
 
     Variance: psi'(r) - psi'(K), itself unbiased. Finite sums of 1 / j and 1 / j^2 over r <= j < K.
     """
-    K = np.atleast_1d(np.asarray(attempts, np.int64))
+    K = np.atleast_1d(whole("attempts", attempts))
     if r < 1 or np.any(r > K):
         raise InputError(f"{int(K.min(initial=0))} attempts for r = {r} passes", "r >= 1, and at least r attempts")
-    if np.any(K > MAX_SAMPLES):
-        raise InputError(f"{K.max():.3g} attempts for one problem", f"at most {MAX_SAMPLES:,}")
     j = np.arange(1, int(K.max(initial=r)) + 1)
     first, second = (np.concatenate([[0.0], np.cumsum(1.0 / j**power)]) for power in (1.0, 2.0))
     return Estimates(first[K - 1] - first[r - 1], np.sqrt(second[K - 1] - second[r - 1]))
@@ -92,13 +90,14 @@ def pass_at(n: np.ndarray, c: np.ndarray, k: int, *, upto: int | None = None) ->
     least = k if upto is None else upto
     if k < 1 or least < k:
         raise InputError(f"pass@{k}" + ("" if upto is None else f" of problems with {upto} samples"), "1 <= k <= upto")
-    n, c = (np.atleast_1d(a) for a in np.broadcast_arrays(*checked_counts(n, c)))
+    n, c = (np.atleast_1d(a) for a in checked_counts(n, c))
     if not np.any(n >= least):
         raise InputError(f"pass@{k} needs at least {least} samples per problem, the most found are {int(n.max())}")
     value, both = (np.full(n.shape, math.nan) for _ in range(2))
     enough, twice = n >= least, n >= max(least, 2 * k)
     value[enough] = pass_at_k(n[enough], c[enough], k)
-    both[twice] = 1 - pass_at_k(n[twice], c[twice], 2 * k)
+    if twice.any():
+        both[twice] = 1 - pass_at_k(n[twice], c[twice], 2 * k)
     return Estimates(value, np.sqrt(np.maximum((1 - value) ** 2 - both, 0.0)))
 
 
@@ -137,7 +136,7 @@ def beta_binomial(n: np.ndarray, c: np.ndarray) -> BetaBinomial:
     from scipy.special import betaln, expit, gammaln, logit
 
     n, c = checked_counts(n, c)
-    pairs, times = np.unique(np.column_stack(np.broadcast_arrays(n, c)), axis=0, return_counts=True)
+    pairs, times = np.unique(np.column_stack([n.ravel(), c.ravel()]), axis=0, return_counts=True)
     n, c = pairs[:, 0].astype(float), pairs[:, 1].astype(float)
     choose = float(times @ (gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1)))
 

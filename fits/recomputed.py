@@ -189,7 +189,7 @@ def _made(verb: str, choice: Choice, at: Where, arguments: Sequence[str]) -> lis
     if verb == "forecast":
         from fits.forecast_verb import forecasts_of
 
-        return forecasts_of(choice, at, _parsed(arguments)["likelihood"])[0]
+        return forecasts_of(choice, choice.subjects(), at, _parsed(arguments)["likelihood"])[0]
     from fits.combined import best_forecasts
 
     return list(best_forecasts(Observations.read(choice.path), at, seed=choice.seed).forecasts)

@@ -76,8 +76,9 @@ class Members:
         return Pool(self.staged, alone, TWO_STAGE[self.own.subject.metric])
 
 
-def cases_of(table: Observations) -> list[Case]:
-    """The main question of a table; for the mean log pass rate GPT-4's law without a floor as a second one."""
+def cases_of(table: Observations, *, by_counts: bool = False) -> list[Case]:
+    """The main question of a table; for the mean log pass rate GPT-4's law without a floor as a second one.
+    `by_counts`: counts of passes, where there are any, answer it, and they need no more scales than FromCounts does."""
     plain = replace(table, frame=table.frame.drop(columns="loss"))
     default = default_law(plain)
     laws = [default] if "floor" in default.names else [LAWS["power"], default]
@@ -86,8 +87,9 @@ def cases_of(table: Observations) -> list[Case]:
     counted = count_table(plain)
     for law in laws:
         own = points_of(law, plain)
+        enough = FromCounts.fewest if by_counts and counted is not None else None
         try:
-            check_enough(law, own)
+            check_enough(law, own, enough)
         except NotEarned as error:
             refused.append(error)
             continue
@@ -122,7 +124,7 @@ class Workshop:
         """The fit of the question's own law with what the rule's back-tests earned, the forecast at `compute` and what
         draws it, and the rows of the back-tests."""
         members = self.members(case, case.own, resamples)
-        rows = self.backtest(case)
+        rows = self.backtest(case, members.predictive)
         own = replace(members.own, data_digest=final_rows(case.table).digest, sources=dict(case.table.sources))
         verdict = str(verdict_of(case.own, scale_of(own)))
         own = with_backtests(replace(own, gates=case.table.gates, verdict=verdict), rows)
@@ -146,9 +148,8 @@ class Workshop:
         """The rule as a method of back-tests."""
         return lambda known, at: self.members(case, known, DRAWS).predictive.draws(at.x)[0]
 
-    def backtest(self, case: Case) -> list[BacktestRow]:
-        """Rolling origin, as `fits.backtest`."""
-        by = self.members(case, case.own, DRAWS).predictive
+    def backtest(self, case: Case, by: Predictive) -> list[BacktestRow]:
+        """Rolling origin, as `fits.backtest`, of the method that `by` is on all runs."""
         first = by.fewest if isinstance(by, FromCounts) else first_cut(case.law)
         return rolling_origin(self.method(case), case.own, first, by.name)
 

@@ -113,10 +113,26 @@ def neg_log_pass_of_counts(n: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def checked_counts(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    n, c = np.asarray(n, np.int64), np.asarray(c, np.int64)
-    if np.any(n > MAX_SAMPLES):
-        raise InputError(f"{n.max():.3g} samples for one problem", f"at most {MAX_SAMPLES:,}")
-    if np.any(c > n) or np.any(c < 0) or np.any(n < 1):
-        at = int(np.flatnonzero((c > n) | (c < 0) | (n < 1))[0])
+    """Both as whole numbers, c of n for every problem."""
+    n, c = np.broadcast_arrays(whole("n", n), whole("c", c))
+    bad = np.flatnonzero((c > n) | (c < 0) | (n < 1))
+    if len(bad):
+        at = bad[0]
         raise InputError(f"problem {at}: {c.flat[at]} passes in {n.flat[at]} samples", "0 <= c <= n and n >= 1")
     return n, c
+
+
+def whole(name: str, counts: np.ndarray) -> np.ndarray:
+    """Counts as whole numbers: a rate, a missing value or no problem at all is refused, not rounded."""
+    counts = np.asarray(counts, float)
+    if not counts.size:
+        raise InputError("no counts: there is not one problem", f"give {name} of one problem or more")
+    odd = np.flatnonzero(~np.isfinite(counts) | (counts != np.floor(counts)))
+    if len(odd):
+        raise InputError(
+            f"problem {odd[0]}: {name} = {counts.flat[odd[0]]:g} is not a whole count",
+            "passes and samples, not rates or percent; a problem that was not measured is left out",
+        )
+    if np.any(counts > MAX_SAMPLES):
+        raise InputError(f"{counts.max():.3g} samples for one problem", f"at most {MAX_SAMPLES:,}")
+    return counts.astype(np.int64)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -93,6 +93,8 @@ def read_csv(path: Path, *, metric: str | None = None) -> Observations:
     rows = [replace(row, compute_definition=definition) for row in made]
     if not rows and metric in table:
         raise InputError(f"{path}: column {metric} holds no number", "a failed or unfinished trial gives none")
+    if any(row.problems for row in rows) and not any(row.metric == "neg_log_pass" for row in rows):
+        dropped += [(row.id, "neg_log_pass, as H_n differs with n, which differs between the runs") for row in rows]
     if rows and max(row.inputs.get(axis, math.inf) for row in rows) < LEAST_FLOP:
         raise InputError(
             f"{path}: no {axis} reaches {LEAST_FLOP:.0e} FLOP", f"state the unit in the header, as in '{axis} [PF-day]'"
@@ -107,24 +109,30 @@ def _without_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, 
     return table[~copies], [(f"row {number}", "copy of an earlier row") for number in table.index[copies]]
 
 
-def _same_problems(table: pd.DataFrame, keys: list[str], path: Path) -> None:
-    """Every run was measured on the same problems, with as many samples: anything else is another metric."""
+def _same_samples(table: pd.DataFrame, keys: list[str], path: Path, metric: str | None) -> bool:
+    """Has every problem as many samples in every run? Other problems in some run are refused: their mean is another
+    metric. Other numbers of samples leave E[p] what it is; the mean of H_n - H_c is another one."""
     first: dict[str, float] | None = None
+    same = True
     for _, group in table.groupby(keys, sort=False, dropna=False):
         found = dict(zip(group["problem"], group["n"], strict=True))
         first = found if first is None else first
-        if found != first:
-            odd = next(p for p in [*first, *found] if first.get(p) != found.get(p))
-            had, has = (f"{n:g} samples" if n else "none" for n in (first.get(odd), found.get(odd)))
-            raise InputError(
-                f"{path}, row {group.index[0]}: problem {odd!r} has {has} in this run, {had} in the first one",
-                "runs are comparable on the same problems and samples only: leave the problem out of all of them",
-            )
+        if found == first:
+            continue
+        odd = next(p for p in [*first, *found] if first.get(p) != found.get(p))
+        had, has = (f"{n:g} samples" if n else "none" for n in (first.get(odd), found.get(odd)))
+        differs = f"{path}, row {group.index[0]}: problem {odd!r} has {has} in this run, {had} in the first one"
+        if set(found) != set(first):
+            raise InputError(differs, "means over other problems do not compare: measure the same ones in every run")
+        if metric == "neg_log_pass":
+            raise InputError(differs, "neg_log_pass is the mean of H_n - H_c, and H_n differs with n: use pass_rate")
+        same = False
+    return same
 
 
 def _form(table: pd.DataFrame, path: Path, metric: str | None) -> Callable[..., Iterator[Observation]]:
     if {"problem", "n", "c"} <= set(table):
-        return _per_problem
+        return partial(_per_problem, metric=metric)
     if {"passes", "problems"} <= set(table):
         return _aggregates
     named = [str(c) for c in table if c not in UNITS and c not in LABELS and c != "se"]
@@ -182,13 +190,13 @@ def _aggregates(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observ
         )
 
 
-def _per_problem(table: pd.DataFrame, path: Path, source: str) -> Iterator[Observation]:
+def _per_problem(table: pd.DataFrame, path: Path, source: str, metric: str | None) -> Iterator[Observation]:
     for column in ("n", "c"):
-        table[column] = [_cell(row, column, f"{path}, row {number}") for number, row in table.iterrows()]
+        table[column] = [_number(text, f"{path}, row {number}, {column}") for number, text in table[column].items()]
     for number, n, c in table[["n", "c"]].itertuples():
         _check_counts(c, n, f"{path}, row {number}", "c", "n")
     keys = [c for c in table if c in (*COMPUTE_COLUMNS, "N", "D", "trial", "seed", "stage")]
-    _same_problems(table, keys, path)
+    names = ("pass_rate", "neg_log_pass") if _same_samples(table, keys, path, metric) else ("pass_rate",)
     for index, (_, group) in enumerate(table.groupby(keys, sort=False, dropna=False)):
         where = f"{path}, row {group.index[0]}"
         if group["problem"].duplicated().any():
@@ -199,11 +207,17 @@ def _per_problem(table: pd.DataFrame, path: Path, source: str) -> Iterator[Obser
             )
         buckets = [(OVERALL, group)] + (list(group.groupby("bucket")) if "bucket" in group else [])
         for bucket, part in buckets:
-            yield from _bucket_rows(table, group.iloc[0], part, str(bucket), where, f"{source}-{index}")
+            yield from _bucket_rows(table, names, group.iloc[0], part, str(bucket), where, f"{source}-{index}")
 
 
 def _bucket_rows(
-    table: pd.DataFrame, first: pd.Series, part: pd.DataFrame, bucket: str, where: str, prefix: str
+    table: pd.DataFrame,
+    names: Sequence[str],
+    first: pd.Series,
+    part: pd.DataFrame,
+    bucket: str,
+    where: str,
+    prefix: str,
 ) -> Iterator[Observation]:
     n, c = part["n"].to_numpy(), part["c"].to_numpy()
     problems = {
@@ -213,8 +227,10 @@ def _bucket_rows(
         "c": c.astype(int).tolist(),
         "p": [None] * len(part),
     }
-    protocol = digest({"problems": sorted(problems["problem"]), "samples": sorted(set(n.tolist()))})[:16]
-    for name, values in (("pass_rate", c / n), ("neg_log_pass", neg_log_pass_of_counts(n, c))):
+    samples = sorted(set(table.loc[table["problem"].isin(part["problem"]), "n"].tolist()))  # of all runs: one protocol
+    protocol = digest({"problems": sorted(problems["problem"]), "samples": samples})[:16]
+    for name in names:
+        values = c / n if name == "pass_rate" else neg_log_pass_of_counts(n, c)
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         se = spread / math.sqrt(len(values)) or _binomial_se(c.sum(), n.sum())
         yield _row(
@@ -323,8 +339,12 @@ def _scaled(text: str, factor: float, where: str) -> str:
 
 
 def _cell(row: pd.Series, column: str, where: str) -> float:
-    text = str(row[column]).strip()
-    return math.nan if text in ("", "nan", "NaN", "NA", "null") else _float(text, f"{where}, {column}")
+    return _number(str(row[column]), f"{where}, {column}")
+
+
+def _number(text: str, where: str) -> float:
+    text = text.strip()
+    return math.nan if text in ("", "nan", "NaN", "NA", "null") else _float(text, where)
 
 
 def _float(text: str, where: str) -> float:

@@ -1,5 +1,7 @@
 """Coverage: pass@k beyond the attempts that were made, on known rates and on the public counts."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from reference import published
@@ -80,6 +82,26 @@ def test_order_of_k_does_not_matter():
     np.testing.assert_allclose(mixed.median, up.median[[2, 0, 1]])
     for one, other in ((up.low_K, mixed.low_K), (up.high_K, mixed.high_K)):
         np.testing.assert_allclose(other, one[[2, 0, 1]])
+
+
+def test_many_problems_are_taken_some_draws_at_a_time(monkeypatch):
+    """The answer does not hang on the size of a block, nor the memory on problems x draws x k."""
+    n, c, _ = counts(0.5, 5.0, 0.1, 2)
+    ks = [1, 30, 1000, 100_000]
+    whole = fits.coverage(n, c, ks, draws=1000)
+    monkeypatch.setattr(attempts, "BLOCK", 128 * 70)
+    cut = fits.coverage(n, c, ks, draws=1000)
+    for one, other in ((whole.median, cut.median), *zip(whole.interval(), cut.interval(), strict=True)):
+        np.testing.assert_allclose(one, other, atol=0.03)
+    assert cut.draws_SK.shape == (1000, 4) and cut.zero == pytest.approx(whole.zero, abs=0.02)
+    n, c, _ = counts(0.5, 5.0, 0.1, 2, problems=3000)
+    form = attempts._beta(n.astype(float), c.astype(float))
+    monkeypatch.setattr(attempts, "BLOCK", 3000 * 40)
+    tracemalloc.start()
+    assert len(list(attempts._solved(form, 400, np.array(ks, float), np.random.default_rng(0)))) == 10
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3000 * 400 * 8
 
 
 def test_more_attempts_never_solve_less():

@@ -114,7 +114,7 @@ def test_the_compute_that_a_value_needs_is_where_the_draws_pass_it():
     # the share of draws that are there at a place is the share of those whose compute lies below it
     there = np.mean(found.draws([target])[1][:, 0] <= value)
     assert np.mean(reached(found, value) <= target) == pytest.approx(there, abs=0.03)
-    assert fits.solve(found, 1e-3).never > 0.9 and str(fits.solve(found, 1e-3)).count("never")
+    assert fits.solve(found, 1e-3).never > 0.9 and "not within 1e+09x" in str(fits.solve(found, 1e-3))
     rates = averaged(PASS.runs(NINE, noise=0.01, seed=0), **FEW)
     assert fits.solve(rates, 0.9).median > fits.solve(rates, 0.5).median
     with pytest.raises(InputError):

@@ -13,7 +13,7 @@ from fits.count_cells import Counts, cell, cell_slope, likelihood, likelihoods
 from fits.counts import FromCounts, count_table, fit_passes
 from fits.difficulty import choose_rho, fit_difficulty, npmle
 from fits.pass_checks import contradiction
-from fits.pass_law import FLOOR_PRIOR, FLOORS, K_PRIOR, SIGMAS, draw_law, law_posterior, log_law, log_sigma
+from fits.pass_law import FLOOR_PRIOR, FLOORS, K_PRIOR, SIGMAS, _pick, draw_law, law_posterior, log_law, log_sigma
 from scaling.errors import InputError
 from scaling.fitted import FitStatus, Subject
 from scaling.observations import Observations
@@ -68,6 +68,13 @@ def test_npmle_meets_the_condition_for_the_optimum():
     gain = L.T @ (1 / (L @ w)) / len(L)
     assert gain.max() < 1 + 1e-3
     assert w @ gain == pytest.approx(1.0)
+
+
+def test_npmle_of_patterns_is_that_of_their_problems():
+    counts, _ = worlds.world("bimodal", 1)
+    ll = likelihood(counts, np.zeros(4), np.linspace(-5, 4, 30), 0.0)
+    times = np.random.default_rng(0).integers(1, 9, len(ll))
+    np.testing.assert_allclose(npmle(ll, times_I=times), npmle(np.repeat(ll, times, 0)), atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", worlds.LAWFUL)
@@ -296,13 +303,45 @@ def test_measured_values_are_those_of_counts():
     made = fit_passes(counts, "hierarchical", draws=400)
     rng = np.random.default_rng(0)
     for metric in ("pass_rate", "neg_log_pass"):
-        mean_S, sd_S = FromCounts(Subject(metric, "", "all", ""), made)._measured(np.zeros(400))
+        mean_S, sd_S = (a[:, 0] for a in FromCounts(Subject(metric, "", "all", ""), made)._measured(np.zeros((400, 1))))
         p_I = np.exp(-np.exp(made.draws.u_SI[0]))
         c = rng.binomial(16, p_I, (4000, len(p_I)))
         value = c / 16 if metric == "pass_rate" else fits.log_pass(np.full(c.shape, 16), c).value_I
         run = np.asarray(value).reshape(4000, -1).mean(1)
         assert mean_S[0] == pytest.approx(run.mean(), abs=4 * run.std() / 60)
         assert sd_S[0] == pytest.approx(run.std(), rel=0.08)
+
+
+def test_problems_of_one_pattern_share_a_posterior_and_are_drawn_from_it():
+    """Frequencies of the nodes picked, against each problem's own posterior; a node of weight 0 is never picked."""
+    rng = np.random.default_rng(0)
+    counts = counts_of([[0, 3, 0, 16, 3], [0, 5, 0, 16, 5]])
+    some, which = counts.patterns
+    assert some.problems == 3
+    np.testing.assert_array_equal(some.c_RI[:, which], counts.c_RI)
+    u_Q, w_Q = np.linspace(-4, 3, 6), np.array([0.2, 0.1, 0.3, 0.1, 0.3, 0.0])
+    L_1PQ = np.exp(likelihoods(some, np.zeros((1, 2)), u_Q[None], 0.0))
+    z_SI = _pick(np.repeat(L_1PQ, 20_000, 0), np.tile(w_Q, (20_000, 1)), which, rng)
+    whole = np.exp(likelihood(counts, np.zeros(2), u_Q, 0.0)) * w_Q
+    found = np.array([np.bincount(z_I, minlength=6) for z_I in z_SI.T]) / 20_000
+    np.testing.assert_allclose(found, whole / whole.sum(1, keepdims=True), atol=0.015)
+    assert not found[:, -1].any()
+
+
+@pytest.mark.parametrize("metric", ["pass_rate", "neg_log_pass"])
+def test_tabulated_means_are_those_of_every_problem(metric):
+    """Against the plain mean over the problems, draw by draw and place by place; far out, too."""
+    made = fit_passes(worlds.world("bimodal", 2)[0], draws=40)
+    one = FromCounts(Subject(metric, "", "all", ""), made)
+    log_g_SG = made.draws.log_g(np.geomspace(1e-9, 1e9, 7)) + np.random.default_rng(0).normal(0, 0.3, (40, 7))
+    log_g_SG[:, 0], log_g_SG[0, -1] = 40.0, -40.0
+    log_A, value, variance = one._table
+    mean_SG, sd_SG = one._measured(log_g_SG)
+    for g in range(7):
+        at_SI = made.draws.u_SI + log_g_SG[:, [g]]
+        np.testing.assert_allclose(mean_SG[:, g], np.interp(at_SI, log_A, value).mean(1), atol=6e-4)
+        plain = np.sqrt(np.interp(at_SI, log_A, variance).mean(1) / at_SI.shape[1])
+        np.testing.assert_allclose(sd_SG[:, g], plain, rtol=5e-3, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +405,7 @@ SOME = np.random.default_rng(0).binomial(16, np.array([0.1, 0.15, 0.25, 0.4])[:,
         (SOME * 0, np.where(np.arange(12) == 3, 0, np.full((4, 12), 16)), "c = 0 of n = 0"),
         ((SOME / 16 * 100).round(1), 16, "must be whole counts"),
         (SOME - 20, 16, "0 <= c <= n"),
-        (SOME[:2], 16, "only 2 compute scales"),
+        (SOME[:2], 16, "the fit is NOT_IDENTIFIED"),
         (SOME[:1], 16, "one compute scale only"),
     ],
     ids=["c > n", "n = 0", "percent", "negative", "two runs", "one run"],
@@ -402,3 +441,55 @@ def test_counts_of_a_table_are_those_of_its_file(problems):
 
 def test_every_likelihood_has_a_line():
     assert set(LIKELIHOODS) == {"auto", "hierarchical", "mixture", "beta-binomial", "binomial", "means"}
+
+
+def test_two_scales_of_counts_are_refused_with_the_estimate_of_the_counts(tmp_path, main, capsys):
+    path = written(tmp_path / "two.csv", SOME[:2])
+    assert main(["forecast", str(path), "--at", "1e22 FLOP", "--json"]) == 3
+    captured = capsys.readouterr()
+    made = json.loads(captured.out)
+    assert [m["law"] for m in made] == ["counts", "counts", "neg_log_pass"] or {m["law"] for m in made} == {
+        "counts",
+        "neg_log_pass",
+    }
+    assert {m["subject"]["metric"] for m in made} == {"pass_rate", "neg_log_pass"}
+    assert all(m["grade"] == "REFUSED" and m["method"].startswith("counts of 12 problems in 2 runs") for m in made)
+    assert "3 parameters" not in captured.err and "best_forecasts" not in captured.err
+    assert main(["forecast", str(path), "--at", "1e22 FLOP", "--metric", "pass_rate", "--likelihood", "means"]) == 3
+    assert "only 2 compute scales" in capsys.readouterr().err
+
+
+def test_runs_with_other_numbers_of_samples_are_forecast(tmp_path, main, capsys):
+    n = np.where(np.arange(4)[:, None] == 3, 64, np.full((4, 12), 16))
+    path = written(tmp_path / "mixed.csv", np.where(n == 64, SOME * 4, SOME), n)
+    assert main(["forecast", str(path), "--at", "1e22 FLOP", "--json"]) in (0, 3)
+    captured = capsys.readouterr()
+    assert [m["subject"]["metric"] for m in json.loads(captured.out)] == ["pass_rate"]
+    assert captured.err.count("4 rows left out: neg_log_pass, as H_n differs with n") == 1
+
+
+def test_copied_rows_are_said_once(problems, tmp_path, main, capsys):
+    lines = problems.read_text().splitlines()
+    path = tmp_path / "copies.csv"
+    path.write_text("\n".join([*lines, *lines[1:4]]) + "\n")
+    command = [str(path), "--metric", "pass_rate", "--bucket", "all"]
+    for verb in (["forecast", "--at", "1e22 FLOP", "--threshold", "0.5"], ["fit"]):
+        main([verb[0], *command, *verb[1:]])
+        assert capsys.readouterr().err.count("3 rows left out: copy of an earlier row") == 1
+
+
+def test_options_that_would_be_ignored_are_refused(problems, main, capsys):
+    command = ["forecast", str(problems), "--at", "1e22 FLOP", "--metric", "pass_rate", "--bucket", "all"]
+    assert main([*command, "--law", "pass_rate", "--likelihood", "binomial"]) == 1
+    assert "leave one of --law and --likelihood out" in capsys.readouterr().err
+    assert main([*command, "--law", "pass_rate", "--likelihood", "means"]) in (0, 3)
+    assert main(["versus", str(problems), str(problems), "--law", "pass_rate"]) == 1
+    assert "leave --law out" in capsys.readouterr().err
+
+
+def test_a_value_that_was_not_reached_says_how_far_was_looked(problems, main, capsys):
+    command = ["forecast", str(problems), "--at", "1e22 FLOP", "--metric", "pass_rate", "--bucket", "hard"]
+    main([*command, "--value", "0.9999"])
+    assert "not within 1e+09x of the data" in capsys.readouterr().out
+    main([*command, "--value", "0.9999", "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["needed"]["within"] == 1e9

@@ -94,6 +94,18 @@ def test_errors_of_a_mean():
         (lambda: fits.pass_at(4, 1, 3, upto=2), "k <= upto"),
         (lambda: fits.pass_at(4, 5, 1), "5 passes in 4"),
         (lambda: fits.log_pass_until(3, np.array([2])), "at least r attempts"),
+        (lambda: fits.log_pass_until(1, np.array([2.5])), "attempts = 2.5"),
+        (lambda: fits.log_pass_until(1, np.array([math.nan])), "attempts = nan"),
+        (lambda: fits.log_pass_until(1, np.array([])), "not one problem"),
+        (lambda: fits.log_pass([], []), "not one problem"),
+        (lambda: fits.pass_at([], [], 1), "not one problem"),
+        (lambda: fits.pass_at(np.full(50, 100), np.full(50, 0.4), 1), "c = 0.4"),
+        (lambda: fits.beta_binomial([], []), "not one problem"),
+        (lambda: fits.beta_binomial([4], [math.nan]), "c = nan"),
+        (lambda: fits.coverage([], [], [1]), "not one problem"),
+        (lambda: fits.coverage([10], [math.nan], [100]), "c = nan"),
+        (lambda: fits.coverage([10], [0.5], [100]), "c = 0.5"),
+        (lambda: fits.coverage([10], [1], []), "numbers of attempts"),
     ],
 )
 def test_bad_counts_are_named(call, says):

@@ -69,3 +69,23 @@ def test_the_direction_of_the_users_own_metrics_can_be_declared():
         with pytest.raises(InputError, match="minus the score"):
             metric("elo").check(1200.0, "row 2")
     assert metric("acc_a").better == "lower"
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "says"),
+    [
+        ([50, 100], [1, 0.4], "problem 1: c = 0.4 is not a whole count"),
+        ([10], [math.nan], "problem 0: c = nan"),
+        ([math.inf, 4], 1, "problem 0: n = inf"),
+        ([4.5], [1], "n = 4.5"),
+        ([], [], "not one problem"),
+    ],
+)
+@pytest.mark.parametrize("estimate", [neg_log_pass_of_counts, lambda n, c: pass_at_k(n, c, 1)])
+def test_what_is_no_count_is_refused_and_not_rounded(n, c, says, estimate):
+    with pytest.raises(InputError, match=says):
+        estimate(np.array(n, float), np.array(c, float))
+
+
+def test_counts_may_be_written_as_floats():
+    assert pass_at_k(np.array([4.0, 8.0]), np.array(2.0), 1) == pytest.approx([0.5, 0.25])

@@ -149,12 +149,24 @@ def test_a_copied_row_is_no_second_run(csv):
 @pytest.mark.parametrize(("text", "says"), [
     ("C,loss\n1,3\n10,2.8\n", "unit"),
     ("C,problem,n,c\n1e18,a,9,3\n1e18,b,9,0\n1e19,a,9,6\n", "'b' has none"),
-    ("C,problem,n,c\n1e18,a,9,3\n1e19,a,8,6\n", "8 samples"),
     ("C,problem,n,c\n1e18,a,1e15,3\n", "at most"),
 ])  # fmt: skip
 def test_more_slips(csv, text, says):
     with pytest.raises(InputError, match=says):
         Observations.read(csv(text))
+
+
+def test_runs_with_other_numbers_of_samples_have_a_pass_rate_and_no_mean_log(csv):
+    path = csv("C,problem,n,c\n1e18,a,16,3\n1e18,b,16,0\n1e19,a,64,20\n1e19,b,64,1\n")
+    found = Observations.read(path)
+    assert set(found.frame["metric"]) == {"pass_rate"} and found.frame["protocol"].nunique() == 1
+    assert found.frame["value"].tolist() == pytest.approx([3 / 32, 21 / 128])
+    assert found.problems["n"].tolist() == [16, 16, 64, 64]
+    assert [reason for _, reason in found.dropped] == [
+        "neg_log_pass, as H_n differs with n, which differs between the runs"
+    ] * 2
+    with pytest.raises(InputError, match=r"'a' has 64 samples.*H_n differs with n"):
+        Observations.read(path, metric="neg_log_pass")
 
 
 def test_columns_that_are_no_inputs_do_not_split_a_run(csv):
