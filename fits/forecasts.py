@@ -187,7 +187,7 @@ class Needed:
 
     def _says(self, compute: float) -> str:
         if not math.isfinite(compute):
-            return self._not_reached
+            return "never" if math.isinf(self.within) else "beyond"
         return f"{'at most ' if compute <= self.smallest else ''}{format_compute(compute)}"
 
 
