@@ -17,7 +17,7 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from scaling.compute import inputs_of
 from scaling.errors import InputError, NotReplayed
 from scaling.fitted import Forecast
 from scaling.gates import gates_path
+from scaling.metrics import unknown_metrics
 from scaling.observations import Observations
 from scaling.predictions import Claim, Prediction
 from scaling.provenance import code, machine, versions
@@ -38,6 +39,7 @@ from scaling.results import NAME as RESULT
 from scaling.trials import TrialSpec
 from scaling.units import parse_compute
 
+CHOSEN = tuple(f.name for f in fields(Choice) if f.default_factory is MISSING)  # what a command says
 TOLERANCE = 0.01  # of the width of a claim's 90 % interval
 FITS_WITH = ("python", "numpy", "scipy", "pandas", "sympy")  # whose versions may change last digits
 Where = Callable[[str, str], float]
@@ -79,7 +81,8 @@ def recompute(run: str, *, folder: Path, ledger: Path | None = None, data: Path 
     path = data or (folder / "runs" if verb == "demo" else choice.path)
     with tempfile.TemporaryDirectory(prefix="scaling-replay-") as stage:
         staged, files = _staged(path, prediction.provenance.get("data") or {}, Path(stage))
-        made = _made(verb, replace(choice, path=staged), at, arguments)
+        with unknown_metrics(choice.better or "lower"):
+            made = _made(verb, replace(choice, path=staged), at, arguments)
     other = _differences(prediction)
     again = [_same_question(claim, made) for claim in prediction.claims]
     far = [_distance(claim, f) for claim, f in zip(prediction.claims, again, strict=True)]
@@ -115,12 +118,12 @@ def _command(prediction: Prediction) -> tuple[str, list[str]]:
 def _choice(verb: str, arguments: Sequence[str], prediction: Prediction) -> tuple[Choice, Where]:
     """What the command chose, with the registered seed, and where each question is asked: where its claim is."""
     seed = prediction.provenance.get("seed")
-    given: dict[str, Any] = dict.fromkeys(Choice.__dataclass_fields__) | {"path": Path("runs")}
+    given: dict[str, Any] = dict.fromkeys(CHOSEN) | {"path": Path("runs")}
     if verb == "forecast":
         given = _parsed(arguments)
     if type(seed) is not int:
         raise InputError("the prediction names no seed of its draws", "it cannot be made again")
-    choice = Choice(**{name: given[name] for name in Choice.__dataclass_fields__} | {"seed": seed})
+    choice = Choice(**{name: given[name] for name in CHOSEN} | {"seed": seed})
     known = {(c.subject.stage, c.subject.axis): c.target for c in prediction.claims}
     specs: Mapping[str, TrialSpec] = {}
     if "specs" in prediction.target:
