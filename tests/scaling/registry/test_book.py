@@ -287,7 +287,7 @@ def test_only_a_start_of_the_bound_run_before_the_outcome_is_one(tmp_path, capsy
     ledger = Ledger(tmp_path / "ledger")
     receipt = bound(ledger)
     ledger.append("start", {"prediction": receipt.hash, "trials": {"pretrain": "mine-s1"}})
-    ledger.append("start", {"prediction": receipt.hash})
+    ledger.append("start", {"prediction": receipt.hash, "trials": {"rl": "mine-s1"}})
     resolve_bound(ledger, receipt)
     book.start(ledger, receipt)
     assert labels.NO_START in standing.find(ledger, receipt.hash).labels
