@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from html.parser import HTMLParser
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +21,7 @@ from reports.glance import glance_blocks
 from reports.inputs import Receipt, ReportInput
 from reports.record import assumption_blocks
 from reports.text import clean
-from scaling.errors import LedgerError
+from scaling.errors import LedgerError, NotChecked
 from scaling.predictions import Prediction
 from scaling.records import plain, sha256
 from scaling.registry.as_proven import record_of
@@ -32,6 +33,8 @@ BACKTESTED = re.compile(
     r" Of \S+ back-tests? \S+ \([^()]*\) lie inside 90 %\.\Z"
 )  # what the report adds to how sure it is
 CHANGED = "it was changed after it was made"
+WHOLE = re.compile(r"\s*<!doctype html>.*</html>\s*", re.DOTALL)
+SCRIPTS = 2  # of a page: the model that it carries, and what moves the slider
 
 
 @lru_cache(maxsize=1)
@@ -47,7 +50,8 @@ def drawn_by() -> str:
 
 
 def check_report(path: Path, model: Mapping[str, Any], proven: Proven) -> tuple[str, list[str]]:
-    """Why the page was not checked ("" if it was), and what was found. `LedgerError`: it says something else."""
+    """Why the page was not checked ("" if it was), and what was found. `LedgerError`: it says something else.
+    `NotChecked`: so it does, and by its own word, which nothing protects, another version of this program drew it."""
     prediction = prediction_of(proven)
     if prediction is None:
         return "the prediction is under embargo", []
@@ -61,7 +65,51 @@ def check_report(path: Path, model: Mapping[str, Any], proven: Proven) -> tuple[
         fault = error
     if model["facts"].get("drawn_by") == drawn_by():
         raise fault
-    return f"another version of this program made it, and this one draws it otherwise ({fault.message})", []
+    check_any_version(path, model)
+    raise NotChecked(
+        "it says something else than its proof gives; either another version of this program made it or it was "
+        f"changed ({fault.message})",
+        "check it with the version that made it, or make the report anew from the ledger",
+    )
+
+
+def check_any_version(path: Path, model: Mapping[str, Any]) -> None:
+    """What a page has, or lacks, in whichever version drew it."""
+    first = next(iter(model["blocks"]), None) if isinstance(model.get("blocks"), list) else None
+    if not isinstance(first, Mapping) or (first.get("kind"), first.get("role")) != (Text.kind, "lead"):
+        raise LedgerError("the report does not begin with what is claimed and since when", CHANGED)
+    form, page = page_of(path)
+    if form != "html":
+        return
+    if not WHOLE.fullmatch(page) or page.count("</html>") > 1:
+        raise LedgerError("the page has lines before its beginning or behind its end", CHANGED)
+    found = _Active()
+    found.feed(page)
+    found.close()
+    if found.scripts != SCRIPTS:
+        raise LedgerError(f"the page has {found.scripts} scripts where {SCRIPTS} belong", CHANGED)
+    if found.foreign:
+        raise LedgerError(f"the page has {found.foreign[0]!r:.80}, which no version draws", CHANGED)
+
+
+class _Active(HTMLParser):
+    """What of a page could act: its scripts, and all that no report has (handlers, addresses that load or run)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts = 0
+        self.foreign: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        if tag in ("base", "embed", "frame", "iframe", "link", "object"):
+            self.foreign.append(f"<{tag}>")
+        for name, value in attrs:
+            address = (value or "").strip().lower()
+            if name.startswith("on") or name == "srcdoc" or address.startswith("javascript:"):
+                self.foreign.append(f"<{tag} {name}>")
+            if name == "src" and (tag == "script" or not address.startswith("data:")):
+                self.foreign.append(f"<{tag} {name}>")
 
 
 def _checked(path: Path, model: Mapping[str, Any], proven: Proven, prediction: Prediction) -> tuple[str, list[str]]:

@@ -77,8 +77,8 @@ def cli() -> None:
     Your own points:              scaling fit points.csv
                                   scaling forecast points.csv --at "1e23 FLOP"
 
-    Exit codes: 0 done, 1 your input, 2 usage, 3 forecast refused (the estimate is attached), 4 ledger broken
-    or run not repeated.
+    Exit codes: 0 done, 1 your input, 2 usage, 3 forecast refused (the estimate is attached) or report not
+    checked, 4 ledger broken or run not repeated.
     """
 
 

@@ -1,8 +1,8 @@
 """Errors that read like a colleague: problem, value, place; then a hint with the next step.
 
 Every error a user can cause is a `ScalingError`: the command line prints it as one sentence and leaves with
-`exit_code` (1 your input, 3 refused, 4 ledger broken or run not repeated; 2, wrong usage, belongs to the argument
-parser).
+`exit_code` (1 your input, 3 refused or not checked, 4 ledger broken or run not repeated; 2, wrong usage, belongs to
+the argument parser).
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ class NotReplayed(ScalingError):
     """A run that its specification does not repeat: other seeds, another code, or a log that was edited."""
 
     exit_code = 4
+
+
+class NotChecked(ScalingError):
+    """A report whose page could not be compared: no fault is shown, and nothing is confirmed."""
+
+    exit_code = 3
 
 
 class NotEarned(ScalingError):

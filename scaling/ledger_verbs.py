@@ -187,7 +187,8 @@ def reveal(prediction: str, key: Path | None, folder: Path, ledger: Path | None,
     from scaling.registry import remarks
     from scaling.signers import opened
 
-    entry = remarks.reveal(opened(ledger or folder / "ledger", create=False, key=key), prediction)
+    kept = opened(ledger or folder / "ledger", create=False, key=key, whole=True)
+    entry = remarks.reveal(kept, prediction)
     claims = [c["id"] for c in entry.body["opened"]["claims"]]
     emit(
         {"hash": entry.hash, "seq": entry.seq, "commit": entry.body["commit"], "claims": claims},
@@ -214,7 +215,8 @@ def withdraw(prediction: str, reason: str, key: Path | None, folder: Path, ledge
     from scaling.registry import remarks
     from scaling.signers import opened
 
-    entry = remarks.withdraw(opened(ledger or folder / "ledger", create=False, key=key), prediction, reason)
+    kept = opened(ledger or folder / "ledger", create=False, key=key, whole=True)
+    entry = remarks.withdraw(kept, prediction, reason)
     emit(
         {"hash": entry.hash, "seq": entry.seq, "prediction": entry.prediction},
         lambda: f"withdrawn in entry {entry.seq}: prediction {entry.prediction}",
@@ -240,7 +242,8 @@ def amend(id: str, text: str, key: Path | None, folder: Path, ledger: Path | Non
     from scaling.registry import remarks
     from scaling.signers import opened
 
-    entry = remarks.amend(opened(ledger or folder / "ledger", create=False, key=key), id, text)
+    kept = opened(ledger or folder / "ledger", create=False, key=key, whole=True)
+    entry = remarks.amend(kept, id, text)
     emit(
         {"hash": entry.hash, "seq": entry.seq, "amends": entry.body["amends"]},
         lambda: f"amended in entry {entry.seq}: {entry.body['amends']}",

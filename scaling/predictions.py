@@ -21,7 +21,7 @@ from scaling.gates import Gate
 from scaling.metrics import metric as metric_named
 from scaling.records import EXACT_INTEGER, plain
 from scaling.scores import QuantileDistribution
-from scaling.typed import check_types
+from scaling.typed import as_object, check_names, check_types, list_in, object_in
 from scaling.units import format_compute, format_interval
 
 NOT_STARTED, STARTED, FINISHED = "not started", "started", "finished"
@@ -159,23 +159,22 @@ class Claim:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Claim:
+        what = "not a claim"
+        check_names(cls, as_object(body, "a claim"), what)
+        subject, baselines = (object_in(body, name, what) for name in ("subject", "baselines"))
+        check_names(Subject, subject, f"{what}: subject")
+        lists = {name: list_in(body, name, what) for name in ("quantiles", "grid", "warnings") if name in body}
         try:
-            found = cls(
-                **{
-                    **body,
-                    "subject": Subject(**body["subject"]),
-                    "grade": Grade(body["grade"]),
-                    "quantiles": tuple(body["quantiles"]),
-                    "grid": tuple(body["grid"]),
-                    "warnings": tuple(body["warnings"]),
-                    "baselines": {
-                        n: tuple(map(float, b)) if isinstance(b, (list, tuple)) else float(b)
-                        for n, b in body["baselines"].items()
-                    },
-                }
-            )
+            read = {
+                "subject": Subject(**subject),
+                "grade": Grade(body["grade"]),
+                "baselines": {
+                    n: tuple(map(float, b)) if isinstance(b, (list, tuple)) else float(b) for n, b in baselines.items()
+                },
+            }
+            found = cls(**{**body, **lists, **read})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"not a claim: {error}") from None
+            raise InputError(f"{what}: {error}") from None
         check_types(found.subject, "not a claim: subject")
         check_types(found, "not a claim")
         return found
@@ -223,18 +222,21 @@ class Prediction:
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Prediction:
+        what = "not a prediction"
+        fields = {k: v for k, v in body.items() if k != "blobs"}
+        if "v" not in body:
+            raise InputError(f"{what}: v is missing")
+        check_version(body["v"], VERSION, "the prediction")  # first: another version has other fields
+        check_names(cls, fields, what)
+        check_deadline(body["until"])
+        fields |= {name: list_in(body, name, what) for name in ("assumptions", "voids", "levels")}
+        fields["claims"] = tuple(map(Claim.from_json, list_in(body, "claims", what)))
+        gates = list_in(body, "gates", what) if "gates" in body else ()
+        fields["gates"] = tuple(Gate.from_json(g, what="a gate of the prediction") for g in gates)
         try:
-            check_version(body["v"], VERSION, "the prediction")
-            check_deadline(body["until"])
-            fields = {k: v for k, v in body.items() if k != "blobs"}
-            for name in ("assumptions", "voids", "levels"):
-                fields[name] = tuple(fields[name])
-            fields["gates"] = tuple(Gate.from_json(g, what="a gate of the prediction") for g in body.get("gates", ()))
-            found = cls(**{**fields, "claims": tuple(Claim.from_json(c) for c in body["claims"])})
-        except KeyError as error:
-            raise InputError(f"not a prediction: {error} is missing") from None
+            found = cls(**fields)
         except TypeError as error:
-            raise InputError(f"not a prediction: {error}") from None
+            raise InputError(f"{what}: {error}") from None
         check_types(found, "not a prediction")
         return found
 
@@ -271,16 +273,16 @@ class Resolution:
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Resolution:
+        what = "not a resolution"
+        check_names(cls, body, what)
+        values = object_in(body, "values", what)
+        for name in values:
+            check_names(Measured, object_in(values, name, what), f"{what}: {name}")
         try:
-            found = cls(
-                **{
-                    **body,
-                    "values": {k: Measured(**v) for k, v in body["values"].items()},
-                    "trials": tuple(body["trials"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"not a resolution: {error}") from None
+            read = {name: Measured(**found) for name, found in values.items()}
+            found = cls(**{**body, "values": read, "trials": list_in(body, "trials", what)})
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{what}: {error}") from None
         for value in (found, *found.values.values()):
             check_types(value, "not a resolution")
         return found

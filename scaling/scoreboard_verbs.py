@@ -79,7 +79,9 @@ def export(
     from scaling.records import write_atomic
     from scaling.registry import Ledger, standing
 
-    record = standing.find(Ledger(ledger or folder / "ledger", create=False), prediction)
+    kept = Ledger(ledger or folder / "ledger", create=False)
+    kept.head()  # what leaves the house is of a ledger that continues every head it remembers
+    record = standing.find(kept, prediction)
     said = [*record.labels, *record.remarks]
     for line in said:
         note(clean(f"{record.entry.hash[:12]}: {line}"))

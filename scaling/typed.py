@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import MISSING
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -18,6 +19,36 @@ def check_types(value: Any, what: str) -> None:
         found = getattr(value, name)
         if not fits(found, hint):
             raise InputError(f"{what}: {name} is {found!r:.60}, which is no {_named(hint)}")
+
+
+def check_names(kind: Any, body: Mapping[str, Any], what: str) -> None:
+    """Refuse what lacks a field that the dataclass `kind` needs, or has one that it does not know."""
+    for name, field in kind.__dataclass_fields__.items():
+        if name not in body and field.default is MISSING and field.default_factory is MISSING:
+            raise InputError(f"{what}: {name} is missing")
+    if unknown := sorted(set(body) - set(kind.__dataclass_fields__)):
+        raise InputError(f"{what}: {unknown[0]!r:.60} is no field of it")
+
+
+def list_in(body: Mapping[str, Any], name: str, what: str) -> tuple[Any, ...]:
+    """The list that stands there, as a tuple: a text is none, although it can be taken apart as one."""
+    if name not in body:
+        raise InputError(f"{what}: {name} is missing")
+    if not isinstance(found := body[name], (list, tuple)):
+        raise InputError(f"{what}: {name} is {found!r:.60}, which is no list")
+    return tuple(found)
+
+
+def object_in(body: Mapping[str, Any], name: str, what: str) -> Mapping[str, Any]:
+    if name not in body:
+        raise InputError(f"{what}: {name} is missing")
+    return as_object(body[name], f"{what}: {name}")
+
+
+def as_object(found: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise InputError(f"{what} is {found!r:.60}, which is no object")
+    return found
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -42,12 +73,14 @@ def _hints(kind: Any) -> Mapping[str, Any]:
 
 
 def _named(hint: Any) -> str:
+    origin, inner = get_origin(hint), get_args(hint)
     if hint in (None, NoneType):
         return "nothing"
-    return (
-        " or ".join(map(_named, get_args(hint)))
-        if get_origin(hint) in (Union, UnionType)
-        else (
-            {float: "number", int: "whole number", str: "text", bool: "truth"}.get(hint) or str(hint).rpartition(".")[2]
-        )
-    )
+    if origin in (Union, UnionType):
+        return " or ".join(map(_named, inner))
+    if origin is tuple:
+        return f"list of {_named(inner[0])}s"
+    if origin is not None:
+        return "object" if inner[1] is Any else f"object of {_named(inner[1])}s"
+    simple = {float: "number", int: "whole number", str: "text", bool: "truth"}
+    return simple.get(hint) or str(hint.__name__).lower()

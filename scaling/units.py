@@ -101,10 +101,16 @@ def _number(text: str, where: str) -> float:
         raise InputError(f"{where}: {text!r} is not a number") from None
 
 
-def format_compute(flop: float) -> str:
-    """Three digits at most: '3e+12 FLOP' prints as '3e12 FLOP'."""
-    mantissa, exponent = f"{flop:.2e}".split("e")
+def format_compute(flop: float, digits: int = 2) -> str:
+    """Three digits at most (`digits` behind the point): '3e+12 FLOP' prints as '3e12 FLOP'."""
+    mantissa, exponent = f"{flop:.{digits}e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)} FLOP"
+
+
+def differing(a: float, b: float) -> tuple[str, str]:
+    """Two computes, with as many digits as it takes to tell them apart."""
+    told = ((format_compute(a, digits), format_compute(b, digits)) for digits in range(2, 17))
+    return next((pair for pair in told if pair[0] != pair[1]), (format_compute(a), format_compute(b)))
 
 
 def decimals(uncertainty: float) -> int:

@@ -175,7 +175,7 @@ def resolve(
         raise click.UsageError("give either --value or --runs")
     if runs is not None and (n, se, protocol) != (None, None, None):
         raise click.UsageError("--n, --se and --protocol go with --value: of --runs they are read")
-    kept = opened(ledger or folder / "ledger", create=False, key=key)
+    kept = opened(ledger or folder / "ledger", create=False, key=key, whole=True)
     files = {str(path): file_digest(path) for path in evidence}
     if runs is not None:
         entry = book.resolve_from_runs(kept, prediction, runs, evidence=files, note=remark)
@@ -230,7 +230,8 @@ def verify(
     With FILE, a proof or a report (.html, .pdf, .json): check it by itself, without the ledger; and with --folder or
     --ledger also that the ledger continues the head that the file names, that nothing was left out of the proof, and
     what was entered since. Of a report the claims are compared with the proof, and a page of HTML with what this
-    program draws of its model; the pages of a PDF are not read, and the first line says so.
+    program draws of its model; the pages of a PDF are not read, and the first line says so. A report that says
+    something else, and that another version may have drawn, is NOT CHECKED: exit code 3.
 
     With --replay-steps a run is trained again for K steps, from the seeds that its prediction's hash gives, and
     compared with what it logged: bit by bit on a CPU, within 1 % of the loss on a GPU. A run that was trained before

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.cli import clean, emit, lines, note
-from scaling.errors import InputError
+from scaling.errors import InputError, NotChecked
 from scaling.registry import Ledger
 
 if TYPE_CHECKING:
@@ -21,15 +21,22 @@ def verify_file(file: Path, ledger: Ledger | None, *, as_json: bool) -> int:
         note(clean(f"warning: {warning}"))
     what, says = checked.what, list(checked.says)
     body: dict[str, Any] = {"ok": True, "what": what}
+    first, code = "good", 0
     if checked.model is not None:
-        unchecked, found = _page(file, checked)
-        what += ": the claims hold"
-        what += f"; the page itself was NOT checked: {unchecked}" if unchecked else ", and the page says them"
+        try:
+            unchecked, found = _page(file, checked)
+            what += ": the claims hold"
+            what += f"; the page itself was NOT checked: {unchecked}" if unchecked else ", and the page says them"
+        except NotChecked as error:
+            unchecked, found = error.message, [error.hint]
+            what += f": {unchecked}"
+            first, code = "NOT CHECKED", error.exit_code
         says += found
-        body["page_checked"] = not unchecked
+        body |= {"ok": not code, "page_checked": not unchecked}
+        body |= {"unchecked": unchecked} if unchecked else {}
     says += against(checked, ledger) if ledger else filter(None, [checked.alone])
-    emit({**body, "says": says}, lambda: lines([f"good: {what}", *says]), as_json=as_json)
-    return 0
+    emit({**body, "says": says}, lambda: lines([f"{first}: {what}", *says]), as_json=as_json)
+    return code
 
 
 def _page(file: Path, checked: Checked) -> tuple[str, list[str]]:

@@ -11,6 +11,42 @@ from scaling.predictions import Prediction, Resolution, check_deadline
 from scaling.registry.binding import bound_ids
 from scaling.registry.entries import HEX64, Entry, Kind
 from scaling.scoring import check_measured
+from scaling.typed import object_in
+
+
+def check_start(body: Mapping[str, Any]) -> None:
+    """It names the trials that are begun, by stage, and their recipes; `again`, the how manieth start anew it is."""
+    what = "not a start"
+    for name in ("trials", "recipe_digests") if "recipe_digests" in body else ("trials",):
+        found = object_in(body, name, what)
+        if not found or not all(isinstance(v, str) and v for v in found.values()):
+            raise InputError(f"{what}: {name} is {found!r:.60}, which names no run by stage")
+    if "again" in body and not (type(body["again"]) is int and body["again"] > 0):
+        raise InputError(f"{what}: again is {body['again']!r:.60}, which is no count")
+
+
+def check_amendment(body: Mapping[str, Any]) -> None:
+    _check_text(body, "text", "not an amendment")
+
+
+def check_withdrawal(body: Mapping[str, Any]) -> None:
+    _check_text(body, "reason", "not a withdrawal")
+
+
+def check_key(body: Mapping[str, Any]) -> None:
+    """That it states something; what that is, the keyring checks."""
+    if "action" not in body:
+        raise InputError("not a statement about a key: action is missing")
+
+
+def _check_text(body: Mapping[str, Any], name: str, what: str) -> None:
+    if not isinstance(found := body.get(name, ""), str):
+        raise InputError(f"{what}: {name} is {found!r:.60}, which is no text")
+
+
+READ = {
+    Kind.START: check_start, Kind.AMEND: check_amendment, Kind.WITHDRAW: check_withdrawal, Kind.KEY: check_key,
+}  # fmt: skip
 
 
 class Bodies:
@@ -33,6 +69,8 @@ class Bodies:
             self._predicted(sealed, opened if isinstance(opened, Mapping) else {})
         elif entry.kind == Kind.OUTCOME:
             self._resolved(entry)
+        elif entry.kind in READ:
+            READ[entry.kind](entry.body)
 
     def _predicted(self, entry: Entry, body: Mapping[str, Any]) -> None:
         prediction = Prediction.from_body(body)

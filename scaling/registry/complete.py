@@ -18,7 +18,7 @@ from scaling.observations import unit_of
 from scaling.predictions import FINISHED, NOT_STARTED, STARTED, UNKNOWN, Claim, Prediction
 from scaling.registry.entries import HEX64
 from scaling.trials import TrialSpec
-from scaling.units import format_compute
+from scaling.units import differing, format_compute
 
 STATES = (NOT_STARTED, STARTED, FINISHED)
 UNSTATED = "unstated"
@@ -133,9 +133,9 @@ def described(claims: Sequence[Claim], specs: Mapping[str, TrialSpec]) -> dict[s
         s = claim.subject
         first = at.setdefault((s.stage, s.axis), claim)
         if not math.isclose(first.target, claim.target, rel_tol=1e-6):
+            one, other = differing(first.target, claim.target)
             raise InputError(
-                f"claims {first.id} and {claim.id} speak of {format_compute(first.target)} and "
-                f"{format_compute(claim.target)}: one prediction is about one run",
+                f"claims {first.id} and {claim.id} speak of {one} and {other}: one prediction is about one run",
                 "register them one by one",
             )
         if specs:
@@ -153,8 +153,9 @@ def _check_run(claim: Claim, specs: Mapping[str, TrialSpec]) -> None:
         raise InputError(f"claim {claim.id}: the target describes no {s.stage} run", "leave out claims of that stage")
     costs = inputs_of(specs[s.stage]).get(s.axis)
     if costs is not None and not math.isclose(costs, claim.target, rel_tol=1e-6):
+        told, there = differing(claim.target, costs)
         raise InputError(
-            f"claim {claim.id} is about {format_compute(claim.target)}, the target costs {format_compute(costs)}",
+            f"claim {claim.id} is about {told}, the target costs {there}",
             "make the forecasts with --target of the same file",
         )
 

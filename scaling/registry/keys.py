@@ -19,6 +19,7 @@ from scaling.errors import InputError, LedgerError
 from scaling.records import canonical
 from scaling.registry.entries import HEX64, Entry, Kind
 from scaling.registry.signing import PublicKey, Scheme
+from scaling.typed import check_types
 
 
 class Action(enum.StrEnum):
@@ -57,6 +58,7 @@ class Statement:
             sound = canonical(found.body) == canonical(body)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"key entry is malformed: {error}") from None
+        check_types(found, "key entry is malformed")
         replaces = found.replaces
         if not sound or (found.action == Action.ROTATE) != (replaces is not None):
             raise InputError("key entry is malformed: its fields are not those of its action")

@@ -14,7 +14,7 @@ from reports.blocks import Bullets, ClaimCards, Figure, Text, Warning
 from reports.checked import check_report
 from reports.inputs import Receipt
 from scaling.__main__ import main
-from scaling.errors import InputError, LedgerError
+from scaling.errors import InputError, LedgerError, NotChecked
 from scaling.predictions import Measured
 from scaling.registry import Ledger, book, exported, proofs, remarks, standing
 from scaling.registry.keys import Action, Statement
@@ -196,12 +196,31 @@ def test_no_model_ends_in_a_traceback(document, tmp_path):
 
 
 def test_a_report_of_another_program_may_be_drawn_otherwise(document, tmp_path):
+    """By its own word, which nothing protects: what is drawn otherwise is not checked, and what none draws is named."""
     other = replace(document, facts={**document.facts, "drawn_by": "0" * 64})
     path = render(other, tmp_path / "report.html")
     assert checked_page(path)[0] == ""
-    path.write_text(path.read_text().replace("</main>", "</main><hr>"))
-    why, says = checked_page(path)
-    assert why.startswith("another version of this program made it, and this one draws it otherwise") and says == []
+    sound = path.read_text()
+    for old, new, error, says in (
+        ("</main>", "</main><hr>", NotChecked, "either another version of this program made it or it was changed"),
+        ("</main>", "<script>alert(1)</script></main>", LedgerError, "3 scripts where 2 belong"),
+        ("</main>", '<svg onload="x()"></svg></main>', LedgerError, "<svg onload>"),
+        ("</main>", '<a href=" JavaScript:x()">a</a></main>', LedgerError, "<a href>"),
+        ("</main>", '<iframe src="data:text/html,x"></iframe></main>', LedgerError, "<iframe>"),
+        ("</html>", "</html><h1>Great success</h1>", LedgerError, "behind its end"),
+        ("</html>", "</html><h1>Great success</h1></html>", LedgerError, "behind its end"),
+        ("<!doctype", "<h1>Great success</h1><!doctype", LedgerError, "before its beginning"),
+    ):
+        path.write_text(sound.replace(old, new))
+        with pytest.raises(error, match=says):
+            checked_page(path)
+    for blocks, error in (
+        (document.blocks[1:], LedgerError),
+        ((Text("Great success"), *document.blocks), LedgerError),
+        ((Text("Great success", "lead"), *document.blocks), NotChecked),
+    ):
+        with pytest.raises(error):
+            checked_page(render(replace(other, blocks=blocks), path))
 
 
 def test_a_blank_pdf_with_the_model_says_that_no_page_was_read(document, tmp_path):
@@ -234,7 +253,16 @@ def test_the_verb_says_in_its_first_line_what_was_checked(document, ledger, tmp_
             assert main(["verify", str(path)]) == 0
             assert capsys.readouterr().out.startswith(first)
         path.write_bytes(path.read_bytes() + b"\n<p>more</p>")
+    other = replace(document, title="Great success", facts={**document.facts, "drawn_by": "0" * 64})
+    foreign = render(other, tmp_path / "foreign.html")
+    foreign.write_text(foreign.read_text().replace("</main>", "<p>Great success</p></main>"))
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(tmp_path / "site"))
+        assert main(["verify", str(foreign), "--ledger", str(ledger.folder)]) == 3
+        out = capsys.readouterr().out
+        assert out.startswith("NOT CHECKED: report: it says something else than its proof gives") and "good" not in out
+        assert main(["verify", str(foreign), "--json"]) == 3
+        told = json.loads(capsys.readouterr().out)
+        assert not told["ok"] and not told["page_checked"] and "another version" in told["unchecked"]
         assert main(["verify", str(tmp_path / "report.html"), "--ledger", str(ledger.folder)]) == 4
         assert "other lines than its model gives" in capsys.readouterr().err

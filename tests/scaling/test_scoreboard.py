@@ -36,7 +36,7 @@ def full(tmp_path):
     told(ledger, 0.501, bound=False)
     told(ledger, None)
     started = told(ledger, None)
-    ledger.append(Kind.START, {"prediction": started.hash})
+    ledger.append(Kind.START, {"prediction": started.hash, "trials": {"pretrain": "mine-s1"}})
     gone = told(ledger, None)
     remarks.withdraw(ledger, gone.hash, "a slip")
     ledger.append(Kind.COMMIT, {"commitment": "c" * 64, "until": UNTIL, "v": 1})

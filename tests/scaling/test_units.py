@@ -10,6 +10,7 @@ from scaling.errors import InputError
 from scaling.units import (
     FLOP_PER_UNIT,
     decimals,
+    differing,
     format_compute,
     format_interval,
     format_percent,
@@ -98,3 +99,10 @@ def test_percent():
     assert format_percent(-0.0321, "+") == "-3.2 %"
     assert format_percent(2.5e259) == "2.5e+261 %"
     assert format_percent(math.nan) == format_percent(1e308) == ""
+
+
+def test_two_computes_that_are_refused_as_different_look_different():
+    assert differing(3.2e10, 3.2004e10) == ("3.2e10 FLOP", "3.2004e10 FLOP")
+    assert differing(1e12, 2e12) == ("1e12 FLOP", "2e12 FLOP")
+    assert differing(1.0, 1.0) == ("1e0 FLOP", "1e0 FLOP")
+    assert len(set(differing(1.0, 1 + 1e-15))) == 2

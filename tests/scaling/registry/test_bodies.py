@@ -6,8 +6,13 @@ import json
 import pytest
 
 from scaling.compute import inputs_of
+from scaling.errors import InputError
+from scaling.predictions import Prediction
 from scaling.registry import Ledger, Reason, book, remarks, standing
 from scaling.registry.embargo import Secret
+from scaling.registry.entries import Kind
+from scaling.registry.keys import Action, Statement
+from scaling.registry.signing import SigningKey
 from tests.predictions import COMPLETE, ask, forecast, specs
 
 GOOD = {"value": 0.5, "protocol": "p" * 16}
@@ -121,6 +126,59 @@ def test_an_outcome_that_is_none(ledger, told, type_, body):
     for line in ("verify --ledger book", "scoreboard book", "scoreboard book --json"):
         code, _, err = type_(line)
         assert code == 4 and f"entry 1 (line 2, byte {len(told.line) + 1})" in err, (line, err)
+
+
+OTHERS = [
+    ("start", {}),
+    ("start", {"trials": [1]}),
+    ("start", {"trials": {}}),
+    ("start", {"trials": {"pretrain": 1}}),
+    ("start", {"trials": {"pretrain": "a-s1"}, "recipe_digests": ["x"]}),
+    ("start", {"trials": {"pretrain": "a-s1"}, "again": "1"}),
+    ("amend", {"text": ["a"]}),
+    ("amend", {"text": None}),
+    ("withdraw", {"reason": {"a": 1}}),
+    ("key", {"x": 1}),
+]
+
+
+@pytest.mark.parametrize(("kind", "body"), OTHERS, ids=json.dumps)
+def test_another_entry_that_says_nonsense(ledger, told, type_, kind, body):
+    ledger.append(kind, body if kind == "key" else {"prediction": told.hash, **body})
+    (problem,) = standing.verify(ledger).problems
+    assert (problem.reason, problem.index) == (Reason.BAD_ENTRY, 1)
+    code, _, err = type_("verify --ledger book")
+    assert code == 4 and f"entry 1 (line 2, byte {len(told.line) + 1}): not a" in err, err
+
+
+@pytest.mark.parametrize(("name", "value"), [("name", ["a"]), ("reason", {"a": 1}), ("lost", 1)])
+def test_a_statement_about_a_key_whose_words_are_none(name, value):
+    body = Statement(Action.NEW, SigningKey.generate().public).body
+    with pytest.raises(InputError, match=f"malformed: {name} is .* which is no (text|truth)"):
+        Statement.of(Kind.KEY, {**body, name: value})
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("assumptions",), 3, "assumptions is 3, which is no list"),
+        (("voids",), "none", "voids is 'none', which is no list"),
+        (("voids",), [1], "voids is (1,), which is no list of texts"),
+        (("target",), [1], "target is [1], which is no object"),
+        (("gates",), 3, "gates is 3, which is no list"),
+        (("claims",), "none", "claims is 'none', which is no list"),
+        (("claims", 0), 5, "a claim is 5, which is no object"),
+        (("claims", 0, "subject"), "loss", "subject is 'loss', which is no object"),
+        (("claims", 0, "quantiles"), None, "quantiles is None, which is no list"),
+        (("claims", 0, "warnings"), [7], "warnings is (7,), which is no list of texts"),
+        (("title",), KeyError, "title is missing"),
+        (("more",), 1, "'more' is no field of it"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_of_the_entry(told, place, value, says):
+    with pytest.raises(InputError) as raised:
+        Prediction.from_body(changed({**told.body, "gates": []}, place, value))
+    assert says in raised.value.message
 
 
 @pytest.mark.parametrize("change", [{"commitment": 3}, {"commitment": "x"}, {"until": 20300101}, {"until": None}])

@@ -1,5 +1,7 @@
 """Predictions in a ledger: registered before, resolved once, scored from the ledger alone."""
 
+import re
+
 import numpy as np
 import pytest
 from told import traces
@@ -15,6 +17,7 @@ from scaling.predictions import Question
 from scaling.records import canonical
 from scaling.registry import Ledger, binding, book, entries, seed_for, standing
 from scaling.results import seal
+from scaling.units import format_compute, parse_compute
 from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast, specs
 
 COST = inputs_of(specs()["pretrain"])["C_pre"]
@@ -202,6 +205,11 @@ def test_questions_about_two_runs_or_about_another_than_the_specified_one_are_re
     target = {"target": {"specs": {"pretrain": specs()["pretrain"].to_json()}}}
     with pytest.raises(InputError, match="the target costs"):
         book.register(ledger, asked[0], forecast(), **COMPLETE | target)
+    rounded = parse_compute(format_compute(COST))  # as it is printed: what is asked for by hand
+    assert rounded != COST
+    with pytest.raises(InputError, match="the target costs") as raised:
+        book.register(ledger, asked[0], forecast(at=rounded), **COMPLETE | target)
+    assert len(set(re.findall(r"(\S+) FLOP", raised.value.message))) == 2  # refused as others, written as others
     with pytest.raises(InputError, match="describes no rl run"):
         book.register(ledger, asked[0], forecast(stage="rl", at=COST), **COMPLETE | target)
     assert not (tmp_path / "entries.jsonl").exists()
@@ -287,7 +295,7 @@ def test_only_a_start_of_the_bound_run_before_the_outcome_is_one(tmp_path, capsy
     ledger = Ledger(tmp_path / "ledger")
     receipt = bound(ledger)
     ledger.append("start", {"prediction": receipt.hash, "trials": {"pretrain": "mine-s1"}})
-    ledger.append("start", {"prediction": receipt.hash})
+    ledger.append("start", {"prediction": receipt.hash, "trials": {"rl": "mine-s1"}})
     resolve_bound(ledger, receipt)
     book.start(ledger, receipt)
     assert labels.NO_START in standing.find(ledger, receipt.hash).labels

@@ -78,7 +78,7 @@ TYPED = [
     (4, "verify --ledger torn", "torn tail: entry 1 (line 2, byte "),
     (4, "verify --ledger garbage", "bad entry: entry 2 (line 3, byte "),
     (4, "verify --ledger image", "bad entry: entry 0 (line 1, byte 0)"),
-    (4, "verify --ledger foreign", "bad entry: entry 0 (line 1, byte 0): not a prediction: 'v' is missing"),
+    (4, "verify --ledger foreign", "bad entry: entry 0 (line 1, byte 0): not a prediction: v is missing"),
     (1, "verify --ledger kept", "entries.jsonl is not a plain file"),
     (1, "verify --ledger book --tsa-roots x.png", "no PEM certificates"),
     (1, "verify --ledger book --git x.png", "Not a directory"),
