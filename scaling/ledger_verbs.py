@@ -187,7 +187,7 @@ def reveal(prediction: str, key: Path | None, folder: Path, ledger: Path | None,
     from scaling.registry import remarks
     from scaling.signers import opened
 
-    kept = opened(ledger or folder / "ledger", create=False, key=key, whole=True)
+    kept = opened(ledger or folder / "ledger", create=False, key=key)
     entry = remarks.reveal(kept, prediction)
     claims = [c["id"] for c in entry.body["opened"]["claims"]]
     emit(
@@ -215,7 +215,7 @@ def withdraw(prediction: str, reason: str, key: Path | None, folder: Path, ledge
     from scaling.registry import remarks
     from scaling.signers import opened
 
-    kept = opened(ledger or folder / "ledger", create=False, key=key, whole=True)
+    kept = opened(ledger or folder / "ledger", create=False, key=key)
     entry = remarks.withdraw(kept, prediction, reason)
     emit(
         {"hash": entry.hash, "seq": entry.seq, "prediction": entry.prediction},
@@ -242,7 +242,7 @@ def amend(id: str, text: str, key: Path | None, folder: Path, ledger: Path | Non
     from scaling.registry import remarks
     from scaling.signers import opened
 
-    kept = opened(ledger or folder / "ledger", create=False, key=key, whole=True)
+    kept = opened(ledger or folder / "ledger", create=False, key=key)
     entry = remarks.amend(kept, id, text)
     emit(
         {"hash": entry.hash, "seq": entry.seq, "amends": entry.body["amends"]},

@@ -14,13 +14,10 @@ from scaling.registry.ledger import Ledger
 from scaling.registry.signing import SigningKey
 
 
-def opened(folder: Path, *, create: bool = True, key: Path | None = None, whole: bool = False) -> Ledger:
+def opened(folder: Path, *, create: bool = True, key: Path | None = None) -> Ledger:
     """The ledger of a folder, signing with `key`, else with the user's own key if it is valid there; what it writes is
-    unsigned otherwise, which is told where the ledger has keys. `whole`: it is read through first, so that nothing is
-    added to one that was rewritten since a head of it was remembered."""
+    unsigned otherwise, which is told where the ledger has keys."""
     ledger = Ledger(folder, create=create)
-    if whole:
-        ledger.head()
     ledger.key = load(key, ask_passphrase) if key else _own(ledger)
     return ledger
 

@@ -175,7 +175,7 @@ def resolve(
         raise click.UsageError("give either --value or --runs")
     if runs is not None and (n, se, protocol) != (None, None, None):
         raise click.UsageError("--n, --se and --protocol go with --value: of --runs they are read")
-    kept = opened(ledger or folder / "ledger", create=False, key=key, whole=True)
+    kept = opened(ledger or folder / "ledger", create=False, key=key)
     files = {str(path): file_digest(path) for path in evidence}
     if runs is not None:
         entry = book.resolve_from_runs(kept, prediction, runs, evidence=files, note=remark)

@@ -135,8 +135,8 @@ def test_bad_words_get_one_sentence(type_, tmp_path, name):
     assert (tmp_path / "book/entries.jsonl").read_bytes() == before
 
 
-def test_nothing_is_added_to_a_ledger_that_was_rewritten(type_, tmp_path):
-    """Another prediction, made anew as long as the one whose head was printed: every verb that reads it says so."""
+def test_nothing_leaves_a_ledger_that_was_rewritten(type_, tmp_path):
+    """Another prediction, made anew as long as the one whose head was printed."""
     for text in ("first", "second"):
         assert type_(f"{REGISTER} --title {text}")[0] == 0
         assert type_("ledger head --ledger book")[0] == 0
@@ -145,10 +145,7 @@ def test_nothing_is_added_to_a_ledger_that_was_rewritten(type_, tmp_path):
         heads.rename(tmp_path / "first-heads") if text == "first" else heads.unlink()
     (tmp_path / "book/entries.jsonl").write_bytes(kept)
     (tmp_path / "first-heads").rename(heads)
-    for line in (
-        "amend latest --text x", "withdraw latest --reason x", "reveal latest", "resolve latest --value 2",
-        "export latest --to osf",
-    ):  # fmt: skip
+    for line in ("export latest --to osf", "prove latest", "ledger head"):
         code, _, err = type_(f"{line} --ledger book")
         assert code == 4 and "the ledger was rewritten" in err, (line, err)
     assert (tmp_path / "book/entries.jsonl").read_bytes() == kept
