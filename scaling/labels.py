@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scaling.predictions import NOT_STARTED, UNKNOWN, Prediction, Resolution
+from scaling.predictions import FINISHED, NOT_STARTED, STARTED, UNKNOWN, Prediction, Resolution
 
 UNBOUND = (
     "The target run's seeds are not bound to the ledger entry: that the run came after the registration rests on the "
@@ -15,6 +15,8 @@ NO_CLOCK = (
     "No outside clock saw the entry before its run: other predictions of the run may have been tried in ledgers that "
     "nobody sees, and the best one kept."
 )
+
+EARLIER = {STARTED: "may have been", FINISHED: "was"}
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,23 @@ def labels(prediction: Prediction, resolution: Resolution | None = None, course:
     was started once."""
     found = []
     if prediction.run_state != NOT_STARTED:
-        found.append(f"The prediction was registered when the run was already {prediction.run_state or 'unstated'}.")
+        found.append(_late(prediction, resolution))
     if unknown := [name for name, value in prediction.target.items() if value == UNKNOWN]:
         found.append(f"Of the run these were said to be unknown: {', '.join(unknown)}.")
     if resolution and not resolution.bound:
         found.append(UNBOUND)
     return found + (_of(course, prediction, resolution) if course else [])
+
+
+def _late(prediction: Prediction, resolution: Resolution | None) -> str:
+    """A run whose seeds the entry gives cannot have begun before it: what had is one of the same recipe."""
+    state = prediction.run_state
+    if "specs" not in prediction.target or state not in EARLIER or (resolution and not resolution.bound):
+        return f"The prediction was registered when the run was already {state or 'unstated'}."
+    return (
+        f"When it was registered, a run of this recipe with other seeds was already {state}: "
+        f"its outcome {EARLIER[state]} known."
+    )
 
 
 def _of(course: Course, prediction: Prediction, resolution: Resolution | None) -> list[str]:

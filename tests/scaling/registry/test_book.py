@@ -322,9 +322,26 @@ def test_a_second_prediction_after_the_first_ones_run_is_late(tmp_path):
     resolve_bound(ledger, first)
     target = {"specs": {k: v.with_seed(77).to_json() for k, v in specs().items()}}
     again = book.register(ledger, ask("q"), forecast(at=COST), **COMPLETE | {"target": target})
-    assert again.body["run_state"] == "finished" and "already finished" in standing.find(ledger, again.hash).labels[0]
+    assert again.body["run_state"] == "finished"
+    assert standing.find(ledger, again.hash).labels == [
+        "When it was registered, a run of this recipe with other seeds was already finished: its outcome was known."
+    ]
     other = book.register(ledger, ask("q"), forecast(), **COMPLETE)  # a run in words: the ledger cannot tell
     assert other.body["run_state"] == "not started"
+
+
+def test_an_earlier_run_of_the_recipe_is_not_called_the_run_unless_the_outcome_is_of_an_unbound_one(tmp_path):
+    """An honest second run; and the attack: an outcome by word alone, which may be that of the run before."""
+    ledger = Ledger(tmp_path)
+    book.start(ledger, bound(ledger))
+    second, third = bound(ledger), bound(ledger)
+    book.start(ledger, second)
+    resolve_bound(ledger, second)
+    said = "When it was registered, a run of this recipe with other seeds was already started: "
+    assert standing.find(ledger, second.hash).labels[0] == said + "its outcome may have been known."
+    book.resolve(ledger, third, 0.5)
+    unbound = standing.find(ledger, third.hash)
+    assert unbound.labels[0] == "The prediction was registered when the run was already started."
 
 
 def test_a_prediction_entered_once_more_does_not_meet_its_own_run(tmp_path):
