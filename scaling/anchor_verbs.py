@@ -99,8 +99,11 @@ def _made(
     return opentimestamps.anchor(book, ots.read_bytes())
 
 
-def told(ledger: Ledger, tsa_roots: Path | None, repository: Path | None) -> tuple[dict[str, Any], list[str]]:
-    """What `scaling verify` says of a sound ledger's anchors: for JSON, and in lines. A bad one is a broken ledger."""
+def told(
+    ledger: Ledger, tsa_roots: Path | None, repository: Path | None
+) -> tuple[dict[str, Any], list[str], dict[int, bool]]:
+    """What `scaling verify` says of a sound ledger's anchors: for JSON, in lines, and whether each proves anything. A
+    bad one is a broken ledger."""
     from scaling.errors import LedgerError
     from scaling.registry import anchors
     from scaling.registry.entries import Kind
@@ -112,7 +115,7 @@ def told(ledger: Ledger, tsa_roots: Path | None, repository: Path | None) -> tup
     for one in checked:
         if one.finding.standing == anchors.Standing.BAD:
             raise LedgerError(f"{Reason.ANCHOR}: entry {one.entry.seq}: {one.finding.says}", index=one.entry.seq)
-    return _as_json(checked, known), _lines(checked, known)
+    return _as_json(checked, known), _lines(checked, known), anchors.verdicts(checked, clocks)
 
 
 def _as_json(checked: list[Checked], known: list[Known]) -> dict[str, Any]:

@@ -16,6 +16,10 @@ NO_CLOCK = (
     "nobody sees, and the best one kept."
 )
 
+UNCHECKED = (
+    "An anchor (entry {}) stands between the entry and its run; whether it proves anything says: "
+    "scaling verify --tsa-roots FILE --git REPO."
+)
 EARLIER = {STARTED: "may have been", FINISHED: "was"}
 
 
@@ -26,13 +30,15 @@ class Course:
     starts      how often it was begun, by its `start` entries
     begun       whether one of them is of the bound run and stands before the outcome
     resolved    the day of the outcome's entry, by its writer's clock; "" before there is one
-    clocked     whether an anchor stands between the prediction and its run; None: not known (a proof holds no anchors)
+    clocked     whether an outside clock stands between the prediction and its run; None: not known
+    anchors     entries between them that say that one does, and were not checked; a proof holds none
     """
 
     starts: int
     begun: bool
     resolved: str = ""
     clocked: bool | None = None
+    anchors: tuple[int, ...] = ()
 
 
 def labels(prediction: Prediction, resolution: Resolution | None = None, course: Course | None = None) -> list[str]:
@@ -69,6 +75,12 @@ def _of(course: Course, prediction: Prediction, resolution: Resolution | None) -
         found.append("The run was started and its outcome is not entered.")
     if course.resolved > prediction.until:
         found.append(f"The outcome was entered on {course.resolved}, after the deadline {prediction.until}.")
-    if course.clocked is False and (course.starts or resolution):
-        found.append(NO_CLOCK)
+    if course.starts or resolution:
+        found += _clock(course)
     return found
+
+
+def _clock(course: Course) -> list[str]:
+    if course.clocked is None and course.anchors:
+        return [UNCHECKED.format(" and ".join(map(str, course.anchors)))]
+    return [NO_CLOCK] if course.clocked is False else []

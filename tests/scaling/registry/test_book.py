@@ -369,7 +369,16 @@ def test_an_anchor_between_the_prediction_and_its_run_is_what_no_private_ledger_
     assert shown == {early.seq: False, late.seq: True, never.seq: False}  # the last: not run yet
     resolve_bound(ledger, never)
     assert labels.NO_CLOCK not in standing.find(ledger, never.hash).labels  # the second anchor saw it
-    assert standing.find(ledger, early.hash).course == labels.Course(1, True, "", True)
+    record = standing.find(ledger, early.hash)
+    assert (
+        record.course == labels.Course(1, True, "", None, (3, 5))
+        and labels.UNCHECKED.format("3 and 5") in record.labels
+    )
+    for proven, clocked, left in (({}, None, (3, 5)), ({3: True}, True, (3, 5)), ({3: False}, None, (5,)),
+                                  ({3: False, 5: True}, True, (3, 5)), ({3: False, 5: False}, False, ())):  # fmt: skip
+        found = standing.judged(record, proven)
+        assert (found.clocked, found.anchors) == (clocked, left)
+        assert (labels.NO_CLOCK in found.labels) == (clocked is False)
 
 
 def anchor(ledger, size):
