@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scaling.predictions import FINISHED, NOT_STARTED, STARTED, UNKNOWN, Prediction, Resolution
 
@@ -16,6 +16,10 @@ NO_CLOCK = (
     "nobody sees, and the best one kept."
 )
 
+UNSHOWN = (
+    "No outside clock is shown to have seen the entry before its run (a proof holds no anchors): other predictions of "
+    "the run may have been tried in ledgers that nobody sees, and the best one kept."
+)
 UNCHECKED = (
     "An anchor (entry {}) stands between the entry and its run; whether it proves anything says: "
     "scaling verify --tsa-roots FILE --git REPO."
@@ -39,6 +43,11 @@ class Course:
     resolved: str = ""
     clocked: bool | None = None
     anchors: tuple[int, ...] = ()
+
+    @property
+    def as_proven(self) -> Course:
+        """What a proof shows of it."""
+        return replace(self, clocked=None, anchors=())
 
 
 def labels(prediction: Prediction, resolution: Resolution | None = None, course: Course | None = None) -> list[str]:
@@ -81,6 +90,6 @@ def _of(course: Course, prediction: Prediction, resolution: Resolution | None) -
 
 
 def _clock(course: Course) -> list[str]:
-    if course.clocked is None and course.anchors:
-        return [UNCHECKED.format(" and ".join(map(str, course.anchors)))]
-    return [NO_CLOCK] if course.clocked is False else []
+    if course.clocked is None:
+        return [UNCHECKED.format(" and ".join(map(str, course.anchors))) if course.anchors else UNSHOWN]
+    return [] if course.clocked else [NO_CLOCK]
