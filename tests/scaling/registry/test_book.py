@@ -14,7 +14,7 @@ from scaling.observations import Observation
 from scaling.predictions import Question
 from scaling.records import canonical
 from scaling.registry import Ledger, binding, book, entries, seed_for, standing
-from scaling.results import seal
+from scaling.results import TRACED, seal
 from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast, specs
 
 COST = inputs_of(specs()["pretrain"])["C_pre"]
@@ -119,6 +119,35 @@ def test_resolving_from_a_folder_of_trials_takes_only_the_bound_run(tmp_path):
     assert set(record.resolution.evidence) == files
 
 
+@pytest.mark.parametrize(
+    ("name", "keep", "says"),
+    [
+        ("trace.jsonl", 1, r"trace\.jsonl lacks step 2 of 10: it ends at step 1"),
+        ("trace.jsonl", 9, "lacks step 10 of 10"),
+        ("steps.jsonl", 1, r"steps\.jsonl lacks step 10 of 10: it ends at step 1"),
+        ("steps.jsonl", 0, "it ends at step 0"),
+    ],
+)
+def test_a_trace_or_log_that_ends_too_early_is_refused(tmp_path, name, keep, says):
+    """The attack: the one row that a GPU's tolerance lets through, and none of those that it does not."""
+    ledger = Ledger(tmp_path / "ledger")
+    receipt = bound(ledger)
+    base, _ = binding.target_trials(receipt)
+    for spec in binding.target_trials(receipt):
+        write_run(tmp_path / "runs", spec, "loss" if spec == base else "pass_rate", 0.5)
+    path = tmp_path / "runs" / base.id / name
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:keep]))
+    with pytest.raises(InputError, match=says):
+        book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
+    path.unlink()
+    if name == "steps.jsonl":
+        with pytest.raises(InputError, match=r"steps\.jsonl"):
+            book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
+    else:
+        book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
+        assert not standing.find(ledger, receipt.hash).resolution.bound
+
+
 def write_run(runs, spec, metric, value):
     folder = runs / spec.id
     folder.mkdir(parents=True)
@@ -136,7 +165,9 @@ def write_run(runs, spec, metric, value):
         compute_definition=DEFINITION,
     )
     (folder / "observations.jsonl").write_bytes(row.line())
-    (folder / "trace.jsonl").write_bytes(b"{}\n")
+    rows = [b'{"step":%d}\n' % step for step in range(1, spec.steps + 1)]
+    (folder / "steps.jsonl").write_bytes(rows[0] + rows[-1])
+    (folder / "trace.jsonl").write_bytes(b"".join(rows[:TRACED]))
     (folder / "result.json").write_bytes(canonical(seal({"v": 1, "state": "COMPLETE"})))
 
 
