@@ -86,7 +86,8 @@ def registration_warnings(report: ReportInput) -> list[str]:
     found = []
     prediction = report.prediction
     if prediction:
-        found += [clean(label) for label in labels(prediction, report.resolution, report.course)]
+        course = report.course and report.course.as_proven  # a report is checked by its proof alone
+        found += [clean(label) for label in labels(prediction, report.resolution, course)]
     changed = [
         claim_name(report.claims, c)
         for c in (prediction.claims if prediction else ())

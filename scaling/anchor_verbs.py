@@ -66,6 +66,7 @@ def anchor(
         head = Ledger(where, create=False).remember()
         write_atomic(target, rfc3161.new_request(head) if write_request else head.text)
         says = f"wrote {target}: over the head of {head.size} entries"
+        _note_uncovered(Ledger(where, create=False), head.size)
         return emit({"file": str(target), "size": head.size, "root": head.root.hex()}, lambda: says, as_json=as_json)
     book = opened(where, create=False, key=key)
     book.check_ready()  # before anybody else is shown anything
@@ -73,11 +74,23 @@ def anchor(
     made = _made(book, tsa, request, reply, roots, repository, tag, push, ots)
     entry = anchors.append(book, made)
     finding = anchors.check(book, made, anchors.Clocks(roots, repository))
+    _note_uncovered(book, made.head.size)
     emit(
         {"hash": entry.hash, "seq": entry.seq, "anchor": made.body, "finding": finding},
         lambda: f"entered as entry {entry.seq}: {entry.hash}\n{finding.standing}: {finding.says}",
         as_json=as_json,
     )
+
+
+def _note_uncovered(book: Ledger, size: int) -> None:
+    """An anchor proves nothing of a prediction that is entered after its head."""
+    from scaling.registry.references import PREDICTED
+
+    newest = book.newest(*PREDICTED)
+    if newest is None:
+        note(f"it covers no prediction: there is none among the first {size} entries; anchor again once one is entered")
+    elif newest.seq >= size:
+        note(f"it does not cover the newest prediction (entry {newest.seq}): its head is of the first {size} entries")
 
 
 def _made(
@@ -99,8 +112,11 @@ def _made(
     return opentimestamps.anchor(book, ots.read_bytes())
 
 
-def told(ledger: Ledger, tsa_roots: Path | None, repository: Path | None) -> tuple[dict[str, Any], list[str]]:
-    """What `scaling verify` says of a sound ledger's anchors: for JSON, and in lines. A bad one is a broken ledger."""
+def told(
+    ledger: Ledger, tsa_roots: Path | None, repository: Path | None
+) -> tuple[dict[str, Any], list[str], dict[int, bool]]:
+    """What `scaling verify` says of a sound ledger's anchors: for JSON, in lines, and whether each proves anything. A
+    bad one is a broken ledger."""
     from scaling.errors import LedgerError
     from scaling.registry import anchors
     from scaling.registry.entries import Kind
@@ -112,7 +128,7 @@ def told(ledger: Ledger, tsa_roots: Path | None, repository: Path | None) -> tup
     for one in checked:
         if one.finding.standing == anchors.Standing.BAD:
             raise LedgerError(f"{Reason.ANCHOR}: entry {one.entry.seq}: {one.finding.says}", index=one.entry.seq)
-    return _as_json(checked, known), _lines(checked, known)
+    return _as_json(checked, known), _lines(checked, known), anchors.verdicts(checked, clocks)
 
 
 def _as_json(checked: list[Checked], known: list[Known]) -> dict[str, Any]:

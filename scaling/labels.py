@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from scaling.predictions import NOT_STARTED, UNKNOWN, Prediction, Resolution
+from scaling.predictions import FINISHED, NOT_STARTED, STARTED, UNKNOWN, Prediction, Resolution
 
 UNBOUND = (
     "The target run's seeds are not bound to the ledger entry: that the run came after the registration rests on the "
@@ -16,6 +16,16 @@ NO_CLOCK = (
     "nobody sees, and the best one kept."
 )
 
+UNSHOWN = (
+    "No outside clock is shown to have seen the entry before its run (a proof holds no anchors): other predictions of "
+    "the run may have been tried in ledgers that nobody sees, and the best one kept."
+)
+UNCHECKED = (
+    "An anchor (entry {}) stands between the entry and its run; whether it proves anything says: "
+    "scaling verify --tsa-roots FILE --git REPO."
+)
+EARLIER = {STARTED: "may have been", FINISHED: "was"}
+
 
 @dataclass(frozen=True)
 class Course:
@@ -24,13 +34,20 @@ class Course:
     starts      how often it was begun, by its `start` entries
     begun       whether one of them is of the bound run and stands before the outcome
     resolved    the day of the outcome's entry, by its writer's clock; "" before there is one
-    clocked     whether an anchor stands between the prediction and its run; None: not known (a proof holds no anchors)
+    clocked     whether an outside clock stands between the prediction and its run; None: not known
+    anchors     entries between them that say that one does, and were not checked; a proof holds none
     """
 
     starts: int
     begun: bool
     resolved: str = ""
     clocked: bool | None = None
+    anchors: tuple[int, ...] = ()
+
+    @property
+    def as_proven(self) -> Course:
+        """What a proof shows of it."""
+        return replace(self, clocked=None, anchors=())
 
 
 def labels(prediction: Prediction, resolution: Resolution | None = None, course: Course | None = None) -> list[str]:
@@ -38,12 +55,23 @@ def labels(prediction: Prediction, resolution: Resolution | None = None, course:
     was started once."""
     found = []
     if prediction.run_state != NOT_STARTED:
-        found.append(f"The prediction was registered when the run was already {prediction.run_state or 'unstated'}.")
+        found.append(_late(prediction, resolution))
     if unknown := [name for name, value in prediction.target.items() if value == UNKNOWN]:
         found.append(f"Of the run these were said to be unknown: {', '.join(unknown)}.")
     if resolution and not resolution.bound:
         found.append(UNBOUND)
     return found + (_of(course, prediction, resolution) if course else [])
+
+
+def _late(prediction: Prediction, resolution: Resolution | None) -> str:
+    """A run whose seeds the entry gives cannot have begun before it: what had is one of the same recipe."""
+    state = prediction.run_state
+    if "specs" not in prediction.target or state not in EARLIER or (resolution and not resolution.bound):
+        return f"The prediction was registered when the run was already {state or 'unstated'}."
+    return (
+        f"When it was registered, a run of this recipe with other seeds was already {state}: "
+        f"its outcome {EARLIER[state]} known."
+    )
 
 
 def _of(course: Course, prediction: Prediction, resolution: Resolution | None) -> list[str]:
@@ -56,6 +84,12 @@ def _of(course: Course, prediction: Prediction, resolution: Resolution | None) -
         found.append("The run was started and its outcome is not entered.")
     if course.resolved > prediction.until:
         found.append(f"The outcome was entered on {course.resolved}, after the deadline {prediction.until}.")
-    if course.clocked is False and (course.starts or resolution):
-        found.append(NO_CLOCK)
+    if course.starts or resolution:
+        found += _clock(course)
     return found
+
+
+def _clock(course: Course) -> list[str]:
+    if course.clocked is None:
+        return [UNCHECKED.format(" and ".join(map(str, course.anchors))) if course.anchors else UNSHOWN]
+    return [] if course.clocked else [NO_CLOCK]

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from scaling.anchor_verbs import anchor
-from scaling.cli import emit, folder_option, json_option, key_option, ledger_option, lines, note, output_option
+from scaling.cli import (
+    clean,
+    emit,
+    folder_option,
+    json_option,
+    key_option,
+    ledger_option,
+    lines,
+    note,
+    output_option,
+)
 from scaling.key_verbs import key_new, key_revoke, key_show, reason_option
 from scaling.standing_text import note_unless_remembered
 
@@ -141,7 +151,7 @@ def prove(
     scaling verify proof.json
     """
     from scaling.registry import proofs, standing
-    from scaling.registry.exported import sentences
+    from scaling.registry.exported import sentences, worth
     from scaling.signers import opened
 
     kept = opened(ledger or folder / "ledger", create=False, key=key)
@@ -150,7 +160,10 @@ def prove(
     proven = proofs.check(proof)
     if ssh:
         _write_ssh(proven, ssh)
-    emit(proof, lambda: lines(sentences(proven)), as_json=as_json or (not output and not ssh), output=output)
+    bare = as_json or (not output and not ssh)
+    emit(proof, lambda: lines(sentences(proven)), as_json=bare, output=output)
+    for label in worth(proven) if bare else ():
+        note(clean(label))
 
 
 def _write_ssh(proven: Proven, folder: Path) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from scaling.errors import InputError, StoreError
-from scaling.records import digest, file_digest, parse
+from scaling.records import digest, file_digest, parse, read_bytes
 from scaling.trials import TrialState
 
 VERSION = 1
 NAME, OBSERVATIONS = "result.json", "observations.jsonl"
+STEPS = "steps.jsonl"  # the training log
 TRACE = "trace.jsonl"  # the first steps, digit by digit: what a replay is compared with
+TRACED = 16  # steps that are traced
 AGAIN = "the trial is run again"
 
 
@@ -46,3 +48,20 @@ def check_beside(path: Path, stated: str | None) -> None:
     if stated is not None and (not path.is_file() or file_digest(path) != stated):
         what = "differs from its digest in result.json" if path.exists() else "is missing"
         raise StoreError(f"{path} {what}", f"{AGAIN}, from its checkpoint where that is whole")
+
+
+def check_covered(folder: Path, steps: int) -> None:
+    """The trace of a complete run of so many steps holds each of its first ones, and its log the last one."""
+    for name, wanted in ((TRACE, set(range(1, min(TRACED, steps) + 1))), (STEPS, {steps})):
+        path, last = folder / name, 0
+        for number, line in enumerate(read_bytes(path).splitlines(), 1):
+            row = parse(line, what=f"{path}, line {number}")
+            step = row.get("step") if isinstance(row, dict) else None
+            if type(step) is not int:
+                raise InputError(f"{path}, line {number} names no step")
+            wanted, last = wanted - {step}, max(last, step)
+        if wanted:
+            raise InputError(
+                f"{path} lacks step {min(wanted)} of {steps}: it ends at step {last}",
+                "train it again, or state the outcome with --value: it is then labelled as not bound",
+            )

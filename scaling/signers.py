@@ -10,6 +10,7 @@ import click
 
 from scaling.cli import note
 from scaling.registry.keyfiles import PASSPHRASE, default_path, load
+from scaling.registry.keys import Keyring
 from scaling.registry.ledger import Ledger
 from scaling.registry.signing import SigningKey
 
@@ -39,8 +40,11 @@ def ask_new_passphrase(wanted: bool) -> str:
 
 
 def _own(ledger: Ledger) -> SigningKey | None:
-    valid = ledger.keyring().valid if (ledger.folder / "entries.jsonl").exists() else []
+    ring = ledger.keyring() if (ledger.folder / "entries.jsonl").exists() else Keyring()
+    valid = ring.valid
     if not valid:
+        if last := max(ring.periods.values(), key=lambda period: period.until or 0, default=None):
+            note(f"not signed: key {last.key.id} was {last.ended} in entry {last.until}; another: scaling key new")
         return None
     path = default_path()
     found = load(path, ask_passphrase) if path.exists() else None

@@ -287,8 +287,8 @@ def verify(
     if not report.ok:
         emit(report_json, lambda: "\n".join(f"{place(p)}{p}" for p in report.problems), as_json=as_json)
         report.raise_first()
-    known = standing.known(kept)
-    clocks, anchored = told(kept, tsa_roots, repository)
+    clocks, anchored, proven = told(kept, tsa_roots, repository)
+    known = [standing.judged(one, proven) for one in standing.known(kept)]
     note_unless_remembered(kept, kept.remember(verified=report))
     rows = [standing_row(one) for one in known]
     headers = ["entry", "hash", "prediction", "state", "starts", "seed", "claims", "in 90 %"]

@@ -17,12 +17,12 @@ from scaling.compute import inputs_of
 from scaling.errors import InputError, StoreError
 from scaling.observations import OVERALL
 from scaling.provenance import machine, versions
-from scaling.results import TRACE
+from scaling.results import STEPS, TRACE
 from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints, ends, memory
 from sweeps.ladder import expected_seconds
 from sweeps.lease import lease
-from sweeps.store import STEPS, StepLog, Store, Trial, read_steps
+from sweeps.store import StepLog, Store, Trial, read_steps
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,9 @@ before any step, and whoever trained first, predicted later and states the seeds
 first step on. On one machine and as many threads a CPU run repeats bit by bit. A GPU sums in any order and multiplies
 in bfloat16: pre-training repeats within TOLERANCE there; in RL the drawn tokens hang on the last digit, so that it is
 not compared. Runs that differ in their seed alone miss TOLERANCE at 13 to 16 of the first 16 steps (width 80, batch
-456; larger batches are more alike), and at one or two steps by luck alone: at least GPU_STEPS are repeated. That it was
-a GPU is the run's own word, hence a match within TOLERANCE is evidence, no proof.
+456; larger batches are more alike), and at one or two steps by luck alone: at least GPU_STEPS are repeated, and a log
+that ends before them is refused; so is a run that an outcome names and that is not complete. That it was a GPU is the
+run's own word, hence a match within TOLERANCE is evidence, no proof.
 
 What it cannot show: that the steps after the last repeated one are this program's (repeat all of them, and the weights
 are compared with the checkpoint, what they are measured to be with the observations and the outcome), or that no other
@@ -28,12 +29,12 @@ from scaling.provenance import machine, versions
 from scaling.records import parse
 from scaling.registry import Ledger, binding, standing
 from scaling.registry.standing import Record, Sealed
-from scaling.results import TRACE, read_result
+from scaling.results import STEPS, TRACE, read_result
 from scaling.trials import TrialSpec, TrialState
 from sweeps import checkpoints
 from sweeps.attempts import base_of
 from sweeps.remeasured import check_evidence, check_observations, check_outcome
-from sweeps.store import STEPS, Store
+from sweeps.store import Store
 
 if TYPE_CHECKING:
     from sweeps.runs import Checkpoint
@@ -114,13 +115,20 @@ def _replay_trial(steps: int, folder: Path, ledger: Ledger | None) -> Replayed:
     logged, traced = _rows(folder / STEPS), _rows(folder / TRACE) if (folder / TRACE).exists() else None
     if not logged:
         raise InputError(f"{folder / STEPS} holds no row: there is nothing to compare with", "run the trial first")
-    done = own.steps if result.get("state") == TrialState.COMPLETE else int(logged[-1]["step"])
+    complete = result.get("state") == TrialState.COMPLETE
+    done = own.steps if complete else int(logged[-1]["step"])
+    if not complete and isinstance(record, Record) and record.resolution and own.id in record.resolution.trials:
+        raise NotReplayed(
+            f"{own.id} is not complete here, its log ends at step {done} of {own.steps}: "
+            f"the outcome (entry {record.outcomes[0].seq}) is of a complete run"
+        )
     gpu = result.get("device", "cpu") != "cpu"
     if gpu and own.stage == "rl":
         raise InputError(f"{own.id} is RL on a GPU: its drawn tokens do not repeat", "replay its parent")
-    if gpu and steps < (least := min(GPU_STEPS, done)):
+    if gpu and min(steps, done) < (least := min(GPU_STEPS, own.steps)):
+        few = f"its log ends at step {done} of {own.steps}" if done < least else f"{steps} steps"
         raise InputError(
-            f"{own.id} states that it ran on a GPU: {steps} steps agree within {_limits()} by luck",
+            f"{own.id} states that it ran on a GPU: {few}, and so few agree within {_limits()} by luck",
             f"repeat at least {least}: --replay-steps {least}",
         )
     store = Store(folder.resolve().parent.parent)

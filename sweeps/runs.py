@@ -11,12 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from scaling.results import TRACED
 from scaling.trials import TrialSpec
 from sweeps.models import Adapters, Parameters
 from sweeps.optim import Adam, Guard
 
 LOG_LINES = 200
-TRACED = 16  # first steps whose every update is traced: what a replay is compared with
 
 Log = Callable[[dict[str, float]], None]
 Trace = Callable[[dict[str, int | str]], None]

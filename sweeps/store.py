@@ -35,12 +35,11 @@ from scaling.gates import Gate
 from scaling.observations import Observation
 from scaling.records import canonical, file_digest, parse, write_atomic
 from scaling.results import NAME as RESULT
-from scaling.results import OBSERVATIONS, VERSION, check_beside, read_result, seal
+from scaling.results import OBSERVATIONS, STEPS, VERSION, check_beside, read_result, seal
 from scaling.trials import ID, TrialSpec, TrialState
 from sweeps import checkpoints, ends
 from sweeps.lease import Owner, owner
 
-STEPS = "steps.jsonl"
 SEEN_S = 1.0  # how far the training log may lag behind for others
 ENDED = (TrialState.COMPLETE, TrialState.FAILED, TrialState.DIVERGED)
 

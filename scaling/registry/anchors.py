@@ -254,6 +254,14 @@ def _ahead(finding: Finding, dated: str) -> Finding:
     return Finding(finding.standing, says, finding.not_after)
 
 
+def verdicts(checked: Iterable[Checked], clocks: Clocks) -> dict[int, bool]:
+    """Whether each anchor proves something, by entry; of those alone for which the verifier brought what it takes."""
+    lacking = {Method.RFC3161: clocks.tsa_roots is None, Method.GIT: clocks.repository is None}
+    return {
+        c.entry.seq: c.finding.standing == Standing.PROVEN for c in checked if not lacking.get(c.anchor.method, False)
+    }
+
+
 def _known(entry: Entry, checked: list[Checked]) -> Known:
     covering = [c for c in checked if c.finding.not_after and c.anchor.head.size > entry.seq]
     first = min(covering, key=lambda c: c.finding.not_after or "", default=None)

@@ -9,7 +9,7 @@ from scaling.registry.standing import Record
 
 
 def record_of(proven: Proven, prediction: Prediction) -> Record:
-    """With all that the proof holds of it. Whether an outside clock saw it is not known: a proof holds no anchors."""
+    """With all that the proof holds of it, which shows no outside clock: a proof holds no anchors."""
     first = {kind: next(iter(proven.of(kind)), None) for kind in (Kind.WITHDRAW, Kind.REVEAL)}
     return Record(
         proven.entry,

@@ -20,7 +20,7 @@ from scaling.registry.entries import Entry, Kind
 from scaling.registry.ledger import Ledger
 from scaling.registry.recipes import state_in
 from scaling.registry.standing import find, untraced
-from scaling.results import TRACE
+from scaling.results import TRACE, check_covered
 from scaling.scoring import scores
 from scaling.trials import TrialSpec
 
@@ -183,11 +183,13 @@ def start(
 def resolve_from_runs(
     ledger: Ledger, receipt: Entry | str, runs: Path, *, evidence: Mapping[str, str] | None = None, note: str = ""
 ) -> Entry:
-    """Resolve by the observations of the bound target trials in a folder of trials; their digests are the evidence."""
+    """Resolve by the observations of the bound target trials in a folder of trials; their digests are the evidence.
+    Without a trace the outcome is not bound; a trace or a log that ends too early is refused."""
     from scaling.observations import Observations
 
     record = find(ledger, receipt if isinstance(receipt, str) else receipt.hash)
-    trials = [spec.id for spec in target_trials(record.entry, record.prediction)]
+    specs = target_trials(record.entry, record.prediction)
+    trials = [spec.id for spec in specs]
     table = Observations.read(runs)
     values = {}
     for claim in record.prediction.claims:
@@ -208,8 +210,10 @@ def resolve_from_runs(
         se = None if row["se"] != row["se"] else float(row["se"])
         values[claim.id] = Measured(float(row["value"]), se=se, n=counts, protocol=str(row["protocol"]))
     files = {name: sha for name, sha in table.sources.items() if name.split("/")[0] in trials}
-    traces = (path for trial in trials if (path := runs / trial / TRACE).is_file())
-    files |= {f"{path.parent.name}/{TRACE}": file_digest(path) for path in traces}
+    for spec in specs:
+        if (path := runs / spec.id / TRACE).is_file():
+            check_covered(path.parent, spec.steps)
+            files[f"{spec.id}/{TRACE}"] = file_digest(path)
     bound = all(f"{trial}/{TRACE}" in files for trial in trials)
     return resolve(
         ledger, record.entry, values, evidence={**files, **(evidence or {})}, trials=trials, bound=bound, note=note

@@ -23,7 +23,8 @@ def united(copies: Mapping[str, Record | Sealed]) -> tuple[Record | Sealed, list
         outcomes=_every(one.outcomes for one in known),
         amendments=_every(one.amendments for one in known),
         withdrawn=gone[0] if gone else None,
-        clocked=any(one.clocked for one in known),
+        clocked=_clocked(known),
+        anchors=tuple(sorted({seq for one in known for seq in one.anchors})),
     )
     first = {one.outcomes[0] for one in known if one.outcomes}
     if isinstance(found, Record) and len(first) > 1:
@@ -45,6 +46,12 @@ def unsigned(one: Record | Sealed, since: int | None) -> list[str]:
         for entry in (one.entry, *_after(one))
         if since is not None and entry.seq > since and entry.sig is None
     ]
+
+
+def _clocked(known: Sequence[Record | Sealed]) -> bool | None:
+    """What stands in any of them: True before not known (None), and that before False."""
+    held = {one.clocked for one in known}
+    return True if True in held else None if None in held else False
 
 
 def _every(held: Iterable[Sequence[Entry]]) -> tuple[Entry, ...]:

@@ -25,6 +25,7 @@ from scaling.registry.keys import Statement
 from scaling.registry.ledger import Ledger
 from scaling.registry.merkle import Checkpoint
 from scaling.registry.proofs import Proven
+from scaling.registry.references import PREDICTED
 from scaling.registry.signing import SHORT, SignedHead
 
 ALONE = "that nothing was left out (a withdrawal, the end of a key), only the ledger shows: --ledger"
@@ -95,7 +96,17 @@ def against(checked: Checked, ledger: Ledger) -> list[str]:
         return says
     later = proofs.since(ledger, checked.proven)
     said = [f"since then: {_told(entry)}" for entry in later]
-    return [*says, *(said or ["nothing about it was left out, and nothing was entered since"])]
+    says += said or ["nothing about it was left out, and nothing was entered since"]
+    return says + _beyond(checked.proven, ledger)
+
+
+def _beyond(proven: Proven, ledger: Ledger) -> list[str]:
+    """What the ledger alone tells of the prediction's worth: of outside clocks, and of what came later."""
+    if proven.entry.kind not in PREDICTED:
+        return []
+    known = standing.known_as(ledger, proven.entry)
+    labels = known.labels if isinstance(known, standing.Record) else []
+    return [f"by the ledger: {label}" for label in labels if label not in worth(proven)]
 
 
 def read(path: Path) -> Any:
@@ -234,7 +245,7 @@ def sentences(proven: Proven) -> list[str]:
     for other in proven.related:
         other_signer = proven.signers[other.hash]
         says.append(_told(other, f"signed by key {other_signer.id}" if other_signer else "unsigned"))
-    return says + _labels(proven)
+    return says + worth(proven)
 
 
 def _told(entry: Entry, signed: str = "") -> str:
@@ -249,7 +260,7 @@ def _told(entry: Entry, signed: str = "") -> str:
     )
 
 
-def _labels(proven: Proven) -> list[str]:
+def worth(proven: Proven) -> list[str]:
     """What makes the prediction worth less than it looks; that it cannot be read is no less."""
     try:
         prediction = prediction_of(proven)

@@ -40,7 +40,8 @@ class Record:
     amendments: tuple[Entry, ...] = ()
     revealed: Entry | None = None
     sealed: bool = False
-    clocked: bool | None = False  # whether an anchor stands between it and its run
+    clocked: bool | None = False  # whether an outside clock saw it before its run; None: its anchors were not checked
+    anchors: tuple[int, ...] = ()  # the entries, before its run, of those that say so
 
     @cached_property
     def resolution(self) -> Resolution | None:
@@ -64,6 +65,7 @@ class Record:
             begun=any(sorted(map(str, _mapping(s.body.get("trials")).values())) == own for s in before),
             resolved=self.outcomes[0].time[:10] if self.outcomes else "",
             clocked=self.clocked,
+            anchors=self.anchors,
         )
 
     @property
@@ -112,6 +114,7 @@ class Sealed:
     withdrawn: Entry | None = None
     amendments: tuple[Entry, ...] = ()
     clocked: bool | None = False
+    anchors: tuple[int, ...] = ()
 
     @property
     def until(self) -> str:
@@ -143,7 +146,7 @@ class Sealed:
         prediction = Prediction.from_body(Secret.read(ledger.folder, self.commitment).opened)
         return Record(
             self.entry, prediction, self.starts, self.outcomes, self.withdrawn, self.amendments,
-            sealed=True, clocked=self.clocked,
+            sealed=True, clocked=self.clocked, anchors=self.anchors,
         )  # fmt: skip
 
 
@@ -186,7 +189,7 @@ def known(ledger: Ledger) -> list[Record | Sealed]:
 
 def _followed_all(entries: Iterable[Entry]) -> list[Record | Sealed]:
     found: dict[str, Record | Sealed] = {}
-    anchored = 0  # so many entries had been seen by an outside clock, as far as an anchor says so
+    covered: dict[int, int] = {}  # so many entries had been seen by an outside clock, as far as an anchor says so
     for entry in entries:
         if entry.kind == Kind.PREDICTION:
             found[entry.hash] = Record(entry, _stated(entry, entry.body))
@@ -195,12 +198,21 @@ def _followed_all(entries: Iterable[Entry]) -> list[Record | Sealed]:
         elif entry.kind == Kind.REVEAL and isinstance(hidden := found.get(entry.body["commit"]), Sealed):
             found[hidden.entry.hash] = _opened(hidden, entry)
         elif entry.kind == Kind.ANCHOR:
-            anchored = max(anchored, _covered(entry))
+            covered[entry.seq] = _covered(entry)
         elif (there := found.get(entry.prediction or "")) is not None:
             if entry.kind in (Kind.START, Kind.OUTCOME) and not (there.starts or there.outcomes):
-                there = replace(there, clocked=anchored > there.entry.seq)
+                between = tuple(seq for seq, size in covered.items() if size > there.entry.seq)
+                there = replace(there, clocked=None if between else False, anchors=between)
             found[there.entry.hash] = _followed(there, entry)
     return list(found.values())
+
+
+def judged(one: Record | Sealed, proven: Mapping[int, bool]) -> Record | Sealed:
+    """With what was found of its anchors, by entry: one that proves nothing is none."""
+    if any(proven.get(seq) for seq in one.anchors):
+        return replace(one, clocked=True)
+    left = tuple(seq for seq in one.anchors if seq not in proven)
+    return replace(one, clocked=one.clocked if left else False, anchors=left)
 
 
 def untraced(resolution: Resolution) -> list[str]:
@@ -251,7 +263,7 @@ def _opened(known: Sealed, entry: Entry) -> Record:
     prediction = _stated(entry, entry.body["opened"])
     return Record(
         known.entry, prediction, known.starts, (), known.withdrawn, known.amendments,
-        revealed=entry, clocked=known.clocked,
+        revealed=entry, clocked=known.clocked, anchors=known.anchors,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from reports.checked import check_report
 from reports.inputs import Receipt
 from scaling.__main__ import main
 from scaling.errors import InputError, LedgerError, NotChecked
+from scaling.labels import NO_CLOCK, UNSHOWN
 from scaling.predictions import Measured
 from scaling.registry import Ledger, book, exported, proofs, remarks, standing
 from scaling.registry.keys import Action, Statement
@@ -176,6 +177,16 @@ def test_a_model_that_was_changed_is_named_although_its_page_agrees(document, tm
             checked_page(path)
     own = render(replace(document, title="Great success"), name)  # what no proof speaks of
     assert checked_page(own)[0] == "" and checked_page(own)[1][1].startswith("title, ")
+
+
+def test_the_label_of_no_outside_clock_cannot_be_cut_from_a_report(document, ledger, tmp_path):
+    """The attack: the warning left out of the model, and the page drawn of it anew."""
+    (at,) = [i for i, b in enumerate(document.blocks) if isinstance(b, Warning) and UNSHOWN in vars(b).values()]
+    cut = replace(document, blocks=(*document.blocks[:at], *document.blocks[at + 1 :]))
+    path = render(cut, tmp_path / "report.html")
+    with pytest.raises(LedgerError, match="does not say what its proof gives: warning 'No outside clock"):
+        checked_page(path)
+    assert f"by the ledger: {NO_CLOCK}" in exported.against(exported.check_file(path), ledger)
 
 
 def test_no_model_ends_in_a_traceback(document, tmp_path):

@@ -13,7 +13,7 @@ from scaling.__main__ import main
 from scaling.errors import InputError
 from scaling.exports import OSF_FIELDS, Range, metaculus, osf, osf_markdown
 from scaling.fitted import Grade
-from scaling.labels import UNBOUND
+from scaling.labels import NO_CLOCK, UNBOUND, UNSHOWN
 from scaling.predictions import FINISHED, Claim, Prediction, Question
 from scaling.registry import Kind, Ledger, standing
 
@@ -173,3 +173,17 @@ def test_bad_input_writes_nothing(tmp_path, capsys, arguments, code, says):
     out = tmp_path / "out.json"
     assert main(["export", "latest", *arguments, "-o", str(out), "--ledger", str(ledger.folder)]) == code
     assert says in capsys.readouterr().err and not out.exists()
+
+
+def test_a_proof_says_that_it_shows_no_outside_clock_and_the_ledger_says_more(tmp_path, capsys):
+    """The attack: many private ledgers, the best one's proof shown without a word of it."""
+    ledger = Ledger(tmp_path / "ledger")
+    told(ledger, 0.5)
+    at, proof = ["--ledger", str(ledger.folder)], str(tmp_path / "proof.json")
+    assert main(["prove", "latest", *at]) == 0 and UNSHOWN in capsys.readouterr().err
+    assert main(["prove", "latest", "-o", proof, *at]) == 0
+    capsys.readouterr()
+    for words, beyond in (([], False), (at, True)):
+        assert main(["verify", proof, *words]) == 0
+        out = capsys.readouterr().out
+        assert UNSHOWN in out and (f"by the ledger: {NO_CLOCK}" in out) == beyond

@@ -56,7 +56,7 @@ def test_every_prediction_is_listed_and_counted(full):
     ninety = {c.level: c for c in groups[EARNED].calibration}[0.9]
     assert (ninety.hits, ninety.n, ninety.error) == (2, 3, pytest.approx(math.sqrt(0.09 / 3)))
     text = board_text(before)
-    for words in ("5 of 9 predictions resolved", "a slip", "the run was already finished",
+    for words in ("5 of 9 predictions resolved", "a slip", "with other seeds was already finished",
                   "are not bound to the ledger entry", "under embargo", "UNEARNED", "LATE", "2 of 3"):  # fmt: skip
         assert words in text
     found = parse(canonical(board_json(before)))

@@ -21,13 +21,12 @@ from scaling.labels import NO_CLOCK
 from scaling.observations import Observations
 from scaling.records import canonical, file_digest
 from scaling.registry import Ledger, binding, book, standing
-from scaling.results import seal
+from scaling.results import TRACED, seal
 from scaling.trials import GRPOSpec, TrialState
 from sweeps import optim
 from sweeps.attempts import Attempt, Stopped
 from sweeps.bound import begin, conclude
 from sweeps.replay import replay
-from sweeps.runs import TRACED
 from sweeps.store import Store
 from tests.predictions import COMPLETE, ask, forecast
 from tests.sweeps.small import base_spec, model, rl_spec
@@ -259,17 +258,18 @@ def test_code_with_one_number_changed_is_seen(copy, monkeypatch, stage, step):
 def claimed(folder, entry, theirs):
     """The attack: runs trained before are laid where the prediction's bound run would be, ids and digests mended."""
     for own, spec in zip((BASE, RL), binding.target_trials(entry), strict=True):
-        new = folder / "runs" / spec.id
-        shutil.copytree(theirs / "runs" / own.id, new)
-        rows = (new / "observations.jsonl").read_text()
-        for old, by in {own.id: spec.id, own.base.id: spec.base.id}.items():
-            rows = rows.replace(old, by)
-        (new / "observations.jsonl").write_text(rows)
-        (new / "spec.json").write_bytes(canonical(spec.to_json()))
-        body = json.loads((new / "result.json").read_bytes())
-        body |= {"trial": spec.id, "spec_digest": spec.digest, "observations": file_digest(new / "observations.jsonl")}
-        body.pop("digest")
-        (new / "result.json").write_bytes(canonical(seal(body)))
+        laid(folder, own, spec, theirs)
+
+
+def laid(folder, own, spec, theirs):
+    new = folder / "runs" / spec.id
+    shutil.copytree(theirs / "runs" / own.id, new)
+    rows = (new / "observations.jsonl").read_text()
+    for old, by in {own.id: spec.id, own.base.id: spec.base.id}.items():
+        rows = rows.replace(old, by)
+    (new / "observations.jsonl").write_text(rows)
+    (new / "spec.json").write_bytes(canonical(spec.to_json()))
+    states(new, trial=spec.id, spec_digest=spec.digest, observations=file_digest(new / "observations.jsonl"))
 
 
 def test_train_first_and_predict_later(other, tmp_path, capsys):
@@ -356,7 +356,11 @@ def test_an_unknown_run_is_one_sentence(run, honest, capsys):
 
 def on_a_gpu(folder):
     """The run's own word: nothing else says where it ran."""
-    body = json.loads((folder / "result.json").read_bytes()) | {"device": "cuda"}
+    states(folder, device="cuda")
+
+
+def states(folder, **said):
+    body = json.loads((folder / "result.json").read_bytes()) | said
     body.pop("digest")
     (folder / "result.json").write_bytes(canonical(seal(body)))
 
@@ -397,6 +401,47 @@ def test_a_run_that_says_gpu_to_be_held_to_less_is_refused_by_its_seed(tmp_path,
     for steps in ("1", "16"):
         assert main(["verify", "--folder", str(tmp_path), "--replay-steps", steps, str(theirs)]) == 4
         assert "the run has the seed 5" in capsys.readouterr().err
+
+
+def test_a_log_cut_to_the_steps_that_agree_by_luck_is_refused(tmp_path, capsys):
+    """The attack: trained first, then predicted; of log and trace the first row is kept, said to be of a GPU. Entered
+    whole, the result is made one of a run that goes on."""
+    alike = base_spec(steps=40, batch=200, model=model(width=80, heads=4))
+    alike = replace(alike, optim=replace(alike.optim, lr=1e-3))
+    run(tmp_path / "before", [alike])
+    target, folder = {"specs": {"pretrain": alike.to_json()}}, tmp_path / "project"
+    made = forecast(middle=3.0, at=inputs_of(alike)["C_pre"])
+    (protocol,) = Observations.read(tmp_path / "before" / "runs", metric="loss").frame["protocol"]
+    made = replace(made, subject=replace(made.subject, protocol=protocol))
+    ledger = Ledger(folder / "ledger")
+    entry = book.register(ledger, ask(), made, **COMPLETE | {"target": target})
+    (spec,) = binding.target_trials(entry)
+    book.start(ledger, entry)
+    laid(folder, alike, spec, tmp_path / "before")
+    trial = folder / "runs" / spec.id
+    on_a_gpu(trial)
+    whole = {name: (trial / name).read_bytes() for name in ("steps.jsonl", "trace.jsonl")}
+    for name, text in whole.items():
+        (trial / name).write_bytes(text.splitlines(keepends=True)[0])
+    at = ["--folder", str(folder)]
+    assert main(["resolve", "latest", "--runs", str(folder / "runs"), *at]) == 1
+    assert "lacks step 2 of 40: it ends at step 1" in capsys.readouterr().err
+    (trial / "trace.jsonl").write_bytes(whole["trace.jsonl"])
+    (trial / "steps.jsonl").write_bytes(whole["steps.jsonl"])
+    states(trial, state="RUNNING")
+    (trial / "steps.jsonl").write_bytes(whole["steps.jsonl"].splitlines(keepends=True)[0])
+    assert main(["verify", "--replay-steps", "16", "latest", *at]) == 1  # of no outcome: the GPU's own bound
+    assert "its log ends at step 1 of 40" in capsys.readouterr().err
+    states(trial, state="COMPLETE")
+    (trial / "steps.jsonl").write_bytes(whole["steps.jsonl"])
+    assert main(["resolve", "latest", "--runs", str(folder / "runs"), *at]) == 0
+    states(trial, state="RUNNING")
+    (trial / "steps.jsonl").write_bytes(whole["steps.jsonl"].splitlines(keepends=True)[0])
+    capsys.readouterr()
+    assert main(["verify", "--replay-steps", "16", "latest", *at]) == 4
+    assert "its log ends at step 1 of 40: the outcome (entry 2) is of a complete run" in capsys.readouterr().err
+    states(trial, state="COMPLETE")
+    assert main(["verify", "--replay-steps", "16", "latest", *at]) == 4
 
 
 def test_another_seed_is_beyond_the_tolerance_of_a_gpu_too(honest, other, tmp_path):

@@ -11,12 +11,16 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from told import told
 
 from scaling.__main__ import main
 from scaling.errors import InputError
+from scaling.labels import NO_CLOCK, UNBOUND, UNCHECKED
 from scaling.registry import Ledger, Reason, anchors, git_anchor, opentimestamps, rfc3161
 from scaling.registry.anchors import Anchor, Clocks, Method, Standing
+from scaling.registry.keys import Action, Statement
 from scaling.registry.merkle import Checkpoint
+from scaling.registry.signing import SigningKey
 
 CONFIGURATION = """
 [req]
@@ -303,6 +307,47 @@ def test_git_counts_only_where_somebody_else_has_it(book, repository, elsewhere,
     assert found.standing == Standing.PROVEN and "example.org" in found.says and "prove nothing" in found.says
     assert found.not_after is None and known[0].not_after is None  # git's dates are no clock
     assert only(book)[0].standing == Standing.NOT_PROVEN
+
+
+def test_an_anchor_that_proves_nothing_does_not_silence_the_label(tmp_path, repository, elsewhere, capsys):
+    """The attack: a commit pushed to nobody, between the prediction and its run. Pushed to somebody else it counts."""
+    ledger = Ledger(tmp_path / "ledger")
+    entry = told(ledger, None)
+    at, git_at = ["--ledger", str(ledger.folder)], ["--git", str(repository)]
+    assert main(["ledger", "anchor", *git_at, *at]) == 0
+    assert main(["resolve", "latest", "--value", "0.5", *at]) == 0
+    unchecked = UNCHECKED.format(entry.seq + 1)
+    assert unchecked in capsys.readouterr().err
+    for words, label in (([], unchecked), (git_at, NO_CLOCK)):
+        assert main(["verify", *words, *at]) == 0 and label in capsys.readouterr().err
+    for verb in (["scoreboard", str(ledger.folder)], ["export", "latest", "--to", "osf", *at]):
+        assert main(verb) == 0 and unchecked in "".join(capsys.readouterr())
+    git(repository, "remote", "add", "theirs", elsewhere)
+    git(repository, "push", "--quiet", "theirs", "scaling-heads")
+    assert main(["verify", *git_at, *at]) == 0
+    said = capsys.readouterr().err
+    assert UNBOUND in said and NO_CLOCK not in said and unchecked not in said
+
+
+def test_an_anchor_from_before_the_prediction_says_that_it_does_not_cover_it(tmp_path, authority, capsys):
+    """The attack: a head of a key alone is stamped, the prediction entered after, and the anchor shown beside it."""
+    ledger = Ledger(tmp_path / "ledger")
+    key = SigningKey.generate()
+    ledger.key = key
+    ledger.append("key", Statement(Action.NEW, key.public).body)
+    ledger.key = None
+    at, request, reply = ["--ledger", str(ledger.folder)], tmp_path / "q.tsq", tmp_path / "r.tsr"
+    assert main(["ledger", "anchor", "--write-request", str(request), *at]) == 0
+    assert "it covers no prediction" in capsys.readouterr().err
+    reply.write_bytes(authority.reply(request.read_bytes()))
+    entry = told(ledger, None)
+    assert main(["ledger", "anchor", "--request", str(request), "--reply", str(reply), *at]) == 0
+    said = f"it does not cover the newest prediction (entry {entry.seq}): its head is of the first 1 entries"
+    assert said in capsys.readouterr().err
+    assert main(["resolve", "latest", "--value", "0.5", *at]) == 0
+    assert NO_CLOCK in capsys.readouterr().err
+    assert main(["ledger", "anchor", "--write-head", str(tmp_path / "head.txt"), *at]) == 0
+    assert "cover" not in capsys.readouterr().err
 
 
 def test_later_heads_follow_on_the_branch_and_the_tree_is_left_alone(book, repository, elsewhere):

@@ -16,7 +16,7 @@ from scaling.observations import Observation
 from scaling.predictions import Question
 from scaling.records import canonical
 from scaling.registry import Ledger, binding, book, entries, seed_for, standing
-from scaling.results import seal
+from scaling.results import TRACED, seal
 from scaling.units import format_compute, parse_compute
 from tests.predictions import COMPLETE, UNTIL, VOIDS, ask, forecast, specs
 
@@ -122,6 +122,35 @@ def test_resolving_from_a_folder_of_trials_takes_only_the_bound_run(tmp_path):
     assert set(record.resolution.evidence) == files
 
 
+@pytest.mark.parametrize(
+    ("name", "keep", "says"),
+    [
+        ("trace.jsonl", 1, r"trace\.jsonl lacks step 2 of 10: it ends at step 1"),
+        ("trace.jsonl", 9, "lacks step 10 of 10"),
+        ("steps.jsonl", 1, r"steps\.jsonl lacks step 10 of 10: it ends at step 1"),
+        ("steps.jsonl", 0, "it ends at step 0"),
+    ],
+)
+def test_a_trace_or_log_that_ends_too_early_is_refused(tmp_path, name, keep, says):
+    """The attack: the one row that a GPU's tolerance lets through, and none of those that it does not."""
+    ledger = Ledger(tmp_path / "ledger")
+    receipt = bound(ledger)
+    base, _ = binding.target_trials(receipt)
+    for spec in binding.target_trials(receipt):
+        write_run(tmp_path / "runs", spec, "loss" if spec == base else "pass_rate", 0.5)
+    path = tmp_path / "runs" / base.id / name
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:keep]))
+    with pytest.raises(InputError, match=says):
+        book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
+    path.unlink()
+    if name == "steps.jsonl":
+        with pytest.raises(InputError, match=r"steps\.jsonl"):
+            book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
+    else:
+        book.resolve_from_runs(ledger, receipt, tmp_path / "runs")
+        assert not standing.find(ledger, receipt.hash).resolution.bound
+
+
 def write_run(runs, spec, metric, value):
     folder = runs / spec.id
     folder.mkdir(parents=True)
@@ -139,7 +168,9 @@ def write_run(runs, spec, metric, value):
         compute_definition=DEFINITION,
     )
     (folder / "observations.jsonl").write_bytes(row.line())
-    (folder / "trace.jsonl").write_bytes(b"{}\n")
+    rows = [b'{"step":%d}\n' % step for step in range(1, spec.steps + 1)]
+    (folder / "steps.jsonl").write_bytes(rows[0] + rows[-1])
+    (folder / "trace.jsonl").write_bytes(b"".join(rows[:TRACED]))
     (folder / "result.json").write_bytes(canonical(seal({"v": 1, "state": "COMPLETE"})))
 
 
@@ -330,9 +361,26 @@ def test_a_second_prediction_after_the_first_ones_run_is_late(tmp_path):
     resolve_bound(ledger, first)
     target = {"specs": {k: v.with_seed(77).to_json() for k, v in specs().items()}}
     again = book.register(ledger, ask("q"), forecast(at=COST), **COMPLETE | {"target": target})
-    assert again.body["run_state"] == "finished" and "already finished" in standing.find(ledger, again.hash).labels[0]
+    assert again.body["run_state"] == "finished"
+    assert standing.find(ledger, again.hash).labels == [
+        "When it was registered, a run of this recipe with other seeds was already finished: its outcome was known."
+    ]
     other = book.register(ledger, ask("q"), forecast(), **COMPLETE)  # a run in words: the ledger cannot tell
     assert other.body["run_state"] == "not started"
+
+
+def test_an_earlier_run_of_the_recipe_is_not_called_the_run_unless_the_outcome_is_of_an_unbound_one(tmp_path):
+    """An honest second run; and the attack: an outcome by word alone, which may be that of the run before."""
+    ledger = Ledger(tmp_path)
+    book.start(ledger, bound(ledger))
+    second, third = bound(ledger), bound(ledger)
+    book.start(ledger, second)
+    resolve_bound(ledger, second)
+    said = "When it was registered, a run of this recipe with other seeds was already started: "
+    assert standing.find(ledger, second.hash).labels[0] == said + "its outcome may have been known."
+    book.resolve(ledger, third, 0.5)
+    unbound = standing.find(ledger, third.hash)
+    assert unbound.labels[0] == "The prediction was registered when the run was already started."
 
 
 def test_a_prediction_entered_once_more_does_not_meet_its_own_run(tmp_path):
@@ -360,7 +408,16 @@ def test_an_anchor_between_the_prediction_and_its_run_is_what_no_private_ledger_
     assert shown == {early.seq: False, late.seq: True, never.seq: False}  # the last: not run yet
     resolve_bound(ledger, never)
     assert labels.NO_CLOCK not in standing.find(ledger, never.hash).labels  # the second anchor saw it
-    assert standing.find(ledger, early.hash).course == labels.Course(1, True, "", True)
+    record = standing.find(ledger, early.hash)
+    assert (
+        record.course == labels.Course(1, True, "", None, (3, 5))
+        and labels.UNCHECKED.format("3 and 5") in record.labels
+    )
+    for proven, clocked, left in (({}, None, (3, 5)), ({3: True}, True, (3, 5)), ({3: False}, None, (5,)),
+                                  ({3: False, 5: True}, True, (3, 5)), ({3: False, 5: False}, False, ())):  # fmt: skip
+        found = standing.judged(record, proven)
+        assert (found.clocked, found.anchors) == (clocked, left)
+        assert (labels.NO_CLOCK in found.labels) == (clocked is False)
 
 
 def anchor(ledger, size):

@@ -31,8 +31,12 @@ def test_the_whole_path_of_a_signed_prediction(type_, tmp_path):
     code, out, _ = type_("key show --ledger book")
     assert code == 0 and "valid" in out and "ssh-ed25519" in out
     assert type_("key revoke --reason done --ledger book")[0] == 0
+    report = json.loads(type_("verify --ledger book --json")[1])
     code, _, err = type_("amend latest --text later --ledger book")
-    assert code == 0 and "not signed" not in err  # no key is valid any more: nothing is missing
+    assert code == 0 and f"not signed: key {next(iter(report['signed']))[:16]} was revoked in entry 4" in err
+    for line in ("ledger head --ledger book", "prove latest -o q.json --ledger book"):
+        code, _, err = type_(line)
+        assert code == 0 and "was revoked in entry 4; another: scaling key new" in err
     assert "revoked" in type_("key show --ledger book")[1]
     report = json.loads(type_("verify --ledger book --json")[1])
     assert report["ok"] and sum(report["signed"].values()) == 5 and report["unsigned"] == 1
